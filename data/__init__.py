@@ -1,0 +1,1 @@
+"""Data sets: `load(name, ...)` returns a `Dataset`."""

@@ -1,0 +1,1 @@
+"""One file per table or figure; run as `python -m experiments.NAME`."""

@@ -1,0 +1,1 @@
+"""Gradients, Jacobians and operators on them; knows nothing of models."""

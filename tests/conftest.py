@@ -1,0 +1,24 @@
+"""Every test runs in float64, with implicit rank promotion an error and warnings as errors."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real data files (AUTOENCODERS_DATA, else ../shared/data); skip without it."""
+    folder = Path(os.environ.get("AUTOENCODERS_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data files: {folder} is absent (set AUTOENCODERS_DATA)")
+    return folder

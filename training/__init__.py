@@ -1,0 +1,1 @@
+"""What a run needs around its core: optimizers, checkpoints, run folder, figures, signals, devices."""
