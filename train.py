@@ -15,17 +15,21 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from data import DataError
+from models import metrics
 from models.autoencoder import Autoencoder, Model
+from models.config import ConfigError, config, setting
 from models.objectives import ELBO, AnyObjective
 from models.penalties import weight_penalty
-
-from models import metrics
-from models.config import config, setting
+from training import RunError, host
 from training.devices import cast_floats, shard_batch
 from training.examples import Binarisation, Examples, binarise
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
+
+if TYPE_CHECKING:
+    from training.cli import Command
 
 
 @config
@@ -102,9 +106,7 @@ def make_optimizer(config: Config, n: int) -> optax.GradientTransformation:
     return build(config.optimizer, config.schedule, config.updates, config.lr, steps)
 
 
-def batch_loss(
-    config: Config, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""], step: Any
-):
+def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""], step: Any):
     """Return a batch's mean loss and the means of its terms; the only place where examples are reduced."""
     per_example, terms = config.objective.at(step)(model, x, key)
     loss = jnp.mean(per_example)
@@ -248,40 +250,33 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
     return metrics.summarize({name: jnp.sum(value) for name, value in totals.items()}, n)
 
 
-def criterion(config: Config, metrics: dict[str, float]) -> float:
-    """Return what early stopping minimises: the negative ELBO of a variational model, else the error."""
-    return metrics["negative_elbo_nats"] if "negative_elbo_nats" in metrics else metrics["mse"]
+CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate)
 
 
-def programs(config: Config, key: Key[Array, ""], splits: dict[str, Examples], dispatch: str) -> loop.Programs:
-    """Return the compiled pieces of a run for the host loop; together they compute what `train` computes."""
-    _, k_order, k_step = run_keys(key)
-    k_valid = jax.random.fold_in(key, 1)
-    n = len(splits["train"])
-    floats = jax.tree.map(jnp.asarray, config)  # on the device once, not at every call
+def fit(command: "Command") -> tuple[dict[str, Any], int]:
+    """Run a command to its end in its run folder; return the summary and the exit code.
 
-    many = jax.jit(train_steps, donate_argnums=0)
-    one = jax.jit(functools.partial(train_steps, count=1), donate_argnums=0)
-    order = jax.jit(epoch_order, static_argnums=2)
-    measure = jax.jit(evaluate)
+    The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
+    into dispatches. Raises ConfigError, data.DataError or RunError.
+    """
+    return host.fit(CORE, command)
 
-    def advance(state: TrainState, order: Array, count: int) -> TrainState:
-        if dispatch == "loop":
-            return many(state, floats, k_step, splits["train"], order, count)
-        for _ in range(count):
-            state = one(state, floats, k_step, splits["train"], order)
-        return state
 
-    def validate(state: TrainState) -> dict[str, float]:
-        return {k: float(v) for k, v in measure(floats, state, splits["validation"], k_valid).items()}
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    from training.cli import parse, usage_error
 
-    return loop.Programs(
-        jax.jit(start_epoch, donate_argnums=0),
-        lambda epoch: order(k_order, epoch, n),
-        advance,
-        validate,
-        steps_per_epoch(config, n),
-        config.epochs,
-        config.patience,
-        functools.partial(criterion, config),
-    )
+    command = parse(Config, sys.argv[1:] if argv is None else argv, __doc__.split("\n")[0])
+    try:
+        summary, code = fit(command)
+    except ConfigError as error:
+        usage_error(str(error))
+    except (DataError, RunError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    print(summary)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -27,7 +27,6 @@ from models.config import (
     nearest,
     part_types,
     replace_at,
-    to_dict,
     validate,
 )
 
@@ -108,9 +107,7 @@ def choose_parts(cfg: Any, argv: list[str]) -> Any:
                 names = [kind(t) for p, options, _ in choices(cfg) if p == path for t in options]
                 if value.lower() not in names:
                     close = nearest(value, names, 1)[0]
-                    usage_error(
-                        f"--{path} has no choice {value!r}: did you mean {close}? ({', '.join(names)})"
-                    )
+                    usage_error(f"--{path} has no choice {value!r}: did you mean {close}? ({', '.join(names)})")
                 cfg = replace_at(cfg, path, value)
                 break  # its own parts may differ now
 
@@ -131,19 +128,13 @@ def load_config(config_class: type, folder: str) -> tuple[Any, str | None]:
         raise ConfigError(f"{path} is not the config of a run: {error}") from None
 
 
-def dump_config(command: Command) -> dict[str, Any]:
-    """Return what config.json holds: every field of the config and the data folder."""
-    return to_dict(command.config) | {"data_dir": command.data_dir}
-
-
 def _parts_help(cfg: Any) -> str:
     rows = [
         f"--{path} {{{','.join(kind(t) for t in options)}}} (here: {kind(type(value))})"
         for path, options, value in choices(cfg)
     ]
-    return (
-        "Parts, chosen by name; each brings its own options (shown below for the present choice):\n\n"
-        + "\n\n".join(rows)
+    return "Parts, chosen by name; each brings its own options (shown below for the present choice):\n\n" + "\n\n".join(
+        rows
     )
 
 

@@ -81,9 +81,7 @@ def measured_choice(
             jax.block_until_ready(run())
             seconds[key] = min(seconds[key], time.perf_counter() - start)
     choice = min(seconds, key=seconds.__getitem__)
-    _remember(
-        path, {"question": question, "device": list(map(str, identity)), "choice": choice, "seconds": seconds}
-    )
+    _remember(path, {"question": question, "device": list(map(str, identity)), "choice": choice, "seconds": seconds})
     return choice, seconds
 
 

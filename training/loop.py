@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from training.checkpoint import params_sha256
 from training.metrics_file import read_metrics
 from training.run_folder import RunFolder
 from training.signals import StopSignals
@@ -73,7 +72,8 @@ class Saver:
     def __init__(self, folder: RunFolder, meta: dict[str, Any]):
         self.folder, self.meta = folder, meta
         self.pending: tuple[Any, Best] | None = None
-        self.last, self.cost = time.monotonic(), 0.0
+        self.begin = self.last = time.monotonic()
+        self.cost = 0.0
 
     def due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
@@ -95,7 +95,8 @@ class Saver:
         self.cost = self.last - start
 
     def _meta(self, best: Best) -> dict[str, Any]:
-        return self.meta | {"best": best._asdict()}
+        seconds = self.meta["seconds"] + time.monotonic() - self.begin
+        return self.meta | {"best": best._asdict(), "seconds": seconds}
 
 
 def first_bad_term(state: Any) -> dict[str, Any]:
@@ -171,15 +172,3 @@ def _end_epoch(programs: Programs, state: Any, step: int, best: Best) -> tuple[d
     if value < best.value:
         return row, Best(value, epoch, validation), True
     return row, best, False
-
-
-def summary_values(outcome: Outcome, params: Any, test: dict[str, float] | None, seconds: float) -> dict[str, Any]:
-    """Return what summary.json holds besides the status."""
-    return {
-        "params_sha256": params_sha256(params),
-        "test": test,
-        "seconds": seconds,
-        "last": outcome.row,
-        "best": outcome.best._asdict(),
-        "end": outcome.why,
-    }
