@@ -235,9 +235,9 @@ def _part_from_dict(parts: Mapping[str, type], name: str, value: Mapping[str, An
 
 
 def validate(cfg: Any, prefix: str = "") -> None:
-    """Check every number of a config on the host against its declared range.
+    """Check every value of a config on the host against its type and declared range.
 
-    Raises ConfigError naming the field, the bound and the value. A config class may add a method
+    Raises ConfigError naming the field, the type or bound, and the value. A config class may add a method
     `check(self)` for rules that involve several fields.
     """
     for f in dataclasses.fields(cfg):
@@ -245,6 +245,11 @@ def validate(cfg: Any, prefix: str = "") -> None:
         if is_config(value):
             validate(value, f"{prefix}{f.name}.")
             continue
+        if not hasattr(value, "dtype"):  # tracers and stacks of runs are checked before they are made
+            try:
+                coerce(type(cfg), f.name, value)
+            except ConfigError as error:
+                raise ConfigError(f"{prefix}{error}") from None
         limits = f.metadata.get("limits", {})
         for item in value if isinstance(value, tuple) else (value,):
             if not isinstance(item, (int, float)) or isinstance(item, bool):
