@@ -156,7 +156,7 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
-    terms = terms | {"gradient_norm": optax.global_norm(grads)}
+    terms = terms | {"gradient_norm": jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))}
     bad = {name: ~jnp.isfinite(value) for name, value in terms.items()}
     first = (state.bad_step < 0) & jnp.any(jnp.stack(list(bad.values())))
     return TrainState(
@@ -170,7 +170,7 @@ def train_step(
     )
 
 
-def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
+def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
     """Return the order in which an epoch visits `n` examples: a function of (key, epoch) alone."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), n)
 

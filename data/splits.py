@@ -1,13 +1,14 @@
 """Split rules: each turns the parts a source gives into train, validation and test, and says how in words."""
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from data.dataset import DataError, Parts, Split
 
 
+@runtime_checkable
 class Rule(Protocol):
     """A split rule; `words` is what goes into the run's record."""
 

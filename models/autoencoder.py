@@ -20,6 +20,11 @@ from models.priors import standard_normal
 MOMENTUM = 0.9  # of the running variance that the optimal scale uses in evaluation
 
 
+def full(x: Array) -> Array:
+    """Return x in at least float32: distributions and losses never work in half precision."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 @config
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
@@ -101,18 +106,23 @@ class Autoencoder(nnx.Module):
         """Return q(z|x): codes of shape (batch, latent)."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        numbers = self.encoder(x, key)
+        numbers = full(self.encoder(self.cast(x), key))
         if self.posterior == "point":
             return Point(activation(self.code)(numbers))
         return Normal(numbers[:, : self.latent], numbers[:, self.latent :])
 
     def decode(self, z: Float[Array, "batch latent"], key: PRNGKeyArray | None = None) -> Distribution:
         """Return p(x|z): examples of shape (batch, *shape)."""
-        out = self.decoder(z, key, self.encoder.kernels(self.latent) if self.tied else ())
+        out = full(self.decoder(self.cast(z), key, self.encoder.kernels(self.latent) if self.tied else ()))
         if self.variance is not None:
             log_std = 0.5 * jnp.log(self.variance[...])
             return (Normal if key is None else OptimalNormal)(out[..., 0], log_std)
         return self.likelihood.distribution(out, None if self.log_scale is None else self.log_scale[...])
+
+    def cast(self, x: Array) -> Array:
+        """Return x in the networks' dtype where that is a short one: bfloat16 parameters mean bfloat16 arithmetic."""
+        dtype = self.encoder.head.kernel[...].dtype
+        return x.astype(dtype) if dtype.itemsize < 4 else x
 
     def prior(self) -> Normal:
         """Return p(z), a standard normal with a batch of one."""

@@ -99,6 +99,14 @@ def config(cls: type[T]) -> type[T]:
     return cls
 
 
+def with_values(cfg: T, **values: Any) -> T:
+    """Return `cfg` with some fields replaced, past `__init__`: the values may be tracers."""
+    new = object.__new__(type(cfg))
+    for f in dataclasses.fields(cfg):  # type: ignore[arg-type]
+        object.__setattr__(new, f.name, values.get(f.name, getattr(cfg, f.name)))
+    return new
+
+
 def is_config(value: object) -> bool:
     """Whether `value` is an instance of a `@config` class."""
     return hasattr(type(value), "__hints__") and dataclasses.is_dataclass(value)

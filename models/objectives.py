@@ -5,7 +5,6 @@ batch. Three things are random and separate: corruption belongs to the objective
 posterior, dropout and batch statistics to `training`. Keys for all come from the one key given.
 """
 
-import dataclasses
 from typing import Any, Literal
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.autoencoder import Autoencoder
-from models.config import ConfigError, config, setting
+from models.config import ConfigError, config, setting, with_values
 from models.corruption import corrupt
 from models.distributions import Bernoulli, Distribution, Normal, Point, sum_event
 
@@ -198,7 +197,7 @@ class ELBO:
 
     def at(self, step: Step) -> "ELBO":
         """Return the objective of that (possibly traced) step: beta and capacity on their ramps."""
-        return dataclasses.replace(
+        return with_values(
             self,
             beta=self.beta * ramp(step, self.warmup_steps),
             capacity=self.capacity * ramp(step, self.capacity_steps),
