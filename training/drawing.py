@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .files import replacing
+from .names import words
 
 TRAIN, VALIDATION, INK = "#2f6db3", "#e07b28", "#333333"
 _STYLE: Any = {
@@ -79,26 +80,21 @@ def _show(axes: Any, images: np.ndarray, rows: int, columns: int) -> tuple[np.nd
     ) * width - gap / 2 - 0.5
 
 
-def label(name: str) -> str:
-    """Return a metric's name in words with its unit: "kl_nats" -> "KL (nats per example)"."""
-    words = {"elbo": "ELBO", "nll": "NLL", "kl": "KL", "mse": "MSE", "mae": "MAE", "rmse": "RMSE"}
-    unit = " (nats per example)" if name.endswith("_nats") else ""
-    text = " ".join(words.get(w, w) for w in name.removesuffix("_nats").split("_"))
-    return text.replace("bits per dim", "bits per dimension") + unit
-
-
 _SPLIT = re.compile(r"^(train|validation|valid|val)[/._ ](.+)$|^(.+)[/._ ](train|validation|valid|val)$")
 
 
-def series(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """Sort the rows of metrics.jsonl into metric -> split -> (epochs, values).
+def series(
+    rows: Sequence[dict[str, Any]], axis: str = "epoch"
+) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
+    """Sort the rows of metrics.jsonl into metric -> split -> (positions, values).
 
     A split is named by a nested dict ({"train": {...}}) or a prefix or suffix of the key ("train/nll").
-    Steps stand in where there are no epochs; values that are not finite numbers are left out.
+    Positions are the rows' `axis`, or their steps where they have none; values that are not finite
+    numbers are left out.
     """
     out: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for row in rows:
-        at = float(row.get("epoch", row["step"]))
+        at = float(row.get(axis, row["step"]))
         nested = {f"{k}/{m}": v for k, d in row.items() if isinstance(d, dict) for m, v in d.items()}
         for name, value in (row | nested).items():
             found = _SPLIT.match(name)
@@ -132,7 +128,8 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], most: int = 6) -> bool:
                 axes.plot(
                     epochs, values, color=colour, label=split, marker=marker, markersize=3, linewidth=1.6
                 )
-            axes.set(title=label(name), xlabel=unit)
+            text, of = words(name)
+            axes.set(title=f"{text} ({of})" if of.startswith("nats") else text, xlabel=unit)
             axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(loc="upper right")
         for axes in fig.axes[len(names) :]:
