@@ -141,7 +141,7 @@ def reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, colu
     """Draw originals above their reconstructions, both (n, *event); lines share a panel."""
     if not is_image(originals.shape[1:]):
         return _lines(
-            path, "Originals and reconstructions", [originals[:12], decoded[:12]], ["original", "decoded"]
+            path, "Originals and reconstructions", [originals[:6], decoded[:6]], ["original", "decoded"]
         )
     groups = max(1, min(2, len(originals) // columns))
     columns = min(columns, len(originals))
@@ -158,7 +158,7 @@ def reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, colu
 def samples(path: Path, decoded: np.ndarray, source: str) -> None:
     """Draw decoded draws of the latent; `source` says in words what they were drawn from."""
     if not is_image(decoded.shape[1:]):
-        return _lines(path, f"Samples: {source}", [decoded[:12]], ["decoded"])
+        return _lines(path, f"Samples: {source}", [decoded[:6]], ["decoded"])
     columns = 12
     rows = max(1, len(decoded) // columns)
     with figure(path, 0.62 * columns + 0.2, 0.62 * rows + 0.6) as fig:
@@ -242,7 +242,7 @@ def _lines(
         colours: list[Any] = [INK, VALIDATION] if len(groups) == 2 else [TRAIN]
     else:
         colours = [colormaps["coolwarm"](i / (len(groups) - 1)) for i in range(len(groups))]
-    with figure(path, 3.4 * columns, 1.6 * rows + 0.7) as fig:
+    with figure(path, 3.4 * columns, 1.8 * rows + 0.7) as fig:
         fig.suptitle(title, fontsize=12)
         grid = fig.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for i, axes in enumerate(grid.flat):
@@ -252,8 +252,9 @@ def _lines(
                     axes.plot(np.ravel(group[i]), color=colour, label=name, linewidth=1.3)
             if panels is not None and i < count:
                 axes.set_title(panels[i], fontsize=10)
-        for axes in grid[-1]:
+        for axes in grid.flat[max(0, count - columns) : count]:  # the lowest visible of each column
             axes.set_xlabel("element")
+            axes.tick_params(labelbottom=True)
         for axes in grid[:, 0]:
             axes.set_ylabel("value")
         if len(groups) > 1:
