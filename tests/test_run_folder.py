@@ -74,10 +74,21 @@ def test_a_run_is_not_overwritten(path, status):
     assert snapshot(path) == before
 
 
-@pytest.mark.parametrize("files", [["notes.txt"], ["config.json"], ["env.json", "model.pt"]])
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["notes.txt"],
+        ["config.json"],
+        ["env.json", "model.pt"],
+        ["command.txt"],
+        [".lock", "figures/a.png"],
+        ["x.tmp"],
+    ],
+)
 def test_a_foreign_folder_is_left_alone(path, files):
     path.mkdir(parents=True)
     for name in files:
+        (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text("{}")
     before = snapshot(path)
     with pytest.raises(RunError, match="holds files of something else"):
@@ -114,7 +125,13 @@ def test_a_folder_without_permission(path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", forbidden)
-    with pytest.raises(RunError, match="no permission; choose another folder with --run-dir"):
+    with pytest.raises(
+        RunError, match=r"cannot create .*: no permission; choose another folder with --run-dir"
+    ):
+        create(path)
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "open", forbidden)
+    with pytest.raises(RunError, match=r"cannot lock .*: no permission; choose another folder"):
         create(path)
 
 
