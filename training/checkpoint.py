@@ -22,7 +22,7 @@ import numpy as np
 
 from .arrays import Stored, is_key, named_leaves, params_sha256, sha256, signature, store, unstore
 from .errors import DamagedCheckpoint, RunError
-from .files import make_folder, replacing, to_json
+from .files import doing, make_folder, replacing, to_json
 
 __all__ = ["Checkpoint", "best_path", "latest", "load", "params_sha256", "restore_like", "save", "steps"]
 
@@ -115,7 +115,8 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any], best: bool = 
             file.write(stored.data.data)
     kept = [s for s in steps(folder) if s <= step][:KEEP]
     for old in set(steps(folder)) - set(kept):
-        step_path(folder, old).unlink(missing_ok=True)
+        with doing("delete", step_path(folder, old)):
+            step_path(folder, old).unlink(missing_ok=True)
     return path
 
 
