@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Image = Float[Array, "batch height width channels"]
-Kernel = Float[Array, "rows columns inputs outputs"]
+Image = Float[Array, "batch _ _ _"]  # NHWC
+Kernel = Float[Array, "_ _ _ _"]  # rows, columns, inputs, outputs
 
 WIDE = 128  # columns from which a transposed copy pays
 
