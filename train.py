@@ -21,7 +21,7 @@ from data import DataError
 from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.config import ConfigError, config, setting
-from models.objectives import ELBO, AnyObjective
+from models.objectives import ELBO, Objective
 from models.penalties import weight_penalty
 from training import RunError, host
 from training.devices import cast_floats, shard_batch
@@ -57,7 +57,7 @@ class Config:
     """Pixels to 0 or 1: none, threshold at 1/2, static (one draw, ever), dynamic (a draw per visit)."""
     model: Model = Model()
     """The autoencoder's parts."""
-    objective: AnyObjective = ELBO()
+    objective: Objective = ELBO()
     """What is minimised."""
     penalty: Off | Weights = Off()
     """Penalty on the weights."""
@@ -239,7 +239,7 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
     model = trained_model(config, state)
     n, batch = len(examples), min(len(examples), 512)
 
-    def one_batch(i: Int[Array, ""]) -> tuple[dict[str, Array], Array]:
+    def one_batch(i: Int[Array, ""]) -> dict[str, Array]:
         k_binary, k_metrics = jax.random.split(jax.random.fold_in(key, i))
         index = i * batch + jnp.arange(batch)
         x = binarise(examples.take(jnp.minimum(index, n - 1)), config.binarise, k_binary)
@@ -247,7 +247,8 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
         return {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}
 
     totals = jax.lax.map(one_batch, jnp.arange(-(-n // batch)))
-    return metrics.summarize({name: jnp.sum(value) for name, value in totals.items()}, n)
+    means = {name: jnp.sum(value) / n for name, value in totals.items()}
+    return means | {"rmse": jnp.sqrt(means["mse"])}
 
 
 CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate)
