@@ -99,6 +99,14 @@ def config(cls: type[T]) -> type[T]:
     return cls
 
 
+def with_traced(cfg: T, **values: Any) -> T:
+    """Return `cfg` with fields replaced without running `__init__`: for values that may be tracers or stacks."""
+    new = object.__new__(type(cfg))
+    for name in cfg.__hints__:  # type: ignore[attr-defined]
+        object.__setattr__(new, name, values.get(name, getattr(cfg, name)))
+    return new
+
+
 def is_config(value: object) -> bool:
     """Whether `value` is an instance of a `@config` class."""
     return hasattr(type(value), "__hints__") and dataclasses.is_dataclass(value)

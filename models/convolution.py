@@ -31,9 +31,7 @@ _override = jax.make_user_context(None)
 
 def _check_implementation(name: str) -> None:
     if name not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"unknown convolution implementation {name!r}: choose from {', '.join(IMPLEMENTATIONS)}"
-        )
+        raise ValueError(f"unknown convolution implementation {name!r}: choose from {', '.join(IMPLEMENTATIONS)}")
 
 
 @contextmanager
@@ -81,9 +79,7 @@ def conv(x: Image, kernel: Kernel, stride: int = 1, *, implementation: str = "au
     _check(x, kernel, stride)
     resolve_implementation(implementation)
     pads = [same_padding(n, k, stride) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def conv_transpose(
@@ -106,9 +102,7 @@ def conv_transpose(
     size = (height * stride, width * stride) if output_size is None else tuple(output_size)
     if len(size) != 2 or (-(-size[0] // stride), -(-size[1] // stride)) != (height, width):
         fits = " x ".join(f"{(n - 1) * stride + 1}..{n * stride}" for n in (height, width))
-        raise ValueError(
-            f"output size {size} does not map back to {(height, width)} at stride {stride}: take {fits}"
-        )
+        raise ValueError(f"output size {size} does not map back to {(height, width)} at stride {stride}: take {fits}")
     pads = []
     for n, k, out in zip((height, width), kernel.shape[:2], size, strict=True):
         before = k - 1 - same_padding(out, k, stride)[0]
