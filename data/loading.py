@@ -30,9 +30,7 @@ def load(
     for key, split in loaded.splits.items():
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:
-        raise DataError(
-            f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without"
-        )
+        raise DataError(f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without")
     return loaded
 
 
@@ -43,6 +41,4 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
         return bundled.load_sprites()
     if name in NAMED:
         return sources.load_named(name, root, seconds)
-    raise DataError(
-        f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
-    )
+    raise DataError(f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>")

@@ -132,9 +132,7 @@ def _writable(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); set XDG_CACHE_HOME"
-        ) from None
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error}); set XDG_CACHE_HOME") from None
 
 
 def _short(error: Exception) -> str:

@@ -113,9 +113,7 @@ def read_layout(layout: Layout, folder: Path, facts: Mapping[str, registry.Fact]
             raise DataError(
                 f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, known is {expected.get(key)}"
             )
-    return Found(
-        parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found
-    )
+    return Found(parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found)
 
 
 def _missing(name: str, spec: Named, folder: str, tried: list[str]) -> str:

@@ -36,9 +36,7 @@ class TailOfTrain:
     @property
     def words(self) -> str:
         """The rule in words."""
-        return (
-            f"validation is the last {self.count:,} of the training examples; test is the original test part"
-        )
+        return f"validation is the last {self.count:,} of the training examples; test is the original test part"
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits."""
@@ -95,17 +93,13 @@ class Interleaved:
     def words(self) -> str:
         """The rule in words."""
         p = self.period
-        return (
-            f"by position i: test where i mod {p} = {p - 1}, validation where i mod {p} = {p - 2}, else train"
-        )
+        return f"by position i: test where i mod {p} = {p - 1}, validation where i mod {p} = {p - 2}, else train"
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits; DataError when there are fewer examples than the period."""
         x, y = parts["all"]
         if len(x) < self.period:
-            raise DataError(
-                f"{len(x)} examples are too few to split in three: at least {self.period} are needed"
-            )
+            raise DataError(f"{len(x)} examples are too few to split in three: at least {self.period} are needed")
         return {key: _part(x, y, take) for key, take in self.indices(len(x)).items()}
 
     def indices(self, n: int) -> dict[str, np.ndarray]:

@@ -73,9 +73,7 @@ class Autoencoder(nnx.Module):
     off and return them. Raises ConfigError for an impossible config or shape.
     """
 
-    def __init__(
-        self, cfg: Model, shape: tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None
-    ):
+    def __init__(self, cfg: Model, shape: tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None):
         validate(cfg)
         if not shape or min(shape) < 1:
             raise ConfigError(f"every axis of an example must be at least 1, got shape {tuple(shape)}")
@@ -85,9 +83,7 @@ class Autoencoder(nnx.Module):
         decoder = mirrored(cfg.encoder) if isinstance(cfg.decoder, Mirror) else cfg.decoder
         numbers = cfg.latent * (2 if cfg.posterior == "normal" else 1)
         self.encoder = Encoder(cfg.encoder, self.shape, numbers, rngs=rngs)
-        self.decoder = Decoder(
-            decoder, cfg.latent, self.shape, likelihood.channels(), tied=self.tied, rngs=rngs
-        )
+        self.decoder = Decoder(decoder, cfg.latent, self.shape, likelihood.channels(), tied=self.tied, rngs=rngs)
         if pixel_mean is not None:
             self.decoder.set_bias(likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
         leaves, self._likelihood = jax.tree.flatten(likelihood)

@@ -99,11 +99,11 @@ def config(cls: type[T]) -> type[T]:
     return cls
 
 
-def with_values(cfg: T, **values: Any) -> T:
-    """Return `cfg` with some fields replaced, past `__init__`: the values may be tracers."""
+def with_traced(cfg: T, **values: Any) -> T:
+    """Return `cfg` with fields replaced without running `__init__`: for values that may be tracers or stacks."""
     new = object.__new__(type(cfg))
-    for f in dataclasses.fields(cfg):  # type: ignore[arg-type]
-        object.__setattr__(new, f.name, values.get(f.name, getattr(cfg, f.name)))
+    for name in cfg.__hints__:  # type: ignore[attr-defined]
+        object.__setattr__(new, name, values.get(name, getattr(cfg, name)))
     return new
 
 

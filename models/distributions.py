@@ -24,9 +24,16 @@ def sum_event(x: Event) -> PerExample:
     return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
+@jax.custom_jvp
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return log(1 + exp(x)): one exponential, one logarithm, finite with its gradient for every finite x."""
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # spelled out: the derivatives that JAX gives max and |.| at 0 do not add up to 1/2
+    return softplus(primals[0]), jax.nn.sigmoid(primals[0]) * tangents[0]
 
 
 class Point(NamedTuple):
@@ -255,6 +262,4 @@ class Categorical(NamedTuple):
         return sum_event(-jnp.exp(log_p) * log_p)
 
 
-Distribution = (
-    Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical
-)
+Distribution = Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical

@@ -12,9 +12,7 @@ from models.distributions import Normal
 PerExample = Float[Array, " batch"]
 
 
-def per_example(
-    model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKeyArray
-) -> dict[str, PerExample]:
+def per_example(model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKeyArray) -> dict[str, PerExample]:
     """Return the metrics of each example, without dropout and with the running batch statistics.
 
     mse, mae: mean over the example's values of (x - x')² and |x - x'|, x' = mean of p(x|z) at the mean code.

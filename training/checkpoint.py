@@ -104,9 +104,7 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any], best: bool = 
     """
     make_folder(folder)
     arrays = [(name, store(name, leaf)) for name, leaf in _on_host(tree)]
-    arrays.sort(
-        key=lambda a: (-np.gcd(8, a[1].data.size), a[0])
-    )  # sizes in multiples of 8 first: all aligned
+    arrays.sort(key=lambda a: (-np.gcd(8, a[1].data.size), a[0]))  # sizes in multiples of 8 first: all aligned
     header = _header(arrays, step, meta)
     path = step_path(folder, step)
     with replacing(path, (lambda written: _link(written, best_path(folder))) if best else None) as file:
@@ -212,8 +210,7 @@ def latest(folder: Path, report: Callable[[str], None] = print) -> tuple[Path, d
             newest = (step, path, meta)
     if newest is None and refused:
         raise DamagedCheckpoint(
-            f"no checkpoint in {folder} can be used, refused: {', '.join(refused)}; "
-            "start again with another --run-dir"
+            f"no checkpoint in {folder} can be used, refused: {', '.join(refused)}; start again with another --run-dir"
         )
     if newest is None:
         return None
@@ -236,15 +233,11 @@ def restore_like(template: Any, path: Path) -> Any:
             raise RunError(f"checkpoint has no array {name} ({wanted[0]} {wanted[1]}): {hint}")
         found = signature(arrays[name])
         if found != wanted:
-            raise RunError(
-                f"{name} is {found[0]} {found[1]} in the checkpoint, {wanted[0]} {wanted[1]} here: {hint}"
-            )
+            raise RunError(f"{name} is {found[0]} {found[1]} in the checkpoint, {wanted[0]} {wanted[1]} here: {hint}")
     unknown = sorted(set(arrays) - {name for name, _ in named})
     if unknown:
         raise RunError(f"checkpoint has an array {unknown[0]} that this run has not: {hint}")
-    return jax.tree.unflatten(
-        jax.tree.structure(template), [_place(arrays[name], leaf) for name, leaf in named]
-    )
+    return jax.tree.unflatten(jax.tree.structure(template), [_place(arrays[name], leaf) for name, leaf in named])
 
 
 def _place(value: Any, like: Any) -> Any:

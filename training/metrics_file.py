@@ -25,9 +25,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
             rows[-1]["step"] + 0
         except (ValueError, TypeError, KeyError):
-            raise RunError(
-                f"{path}, line {number} is no row of metrics: {line[:60]!r}; delete that line"
-            ) from None
+            raise RunError(f"{path}, line {number} is no row of metrics: {line[:60]!r}; delete that line") from None
     return rows
 
 

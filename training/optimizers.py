@@ -170,9 +170,7 @@ def optax_names() -> list[str]:
     return names
 
 
-def learning_rate(
-    schedule: AnySchedule, lr: Array | float, steps: int, warmup: Array | float = 0.0
-) -> Learning:
+def learning_rate(schedule: AnySchedule, lr: Array | float, steps: int, warmup: Array | float = 0.0) -> Learning:
     """Return step -> learning rate for a run of `steps` updates; all else may be traced."""
 
     def factor(t: Float[Array, ""]) -> Float[Array, ""] | float:
