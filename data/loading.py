@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data import bundled, sources
+from data import bundled, local, sources, tfds_sets
 from data.dataset import DataError, Dataset, check_finite, nearest
 from data.named import NAMED
 
@@ -43,6 +43,11 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
         return bundled.load_sprites()
     if name in NAMED:
         return sources.load_named(name, root, seconds)
+    kind, _, rest = name.partition(":")
+    if kind == "tfds" and rest:
+        return tfds_sets.load_tfds(rest, root, sources.cache_folder(), seconds)
+    if kind == "file" and rest:
+        return local.load_file(Path(rest).expanduser())
     raise DataError(
         f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
     )

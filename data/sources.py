@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from data import prepared, registry
+from data import prepared, registry, tfds_sets
 from data.dataset import DataError, Dataset, Parts, array_digests, digest
 from data.formats import read_bytes
 from data.named import NAMED, Layout, Named
@@ -57,7 +57,8 @@ def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Foun
     if spec.registry:
         roots = prepared.roots(data_dir, cache_folder())
         if place := prepared.find(spec.registry, roots):
-            parts = prepared.read_named(place, spec.registry)
+            stored = tfds_sets.read_named(place)
+            parts = spec.from_prepared(stored) if spec.from_prepared else stored
             return Found(parts, f"prepared TFDS folder {place}", {})
         tried.append(f"prepared TFDS folders in {', '.join(map(str, roots))}")
     if data_dir is not None:
