@@ -15,6 +15,7 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data import DataError
@@ -251,11 +252,11 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
     return means | {"rmse": jnp.sqrt(means["mse"])}
 
 
-CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate)
+CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate, trained_model)
 
 
-def fit(command: "Command") -> tuple[dict[str, Any], int]:
-    """Run a command to its end in its run folder; return the summary and the exit code.
+def fit(command: "Command") -> tuple[Path, dict[str, Any], int]:
+    """Run a command to its end in its run folder; return that folder, the summary and the exit code.
 
     The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
     into dispatches. Raises ConfigError, data.DataError or RunError.
@@ -265,17 +266,17 @@ def fit(command: "Command") -> tuple[dict[str, Any], int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    from training.cli import parse, usage_error
+    from training.cli import closing, parse, usage_error
 
-    command = parse(Config, sys.argv[1:] if argv is None else argv, __doc__.split("\n")[0])
+    command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split("\n")[0])
     try:
-        summary, code = fit(command)
+        folder, summary, code = fit(command)
     except ConfigError as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    print(summary)
+    closing(folder, summary)
     return code
 
 

@@ -2,5 +2,6 @@
 
 from data.dataset import DataError, Dataset, Split
 from data.loading import NAMES, load
+from data.stream import Stream, stream
 
-__all__ = ["NAMES", "DataError", "Dataset", "Split", "load"]
+__all__ = ["NAMES", "DataError", "Dataset", "Split", "Stream", "load", "stream"]

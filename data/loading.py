@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data import bundled, sources
+from data import bundled, local, sources, tfds_sets
 from data.dataset import DataError, Dataset, check_finite, nearest
 from data.named import NAMED
 
@@ -10,7 +10,7 @@ NAMES = ("digits", "sprites", *NAMED)
 
 
 def load(
-    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 2.0
+    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 1.5
 ) -> Dataset:
     """Return the data set `name`.
 
@@ -20,8 +20,8 @@ def load(
     labels: raise when the set has none.
     connect_seconds: how long to wait for the first answer of a download before calling it offline.
 
-    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set that
-    cannot be had, a damaged file, NaN or infinite values, and missing labels.
+    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set
+    that cannot be had, a damaged file, NaN or infinite values, and missing labels.
     """
     root = None if data_dir is None else Path(data_dir).expanduser()
     if root is not None and not root.is_dir():
@@ -30,7 +30,9 @@ def load(
     for key, split in loaded.splits.items():
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:
-        raise DataError(f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without")
+        raise DataError(
+            f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without"
+        )
     return loaded
 
 
@@ -41,4 +43,11 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
         return bundled.load_sprites()
     if name in NAMED:
         return sources.load_named(name, root, seconds)
-    raise DataError(f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>")
+    kind, _, rest = name.partition(":")
+    if kind == "tfds" and rest:
+        return tfds_sets.load_tfds(rest, root, sources.cache_folder(), seconds)
+    if kind == "file" and rest:
+        return local.load_file(Path(rest).expanduser())
+    raise DataError(
+        f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
+    )

@@ -28,8 +28,10 @@ class Layout:
 class Named:
     """A named set: its layouts in order of preference, split rule and facts.
 
-    registry: the TFDS builder that registers its downloads, or None. after: a change made to the parts once
-    they are read and checked. origin: where to get the files when there is no registered download.
+    registry: the TFDS builder that registers its downloads, or None. folder: its folder's name when that is
+    not the set's. from_prepared: from the splits of a prepared TFDS folder to the parts that files give.
+    after: a change made to the parts once they are read and checked. origin: where to get the files when
+    there is no registered download.
     """
 
     layouts: tuple[Layout, ...]
@@ -39,6 +41,7 @@ class Named:
     range: tuple[int, int] = (0, 255)
     binarisation: Literal["none", "published"] = "none"
     folder: str | None = None
+    from_prepared: Callable[[Parts], Parts] | None = None
     after: Callable[[Parts], Parts] | None = None
     origin: str = ""
 
@@ -72,7 +75,9 @@ _SUBSET = {
 
 _OMNIGLOT_LAYOUTS = (
     Layout(("images_background.zip", "images_evaluation.zip"), parsers.omniglot_zip),
-    Layout(("images_background.npz", "images_evaluation.npz"), parsers.omniglot_npz, _array_digests, _OMNIGLOT),
+    Layout(
+        ("images_background.npz", "images_evaluation.npz"), parsers.omniglot_npz, _array_digests, _OMNIGLOT
+    ),
 )
 # 1,928 = 2 drawers x 964 classes: raw files are read drawer by drawer
 _OMNIGLOT_RULE = TailOfTrain(1928)
@@ -91,16 +96,27 @@ NAMED: dict[str, Named] = {
         (0, 1),
         "published",
     ),
-    "omniglot": Named(_OMNIGLOT_LAYOUTS, _OMNIGLOT_RULE, 1623, "omniglot", (0, 1), "published"),
+    "omniglot": Named(
+        _OMNIGLOT_LAYOUTS,
+        _OMNIGLOT_RULE,
+        1623,
+        "omniglot",
+        (0, 1),
+        "published",
+        from_prepared=parsers.omniglot_prepared,
+    ),
     "omniglot28": Named(
         _OMNIGLOT_LAYOUTS,
         _OMNIGLOT_RULE,
         1623,
         "omniglot",
         folder="omniglot",
+        from_prepared=parsers.omniglot_prepared,
         after=parsers.omniglot28,
     ),
-    "cifar10": Named((Layout(("cifar-10-binary.tar.gz",), parsers.cifar10_binary),), TailOfTrain(5000), 10, "cifar10"),
+    "cifar10": Named(
+        (Layout(("cifar-10-binary.tar.gz",), parsers.cifar10_binary),), TailOfTrain(5000), 10, "cifar10"
+    ),
     "cifar10_subset": Named(
         (Layout(("cifar10_subset.npz",), parsers.cifar10_subset, _array_digests, _SUBSET),),
         TailOfTrain(1000),

@@ -75,9 +75,7 @@ def _show(axes: Any, images: np.ndarray, rows: int, columns: int) -> tuple[np.nd
     axes.set_yticks([])
     gap = max(1, round(images.shape[1] / 14))
     height, width = images.shape[1] + gap, images.shape[2] + gap
-    return (np.arange(rows) + 0.5) * height - gap / 2 - 0.5, (
-        np.arange(columns) + 0.5
-    ) * width - gap / 2 - 0.5
+    return (np.arange(rows) + 0.5) * height - gap / 2 - 0.5, (np.arange(columns) + 0.5) * width - gap / 2 - 0.5
 
 
 _SPLIT = re.compile(r"^(train|validation|valid|val)[/._ ](.+)$|^(.+)[/._ ](train|validation|valid|val)$")
@@ -125,9 +123,7 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], most: int = 6) -> bool:
                     continue
                 epochs, values = found[name][split]
                 marker = "o" if len(values) < 30 else ""
-                axes.plot(
-                    epochs, values, color=colour, label=split, marker=marker, markersize=3, linewidth=1.6
-                )
+                axes.plot(epochs, values, color=colour, label=split, marker=marker, markersize=3, linewidth=1.6)
             text, of = words(name)
             axes.set(title=f"{text} ({of})" if of.startswith("nats") else text, xlabel=unit)
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -140,9 +136,7 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], most: int = 6) -> bool:
 def reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, columns: int = 10) -> None:
     """Draw originals above their reconstructions, both (n, *event); lines share a panel."""
     if not is_image(originals.shape[1:]):
-        return _lines(
-            path, "Originals and reconstructions", [originals[:6], decoded[:6]], ["original", "decoded"]
-        )
+        return _lines(path, "Originals and reconstructions", [originals[:6], decoded[:6]], ["original", "decoded"])
     groups = max(1, min(2, len(originals) // columns))
     columns = min(columns, len(originals))
     with figure(path, 0.85 * columns + 1.3, 1.9 * groups + 0.5) as fig:

@@ -14,9 +14,7 @@ from .files import make_folder
 EXAMPLES, SAMPLES, ROWS, REACH, CODES = 20, 72, 16, 3.0, 2000
 
 
-def write_all(
-    folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, Any]], key: jax.Array
-) -> list[Path]:
+def write_all(folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, Any]], key: jax.Array) -> list[Path]:
     """Write curves, reconstructions, samples, latents and traversal as PNG into `folder`; return their paths.
 
     `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; `dataset` is a `data.Dataset`,
@@ -49,9 +47,11 @@ def examples(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return up to `count` examples as the model sees them, (n, *shape) float32, and labels (n,) or None."""
     split = next(dataset.splits[name] for name in ("test", "validation", "train") if name in dataset.splits)
     x = np.asarray(split.x[:count])
-    scale = 255.0 if x.dtype == np.uint8 and dataset.range[1] > 1 else 1.0
+    if x.dtype.kind in "ui":  # as `training.examples.scale` does
+        low, high = dataset.range
+        x = (x - np.float32(low)) / np.float32(high - low)
     labels = None if split.y is None else np.asarray(split.y[:count])
-    return (x / scale).astype(np.float32), labels if labels is None or labels.ndim == 1 else labels[:, 0]
+    return x.astype(np.float32), labels if labels is None or labels.ndim == 1 else labels[:, 0]
 
 
 def _posterior(model: Any, x: jax.Array) -> dict[str, jax.Array]:

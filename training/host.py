@@ -14,12 +14,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.config import kind, to_dict
-from training import loop
+from training import figures, loop
 from training.arrays import params_sha256
 from training.checkpoint import best_path, restore_like
 from training.devices import batch_mesh, measured_choice
 from training.examples import Examples
 from training.inputs import load_splits
+from training.metrics_file import read_metrics
+from training.progress import Progress
 from training.run_folder import RunFolder, default_path
 from training.signals import StopSignals
 
@@ -35,6 +37,7 @@ class Core(NamedTuple):
     epoch_order: Callable[..., Any]
     run_keys: Callable[..., Any]
     evaluate: Callable[..., Any]
+    trained_model: Callable[..., Any]
 
 
 def programs(core: Core, config: Any, key: jax.Array, splits: Splits, dispatch: str) -> loop.Programs:
@@ -101,8 +104,8 @@ def open_run(command: Any, record: dict[str, Any]) -> RunFolder:
     return RunFolder.create(path, to_dict(config) | {"data_dir": command.data_dir}, line, record)
 
 
-def fit(core: Core, command: Any) -> tuple[dict[str, Any], int]:
-    """Run a command to its end in its run folder; return the summary and the exit code (0, 1, 130, 143).
+def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
+    """Run a command to its end in its run folder; return its folder, summary and exit code (0, 1, 130, 143).
 
     Raises ConfigError, data.DataError or RunError (one line each) for what its user can put right.
     """
@@ -115,7 +118,7 @@ def fit(core: Core, command: Any) -> tuple[dict[str, Any], int]:
             state = jax.jit(core.init)(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0], splits["train"])
             with open_run(command, dataset.record()) as folder:
                 if folder.summary and folder.summary["status"] == "finished":
-                    return folder.summary, 0
+                    return folder.path, folder.summary, 0
                 return _fit_in(folder, core, command, key, state, splits, dataset, stop)
 
 
@@ -128,10 +131,11 @@ def _fit_in(
     splits: Splits,
     dataset: Any,
     stop: StopSignals,
-) -> tuple[dict[str, Any], int]:
+) -> tuple[Path, dict[str, Any], int]:
     """Train from where the folder stands, test, draw the figures, write the summary."""
     config, begin = command.config, time.monotonic()
     best, dispatch, before = loop.Best(), command.dispatch, 0.0
+    unit = "images" if len(dataset.shape) == 3 else "examples"
     found = folder.latest()
     if found:
         path, meta = found
@@ -143,19 +147,27 @@ def _fit_in(
     folder.rewind(int(state.step))
     pieces = programs(core, config, key, splits, dispatch)
     meta = {"dispatch": dispatch, "seconds": before}
-    outcome = loop.run(pieces, state, folder, best, meta, stop, print)
-    test = None
+    start = int(state.step)
+    with Progress(pieces.per_epoch * pieces.epochs, pieces.per_epoch, config.batch_size, start, unit) as progress:
+        outcome = loop.run(pieces, state, folder, best, meta, stop, progress.update)
+    summary = {
+        "params_sha256": params_sha256(nnx.state(outcome.state.model, nnx.Param)),
+        "test": None,
+        "last": outcome.row,
+        "best": outcome.best._asdict(),
+        "end": outcome.why,
+        "dispatch": dispatch,
+    }
     if outcome.status == "finished":
         state = restore_like(outcome.state, best_path(folder.checkpoints)) if config.patience else outcome.state
         values = jax.jit(core.evaluate)(config, state, splits["test"], jax.random.fold_in(key, 2))
-        test = {name: float(value) for name, value in values.items()}
-    folder.finish(
-        outcome.status,
-        params_sha256=params_sha256(nnx.state(outcome.state.model, nnx.Param)),
-        test=test,
-        seconds=before + time.monotonic() - begin,
-        last=outcome.row,
-        best=outcome.best._asdict(),
-        end=outcome.why,
+        summary["test"] = {name: float(value) for name, value in values.items()}
+        if command.figures:
+            model, rows = core.trained_model(config, state), read_metrics(folder.metrics.path)
+            figures.write_all(folder.figures, model, dataset, rows, jax.random.fold_in(key, 3))
+    folder.finish(outcome.status, **summary, seconds=before + time.monotonic() - begin)
+    return (
+        folder.path,
+        folder.summary or {},
+        {"finished": 0, "diverged": 1, "preempted": stop.exit_code}[outcome.status],
     )
-    return folder.summary or {}, {"finished": 0, "diverged": 1, "preempted": stop.exit_code}[outcome.status]

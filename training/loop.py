@@ -114,7 +114,7 @@ def run(
     best: Best,
     meta: dict[str, Any],
     stop: StopSignals,
-    report: Callable[[dict[str, Any]], None],
+    report: Callable[[int, float | None], None],
 ) -> Outcome:
     """Advance `state` to the end of the run, or to a signal, early stop or non-finite term.
 
@@ -124,7 +124,7 @@ def run(
     rows = read_metrics(folder.metrics.path)
     row = rows[-1] if rows else {}
     step, total = int(state.step), programs.epochs * programs.per_epoch
-    order, epoch_of_order, images_start, clock = None, -1, step, time.monotonic()
+    order, epoch_of_order = None, -1
     while step < total and not _patience_is_over(programs, step, best):
         epoch, within = divmod(step, programs.per_epoch)
         if epoch != epoch_of_order:
@@ -139,12 +139,10 @@ def run(
         step += count
         if bad_step >= 0:
             return Outcome("diverged", state, row, best, first_bad_term(state))
-        rate = (step - images_start) / max(time.monotonic() - clock, 1e-9)
-        report({"step": step, "epoch": step / programs.per_epoch, "steps_per_second": rate})
+        report(step, row["train"]["loss"] if row else None)
         if step % programs.per_epoch == 0:
             row, best, improved = _end_epoch(programs, state, step, best)
             folder.metrics.append(row)
-            report(row)
             if improved:
                 saver.pending = (jax.tree.map(jnp.copy, state), best)
         if stop:

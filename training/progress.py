@@ -69,9 +69,7 @@ class Progress:
         epoch = min(-(-step // self.steps_per_epoch), self.steps // self.steps_per_epoch or 1)
         head = f"epoch {epoch}/{max(1, self.steps // self.steps_per_epoch)}  step {step}/{self.steps}"
         rate = self.rate
-        text = ("" if loss is None else f"loss {loss:.4g}") + (
-            "" if rate is None else f"  {rate:,.0f} {self.unit}/s"
-        )
+        text = ("" if loss is None else f"loss {loss:.4g}") + ("" if rate is None else f"  {rate:,.0f} {self.unit}/s")
         left = "" if not rate else f"  {_clock((self.steps - step) * self.batch_size / rate)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=head, text=text + left)
@@ -111,9 +109,7 @@ def _clock(seconds: float) -> str:
 def result_table(title: str, values: Mapping[str, float | int | str], out: Any = None) -> None:
     """Print metrics as a table: name in words, value, unit; drawn with lines on a terminal."""
     out = sys.stdout if out is None else out
-    rows = [
-        (*words(name), value if isinstance(value, str) else _number(value)) for name, value in values.items()
-    ]
+    rows = [(*words(name), value if isinstance(value, str) else _number(value)) for name, value in values.items()]
     if out.isatty():
         from rich.console import Console
         from rich.table import Table
