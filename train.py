@@ -122,7 +122,8 @@ def init(config: Config, key: Key[Array, ""], examples: Examples) -> TrainState:
     model = Autoencoder(config.model, examples.shape, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
     x = jnp.zeros((config.batch_size, *examples.shape))
-    terms = jax.eval_shape(lambda: batch_loss(config, nnx.merge(*nnx.split(model)), x, key, 0)[1])
+    graphdef, variables = nnx.split(model)
+    terms = jax.eval_shape(lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), x, key, 0)[1], variables)
     names = [*terms, "gradient_norm"]
     return TrainState(
         model,
