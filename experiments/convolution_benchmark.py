@@ -36,8 +36,8 @@ VARIANTS = [(name, place) for name in ("native", "patches") for place in ("singl
 
 def workload(kernel: int, n: int = 1024) -> tuple[Config, Examples]:
     """Return the config and `n` random binary images: no step's time depends on the pixels."""
-    encoder = Conv(channels=(32, 64), kernel=kernel, stride=2)
-    config = Config(model=Model(encoder=encoder, latent=16), batch_size=128)
+    encoder = Conv(channels=(32, 64), kernel=kernel, stride=2)  # type: ignore[call-arg]
+    config = Config(model=Model(encoder=encoder, latent=16), batch_size=128)  # type: ignore[call-arg]
     pixels = np.random.default_rng(0).integers(0, 2, (n, 28, 28, 1), dtype=np.uint8)
     return config, Examples(jnp.asarray(pixels), (0.0, 1.0))
 
