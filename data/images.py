@@ -10,9 +10,9 @@ KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pg
 
 
 def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Return images (n, H, W, C) uint8, labels and class names of a folder; classes are its subfolders, sorted.
+    """Return images (n, H, W, C) uint8, labels and class names of a folder; classes are subfolders, sorted.
 
-    Images of mode 1, L or I;16 are grey (C = 1), others RGB. Raises DataError when there are none, when sizes or
+    Images of mode 1 or L are grey (C = 1), others RGB. Raises DataError when there are none, when sizes or
     channels differ (naming two files), or when a file cannot be decoded.
     """
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -27,13 +27,13 @@ def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray | None, list[str]]
         raise DataError(
             f"{folder}: no images ({', '.join(KINDS)}) in {'its class folders' if classes else 'it'}"
         )
-    images = []
+    images: list[np.ndarray] = []
     for path, _ in files:
         image = _decode(path)
         if images and image.shape != images[0].shape:
             raise DataError(
                 f"{folder}: images differ: {path.relative_to(folder)} is {image.shape}, "
-                f"{files[0][0].relative_to(folder)} is {images[0].shape} (height, width, channels); make them equal"
+                f"{files[0][0].relative_to(folder)} is {images[0].shape} (height, width, channels)"
             )
         images.append(image)
     labels = np.array([k for _, k in files], np.int32) if classes else None

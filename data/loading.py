@@ -10,7 +10,7 @@ NAMES = ("digits", "sprites", *NAMED)
 
 
 def load(
-    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 2.0
+    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 1.5
 ) -> Dataset:
     """Return the data set `name`.
 
@@ -20,8 +20,8 @@ def load(
     labels: raise when the set has none.
     connect_seconds: how long to wait for the first answer of a download before calling it offline.
 
-    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set that
-    cannot be had, a damaged file, NaN or infinite values, and missing labels.
+    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set
+    that cannot be had, a damaged file, NaN or infinite values, and missing labels.
     """
     root = None if data_dir is None else Path(data_dir).expanduser()
     if root is not None and not root.is_dir():

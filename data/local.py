@@ -18,7 +18,7 @@ _TEN = Interleaved(10)
 def load_file(path: Path) -> Dataset:
     """Return the set in a file or folder, chosen by its name: idx, idx.gz, npz, npy, csv, or an image folder.
 
-    Split: as in the file when an npz has x_train and x_test (and x_validation); otherwise by position modulo 10.
+    Split: as in the file when an npz has x_train and x_test (and x_validation); else by position modulo 10.
     Raises DataError, one line, naming the file, what is wrong and what is expected.
     """
     if path.is_dir():
@@ -122,8 +122,8 @@ def _npz_parts(arrays: Mapping[str, np.ndarray], where: str) -> Parts:
         x = next(iter(arrays.values()))
     if x is None:
         raise DataError(
-            f"{where}: no known array; it holds {', '.join(arrays) or 'nothing'}; name it one of {', '.join(_X)} "
-            "(labels: y), or x_train, x_test (labels: y_train, y_test)"
+            f"{where}: no known array; it holds {', '.join(arrays) or 'nothing'}; name it one of "
+            f"{', '.join(_X)} (labels: y), or x_train, x_test (labels: y_train, y_test)"
         )
     return {"all": (x, next((arrays[k] for k in _Y if k in arrays), None))}
 

@@ -28,9 +28,10 @@ class Layout:
 class Named:
     """A named set: its layouts in order of preference, split rule and facts.
 
-    registry: the TFDS builder that registers its downloads, or None. folder: its folder's name when that is not
-    the set's. from_prepared: from the splits of a prepared TFDS folder to the parts that files give. after: a change made to the parts once
-    they are read and checked. origin: where to get the files when there is no registered download.
+    registry: the TFDS builder that registers its downloads, or None. folder: its folder's name when that is
+    not the set's. from_prepared: from the splits of a prepared TFDS folder to the parts that files give.
+    after: a change made to the parts once they are read and checked. origin: where to get the files when
+    there is no registered download.
     """
 
     layouts: tuple[Layout, ...]

@@ -102,7 +102,7 @@ def omniglot_prepared(parts: Parts) -> Parts:
 
 
 def drawings(archive: bytes, where: str) -> np.ndarray:
-    """Return (class, drawer, 105, 105) bool of an Omniglot zip, True = paper, classes in order of folder name."""
+    """Return (class, drawer, 105, 105) bool of an Omniglot zip, True = paper, classes by folder name."""
     from PIL import Image
 
     try:

@@ -29,8 +29,8 @@ def prepare(name: str, data_dir: Path | None, cache: Path, seconds: float, looke
         pass
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(
-            f"tfds:{name}: no prepared folder in {', '.join(looked)}, and preparing one needs TensorFlow once: "
-            f"{INSTALL}; --dataset digits needs nothing"
+            f"tfds:{name}: no prepared folder in {', '.join(looked)}, and preparing one needs TensorFlow "
+            f"once: {INSTALL}; --dataset digits needs nothing"
         )
     manual = None if data_dir is None else data_dir / builder.name
     _check_network(name, builder, manual, seconds)
@@ -38,8 +38,13 @@ def prepare(name: str, data_dir: Path | None, cache: Path, seconds: float, looke
     config = tfds.download.DownloadConfig(
         manual_dir=manual if manual is not None and manual.is_dir() else None, try_download_gcs=False
     )
+    # a folder for each set: TFDS 4.9.10 names extracted files by file name alone, so that fashion_mnist
+    # would silently get the extracted images of mnist
+    downloads = cache / "tfds" / "downloads" / builder.name
     try:
-        builder.download_and_prepare(file_format="array_record", download_config=config)
+        builder.download_and_prepare(
+            file_format="array_record", download_dir=downloads, download_config=config
+        )
     except Exception as error:  # downloads, checksums, parsers: many kinds
         raise DataError(f"tfds:{name}: preparing failed ({_short(error)})") from None
     return builder

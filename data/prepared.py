@@ -22,8 +22,8 @@ def roots(data_dir: Path | None, cache: Path) -> list[Path]:
 def find(builder: str, among: Sequence[Path]) -> Path | None:
     """Return the newest prepared folder of "name[/config][:version]", or None.
 
-    A prepared folder is <root>/<name>/[<config>/]<version> with dataset_info.json and features.json. Without a
-    config a lone configuration is taken; DataError when there are several to choose from.
+    A prepared folder is <root>/<name>/[<config>/]<version> with dataset_info.json and features.json. Without
+    a config a lone configuration is taken; DataError when there are several to choose from.
     """
     path, _, version = builder.partition(":")
     for root in among:
@@ -67,7 +67,7 @@ def open_folder(folder: Path) -> Any:
 
 
 def parts(builder: Any) -> list[str]:
-    """Return the names of a builder's splits; TFDS's mocked builders, which know none, have train and test."""
+    """Return the names of a builder's splits; TFDS's mocked builders know none and have train and test."""
     return sorted(builder.info.splits) or ["train", "test"]
 
 

@@ -39,7 +39,8 @@ def import_tfds() -> Any:
             from tensorflow_datasets.core.utils import gcs_utils
     except ImportError as error:
         raise DataError(
-            f"tensorflow_datasets cannot be imported ({error}); run: pip install tensorflow-datasets importlib_resources"
+            f"tensorflow_datasets cannot be imported ({error}); run: "
+            "pip install tensorflow-datasets importlib_resources"
         ) from None
     gcs_utils._is_gcs_disabled = True
     return tfds
@@ -60,7 +61,8 @@ def check(content: bytes, fact: Fact, where: str) -> None:
     if len(content) != fact.size:
         what = "truncated" if len(content) < fact.size else "too long"
         raise DataError(
-            f"{where}: {what}: {len(content)} bytes, registered are {fact.size}; fetch it again from {fact.url}"
+            f"{where}: {what}: {len(content)} bytes, registered are {fact.size}; "
+            f"fetch it again from {fact.url}"
         )
     found = digest(content)
     if found != fact.sha256:

@@ -39,8 +39,9 @@ def load_named(name: str, data_dir: Path | None, seconds: float) -> Dataset:
     splits = spec.rule(parts)
     sha256 = found.sha256 or array_digests(splits)
     shape = tuple(splits["train"].x.shape[1:])
+    words = spec.rule.words + ("" if found.sha256 else "; in the order of the prepared folder")
     return Dataset(
-        name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, spec.rule.words
+        name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, words
     )
 
 
@@ -112,7 +113,8 @@ def read_layout(layout: Layout, folder: Path, facts: Mapping[str, registry.Fact]
     for key, value in found.items():
         if expected.get(key) != value:
             raise DataError(
-                f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, known is {expected.get(key)}"
+                f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, "
+                f"known is {expected.get(key)}"
             )
     return Found(
         parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found

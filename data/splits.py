@@ -2,24 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 
 from data.dataset import DataError, Parts, Split
-
-
-class Rule(Protocol):
-    """A split rule; `words` is what goes into the run's record."""
-
-    @property
-    def words(self) -> str:
-        """The rule in words."""
-        ...
-
-    def __call__(self, parts: Parts) -> dict[str, Split]:
-        """Return the three splits."""
-        ...
 
 
 def cut(x: np.ndarray, y: np.ndarray | None, take: slice | np.ndarray) -> Split:
@@ -69,7 +55,7 @@ class AsGiven:
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """One part "all": the last `test` examples are the test split, the `validation` before them validation."""
+    """One part "all": the last `test` examples are test, the `validation` ones before them validation."""
 
     validation: int
     test: int
@@ -78,8 +64,8 @@ class Blocks:
     def words(self) -> str:
         """The rule in words."""
         return (
-            f"in stored order: the last {self.test:,} are test, the {self.validation:,} before them validation, "
-            "the rest train (blocks, so that neighbours in time stay in one split)"
+            f"in stored order: the last {self.test:,} are test, the {self.validation:,} before them "
+            "validation, the rest train (blocks, so that neighbours in time stay in one split)"
         )
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
@@ -123,6 +109,9 @@ class Interleaved:
         }
 
 
+Rule = TailOfTrain | AsGiven | Blocks | Interleaved
+"""A rule is called with parts and returns the splits; `words` says it in words for the run's record."""
+
 Cut = tuple[str, int, int]
 """A part of a set by position: (name of the stored split, start, stop)."""
 
@@ -130,9 +119,9 @@ Cut = tuple[str, int, int]
 def three_way(sizes: Mapping[str, int], where: str) -> tuple[dict[str, Cut], str]:
     """Return where train, validation and test are within the stored splits, and the rule in words.
 
-    What is missing is cut from the end of train, a tenth each; a set with validation but no test (common where
-    test labels are secret) is tested on its validation split. DataError without a train split or with fewer
-    than 10 training examples.
+    What is missing is cut from the end of train, a tenth each; a set with validation but no test (common
+    where test labels are secret) is tested on its validation split. DataError without a train split or with
+    fewer than 10 training examples.
     """
     if "train" not in sizes:
         raise DataError(f"{where} has no split 'train'; it has {', '.join(sizes) or 'none'}")

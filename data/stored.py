@@ -1,4 +1,4 @@
-"""From an array as a file holds it to the array of a Dataset: layout (n, H, W, C) or (n, d), uint8 or float32."""
+"""From an array as a file holds it to that of a Dataset: (n, H, W, C) or (n, d), uint8 or float32."""
 
 from collections.abc import Sequence
 from typing import Literal

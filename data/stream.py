@@ -29,7 +29,7 @@ class _Examples(Sequence[Any]):
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def __getitem__(self, index: Any) -> Batch:
+    def __getitem__(self, index: Any) -> Any:
         example = self.source[self.start + int(index)]
         out = {"x": as_stored(np.asarray(example[self.x])[None], f"example {index}")[0]}
         return out if self.y is None else out | {"y": np.int32(example[self.y])}
@@ -45,7 +45,7 @@ class _Arrays(Sequence[Any]):
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: Any) -> Batch:
+    def __getitem__(self, index: Any) -> Any:
         return {"x": self.x[index]} if self.y is None else {"x": self.x[index], "y": self.y[index]}
 
 
@@ -84,7 +84,7 @@ class Stream:
         return {"position": self._batches.get_state(), "stream": self._about}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue at a saved position; DataError when it belongs to a different stream, naming what differs."""
+        """Continue at a saved position; DataError when it is of a different stream, naming what differs."""
         other = state.get("stream")
         if not isinstance(other, dict) or "position" not in state:
             raise DataError(f"not a state of a data stream: {state!r}")
@@ -106,7 +106,7 @@ def stream(
     epochs: int | None = None,
     shuffle: bool = True,
     threads: int = 2,
-    connect_seconds: float = 2.0,
+    connect_seconds: float = 1.5,
 ) -> Stream:
     """Return batches of one split, read from disk as they are needed when `name` is "tfds:<builder>".
 

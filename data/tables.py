@@ -11,8 +11,8 @@ from data.dataset import DataError
 def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Return a table of numbers (n, d) float64 and the column "label", "class" or "y" if a header names one.
 
-    The first row is a header when none of its fields is a number. Raises DataError naming row and column of the
-    first ragged row, empty field or text.
+    The first row is a header when none of its fields is a number. Raises DataError naming row and column of
+    the first ragged row, empty field or text.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -40,8 +40,8 @@ def read_csv(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     except ValueError:
         i, j = next((i, j) for i, row in enumerate(rows) for j, f in enumerate(row) if not _is_number(f))
         raise DataError(
-            f"{path}: row {i + shift}, column {j + 1}: {rows[i][j]!r} is not a number; only tables of numbers "
-            "can be read (a header may name one column 'label')"
+            f"{path}: row {i + shift}, column {j + 1}: {rows[i][j]!r} is not a number; only tables of "
+            "numbers can be read (a header may name one column 'label')"
         ) from None
 
 

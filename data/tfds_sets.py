@@ -19,8 +19,8 @@ _BLOCK = 1024
 def keys(builder: Any) -> tuple[str, str | None]:
     """Return the names of the features that serve as x and y (None without a class label).
 
-    x: the first supervised key, else "image", else the first image or numeric feature. y: a ClassLabel among the
-    supervised keys, else "label" if it is one. DataError naming the features when none will do.
+    x: the first supervised key, else "image", else the first image or numeric feature. y: a ClassLabel among
+    the supervised keys, else "label" if it is one. DataError naming the features when none will do.
     """
     tfds = import_tfds()
     features = builder.info.features
@@ -58,8 +58,8 @@ def read(
                 xs = np.empty((stop - start, *value.shape), value.dtype)
             if value.shape != xs.shape[1:]:
                 raise DataError(
-                    f"{where}: sizes differ: example {i} is {value.shape}, example {start} is {xs.shape[1:]}; "
-                    "only sets with one size can be loaded"
+                    f"{where}: sizes differ: example {i} is {value.shape}, example {start} is "
+                    f"{xs.shape[1:]}; only sets with one size can be loaded"
                 )
             xs[i - start] = value
             if ys is not None:
@@ -73,7 +73,10 @@ def _many(source: Sequence[Any], block: list[int], where: str) -> Sequence[Any]:
     """Read a block of examples; random-access sources read a block faster than its elements."""
     try:
         if hasattr(source, "__getitems__"):
-            return source.__getitems__(block)
+            try:
+                return source.__getitems__(block)
+            except TypeError:  # TFDS 4.9.10's mocked source has this method with a wrong signature
+                pass
         return [source[i] for i in block]
     except DataError:
         raise
@@ -87,8 +90,8 @@ def _check_memory(wanted: int, where: str) -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if wanted > total // 2:
         raise DataError(
-            f"{where} needs {wanted / 2**30:.1f} GiB, more than half of this machine's {total / 2**30:.1f} GiB; "
-            "use data.stream, which reads batches from disk"
+            f"{where} needs {wanted / 2**30:.1f} GiB, more than half of this machine's "
+            f"{total / 2**30:.1f} GiB; use data.stream, which reads batches from disk"
         )
 
 

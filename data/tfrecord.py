@@ -41,7 +41,8 @@ def offsets(content: bytes | mmap.mmap, where: str) -> list[tuple[int, int]]:
     The check value of each length is verified, that of the contents is not (in Python it would cost more than
     decoding); images carry their own.
     """
-    out, at, size = [], 0, len(content)
+    out: list[tuple[int, int]] = []
+    at, size = 0, len(content)
     while at < size:
         head = content[at : at + 12]
         if len(head) < 12:
@@ -61,11 +62,14 @@ def offsets(content: bytes | mmap.mmap, where: str) -> list[tuple[int, int]]:
 
 
 class TFRecords(Sequence[Any]):
-    """The examples of several TFRecord files as one sequence: files stay on disk, `decode` makes an example."""
+    """The examples of several TFRecord files as one sequence, left on disk; `decode` makes an example."""
 
     def __init__(self, paths: Sequence[Path], lengths: Sequence[int], decode: Callable[[bytes], Any]):
         """Index the files; `lengths` are the numbers of records that they must hold."""
-        self._decode, self._maps, self._offsets, self._ends = decode, [], [], []
+        self._decode = decode
+        self._maps: list[mmap.mmap] = []
+        self._offsets: list[list[tuple[int, int]]] = []
+        self._ends: list[int] = []
         for path, expected in zip(paths, lengths, strict=True):
             try:
                 with open(path, "rb") as file:
