@@ -26,7 +26,10 @@ def load(
     root = None if data_dir is None else Path(data_dir).expanduser()
     if root is not None and not root.is_dir():
         raise DataError(f"data_dir {str(data_dir)!r} is not a folder; give one that holds <name>/ folders")
-    loaded = _load(name, root, connect_seconds)
+    try:
+        loaded = _load(name, root, connect_seconds)
+    except OSError as error:
+        raise DataError(f"{name}: {' '.join(str(error).split())}") from None
     for key, split in loaded.splits.items():
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:

@@ -58,7 +58,7 @@ def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Foun
     if spec.registry:
         roots = prepared.roots(data_dir, cache_folder())
         if place := prepared.find(spec.registry, roots):
-            stored = tfds_sets.read_named(place)
+            stored = tfds_sets.read_named(place, cache_folder())
             parts = spec.from_prepared(stored) if spec.from_prepared else stored
             return Found(parts, f"prepared TFDS folder {place}", {})
         tried.append(f"prepared TFDS folders in {', '.join(map(str, roots))}")

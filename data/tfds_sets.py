@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from data import prepared
+from data import cache, prepared
 from data.dataset import DataError, Dataset, Parts, Split, array_digests, nearest
 from data.registry import import_tfds
 from data.splits import three_way
@@ -95,24 +95,34 @@ def _check_memory(wanted: int, where: str) -> None:
         )
 
 
-def read_named(folder: Path) -> Parts:
+def _kept(cache_folder: Path, builder: Any, part: str, cut: tuple[int, int] | None, where: str) -> Split:
+    """Read a stored split (all, or start..stop), from our cache when it was decoded before."""
+    x, y = keys(builder)
+    key = cache.fingerprint(Path(builder.data_dir), part, cut, x, y)
+    return cache.remembered(
+        cache_folder / "arrays",
+        key,
+        lambda: read(prepared.records(builder, part), x, y, f"{where}, split {part}", *(cut or (0, None))),
+    )
+
+
+def read_named(folder: Path, cache_folder: Path) -> Parts:
     """Return every split of a prepared folder of a named set as parts."""
     builder = prepared.open_folder(folder)
-    x, y = keys(builder)
     out: Parts = {}
     for part in prepared.parts(builder):
-        split = read(prepared.records(builder, part), x, y, f"{folder}, split {part}")
+        split = _kept(cache_folder, builder, part, None, str(folder))
         out[part] = (split.x, split.y)
     return out
 
 
-def builder_of(name: str, data_dir: Path | None, cache: Path, seconds: float) -> tuple[Any, str]:
+def builder_of(name: str, data_dir: Path | None, cache_folder: Path, seconds: float) -> tuple[Any, str]:
     """Return a readable TFDS builder for "name[/config][:version]" and where it comes from.
 
     A prepared folder if there is one; else the set is prepared in our cache, which needs TensorFlow once.
     Raises DataError for an unknown builder (nearest names) and when preparing is impossible.
     """
-    places = prepared.roots(data_dir, cache)
+    places = prepared.roots(data_dir, cache_folder)
     if folder := prepared.find(name, places):
         return prepared.open_folder(folder), f"prepared TFDS folder {folder}"
     tfds = import_tfds()
@@ -122,19 +132,17 @@ def builder_of(name: str, data_dir: Path | None, cache: Path, seconds: float) ->
         raise DataError(f"unknown TFDS builder {plain!r}; nearest: {nearest(plain, known)}")
     from data.prepare import prepare
 
-    return prepare(name, data_dir, cache, seconds, [str(p) for p in places]), f"tfds:{name}"
+    return prepare(name, data_dir, cache_folder, seconds, [str(p) for p in places]), f"tfds:{name}"
 
 
-def load_tfds(name: str, data_dir: Path | None, cache: Path, seconds: float) -> Dataset:
+def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: float) -> Dataset:
     """Return the TFDS set "name[/config][:version]" in memory."""
-    builder, source = builder_of(name, data_dir, cache, seconds)
+    builder, source = builder_of(name, data_dir, cache_folder, seconds)
     x, y = keys(builder)
     where = f"tfds:{name}"
-    sources = {part: prepared.records(builder, part) for part in prepared.parts(builder)}
-    cuts, words = three_way({part: len(s) for part, s in sources.items()}, where)
-    splits = {
-        key: read(sources[part], x, y, f"{where}, split {part}", a, b) for key, (part, a, b) in cuts.items()
-    }
+    sizes = {part: len(prepared.records(builder, part)) for part in prepared.parts(builder)}
+    cuts, words = three_way(sizes, where)
+    splits = {key: _kept(cache_folder, builder, part, (a, b), where) for key, (part, a, b) in cuts.items()}
     labels = None if y is None else int(builder.info.features[y].num_classes)
     low_high, binarisation = facts_of([v.x for v in splits.values()])
     notes = f"{words}; x is feature {x!r}" + (f", y is {y!r}" if y else "")

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from test_data import record_bytes
 
 import data
-from data import named
+from data import named, tfds_sets
 from data import prepare as preparing
 from data.dataset import DataError
 from data.splits import TailOfTrain
@@ -122,6 +122,22 @@ def test_prepared_folder_loads_and_streams(tmp_path: Path, layout: str) -> None:
     with pytest.raises(DataError, match="another stream: seed is 5, here 6"):
         make(epochs=2, seed=6).set_state(state)
     assert "tensorflow" not in sys.modules
+
+
+def test_decoded_examples_are_kept_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "own", "tfrecord", {"train": 30, "test": 4})
+    first = data.load("tfds:shapes", tmp_path / "own")
+
+    def broken(*_: object, **__: object) -> object:
+        raise DataError("decoded again")
+
+    monkeypatch.setattr(tfds_sets, "read", broken)
+    again = data.load("tfds:shapes", tmp_path / "own")
+    assert again.record() == first.record()
+    kept = next((tmp_path / "cache").rglob("*.npz"))
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(DataError, match="decoded again"):
+        data.load("tfds:shapes", tmp_path / "own")
 
 
 def test_streams_from_memory_and_bad_arguments() -> None:
