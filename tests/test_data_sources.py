@@ -157,29 +157,19 @@ def test_wrong_download_leaves_nothing(
 def test_offline_is_one_message_within_3_seconds(
     small: dict[str, bytes], tmp_path: Path, network: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-<<<<<<< HEAD
-=======
     over = threading.Event()
->>>>>>> data
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         if network == "silent":
             register(monkeypatch, small, f"http://127.0.0.1:{silent.getsockname()[1]}")
         if network == "name server silent":
-<<<<<<< HEAD
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(20))
-=======
             monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(20) and [])
->>>>>>> data
         start = time.monotonic()
         with pytest.raises(DataError) as caught:
             data.load("mnist", tmp_path)
         assert time.monotonic() - start < 3
-<<<<<<< HEAD
-=======
         over.set()
->>>>>>> data
     message = str(caught.value)
     assert "\n" not in message
     for part in (
