@@ -26,7 +26,7 @@ from models.objectives import ELBO, Objective
 from models.penalties import weight_penalty
 from training import RunError, host
 from training.devices import cast_floats, shard_batch
-from training.examples import Binarisation, Examples, binarise
+from training.examples import Binarisation, Examples, binarise, scale
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ class Config:
     """Data set: digits, mnist, fashion_mnist, binarized_mnist, ..., tfds:NAME or file:PATH."""
     binarise: Binarisation = "none"
     """Pixels to 0 or 1: none, threshold at 1/2, static (one draw, ever), dynamic (a draw per visit)."""
+    read: Literal["memory", "stream"] = "memory"
+    """Training examples: memory (all on the device) or stream (batches from disk, for sets larger than memory)."""
     model: Model = Model()
     """The autoencoder's parts."""
     objective: Objective = ELBO()
@@ -117,7 +119,7 @@ def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], 
     return loss, {name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss}
 
 
-def init(config: Config, key: Key[Array, ""], examples: Examples) -> TrainState:
+def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -> TrainState:
     """Return fresh parameters, optimizer state and counters."""
     model = Autoencoder(config.model, examples.shape, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
@@ -197,6 +199,19 @@ def train_steps(
     return jax.lax.fori_loop(0, count, body, state)
 
 
+def train_on(
+    state: TrainState,
+    config: Config,
+    key: Key[Array, ""],
+    raw: Any,
+    *,
+    n: int,
+    range: tuple[float | int, float | int],
+) -> TrainState:
+    """Advance by one batch of stored values that comes from a stream over `n` examples."""
+    return train_step(state, config, make_optimizer(config, n), key, scale(jnp.asarray(raw), range))
+
+
 def start_epoch(state: TrainState) -> TrainState:
     """Return the state with the epoch's sums at zero."""
     return state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
@@ -253,7 +268,7 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
     return means | {"rmse": jnp.sqrt(means["mse"])}
 
 
-CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate, trained_model)
+CORE = host.Core(init, train_steps, train_on, start_epoch, epoch_order, run_keys, evaluate, trained_model)
 
 
 def fit(command: "Command") -> tuple[Path, dict[str, Any], int]:

@@ -69,11 +69,10 @@ class Chunks:
 class Saver:
     """Writes checkpoints no more often than is worth it; a best state waits in memory until then."""
 
-    def __init__(self, folder: RunFolder, meta: dict[str, Any]):
+    def __init__(self, folder: RunFolder, meta: Callable[[], dict[str, Any]]):
         self.folder, self.meta = folder, meta
         self.pending: tuple[Any, Best] | None = None
-        self.begin = self.last = time.monotonic()
-        self.cost = 0.0
+        self.last, self.cost = time.monotonic(), 0.0
 
     def due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
@@ -95,8 +94,7 @@ class Saver:
         self.cost = self.last - start
 
     def _meta(self, best: Best) -> dict[str, Any]:
-        seconds = self.meta["seconds"] + time.monotonic() - self.begin
-        return self.meta | {"best": best._asdict(), "seconds": seconds}
+        return self.meta() | {"best": best._asdict()}
 
 
 def first_bad_term(state: Any) -> dict[str, Any]:
@@ -112,7 +110,7 @@ def run(
     state: Any,
     folder: RunFolder,
     best: Best,
-    meta: dict[str, Any],
+    meta: Callable[[], dict[str, Any]],
     stop: StopSignals,
     report: Callable[[int, float | None], None],
 ) -> Outcome:
