@@ -8,6 +8,7 @@ import pytest
 import scipy.optimize
 import scipy.stats
 from flax import nnx
+
 from models import ELBO, Autoencoder, Dense, Model, likelihoods, pca, ppca
 
 
