@@ -1,6 +1,7 @@
 """Shapes, modes and ties of encoders and decoders; every field changes what is computed."""
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -26,7 +27,7 @@ def count(model):
 
 
 def dense_size(*widths):
-    return sum(i * o + o for i, o in zip(widths, widths[1:], strict=False))
+    return sum(i * o + o for i, o in itertools.pairwise(widths))
 
 
 @pytest.mark.parametrize("hidden", [(512, 256, 128, 64), (64, 32), ()])
