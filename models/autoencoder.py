@@ -29,7 +29,7 @@ def full(x: Array) -> Array:
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
 
-    encoder: Dense | Conv = Dense()
+    encoder: Dense | Conv = Dense()  # type: ignore[call-arg]
     """network from example to code"""
     decoder: Mirror | Dense | Conv = Mirror()
     """network from code to example; mirror: the encoder reversed"""
@@ -88,7 +88,7 @@ class Autoencoder(nnx.Module):
             self.decoder.set_bias(likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
         leaves, self._likelihood = jax.tree.flatten(likelihood)
         self._settings = nnx.List([Setting(jnp.asarray(leaf, float)) for leaf in leaves])
-        scale = likelihood.initial_log_scale()
+        scale: Any = likelihood.initial_log_scale()
         self.log_scale = nnx.Param(jnp.asarray(scale, float)) if likelihoods.learned(likelihood) else None
         optimal = likelihoods.optimal(likelihood)
         self.variance = nnx.BatchStat(jnp.asarray(jnp.exp(2 * scale), float)) if optimal else None

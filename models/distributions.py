@@ -32,8 +32,10 @@ def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 @softplus.defjvp
 def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    # spelled out: the derivatives that JAX gives max and |.| at 0 do not add up to 1/2
-    return softplus(primals[0]), jax.nn.sigmoid(primals[0]) * tangents[0]
+    # spelled out: JAX's derivatives of max and |.| at 0 do not add up to 1/2; the exponential serves both
+    (x,) = primals
+    e = jnp.exp(-jnp.where(x >= 0, x, -x))
+    return jnp.maximum(x, 0) + jnp.log1p(e), jnp.where(x >= 0, 1, e) / (1 + e) * tangents[0]
 
 
 class Point(NamedTuple):

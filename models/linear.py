@@ -23,7 +23,7 @@ class PCA(NamedTuple):
 
     def encode(self, x: Table) -> Float[Array, "n k"]:
         """Return the coordinates of x - mean along the components."""
-        return (x - self.mean[None]) @ self.components.T
+        return (jnp.asarray(x) - self.mean[None]) @ self.components.T
 
     def decode(self, z: Float[Array | np.ndarray, "n k"]) -> Table:
         """Return mean + Σ_j z_j component_j."""

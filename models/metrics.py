@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -33,7 +34,7 @@ def per_example(model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKe
     return {"negative_elbo_nats": bound, "nll_nats": nll, "kl_nats": kl, "bits_per_dim": bits} | out
 
 
-def summarize(sums: Mapping[str, float], count: float) -> dict[str, float]:
+def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:
     """Return the mean of every metric from its sum over `count` examples, and rmse = sqrt(mean mse).
 
     Raises ValueError without an example.

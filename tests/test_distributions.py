@@ -117,6 +117,9 @@ def test_bernoulli_gradient_is_x_minus_mean():
     x = jnp.linspace(0, 1, len(LOGITS))[:, None]
     gradient = jax.grad(lambda v: d.Bernoulli(v).log_prob(x).sum())(logits)
     np.testing.assert_allclose(gradient, x - jax.nn.sigmoid(logits), rtol=1e-13, atol=1e-15)
+    curvature = jax.jit(jax.vmap(jax.grad(jax.grad(d.softplus))))(logits[:, 0])
+    p = jax.nn.sigmoid(logits[:, 0])
+    np.testing.assert_allclose(curvature, p * (1 - p), rtol=1e-13, atol=1e-15)
 
 
 def test_continuous_bernoulli_against_quadrature():
