@@ -18,7 +18,7 @@ except ImportError as error:  # pragma: no cover - exercised by hand, in an empt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from data import DataError
+from data import DataError, UnknownDataset
 from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.config import ConfigError, config, setting
@@ -287,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split("\n")[0])
     try:
         folder, summary, code = fit(command)
-    except ConfigError as error:
+    except (ConfigError, UnknownDataset) as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)

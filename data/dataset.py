@@ -19,6 +19,10 @@ class DataError(ValueError):
     """A data set cannot be had as asked; the message is one line: what is wrong, the value, what to do."""
 
 
+class UnknownDataset(DataError):
+    """No data set has this name: a mistyped option rather than missing or damaged data."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Examples of one split: `x` (n, *shape) uint8 or float32, `y` (n,) int32, `factors` (n, k) int32."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data import bundled, local, sources, tfds_sets
-from data.dataset import DataError, Dataset, check_finite, nearest
+from data.dataset import DataError, Dataset, UnknownDataset, check_finite, nearest
 from data.named import NAMED
 
 NAMES = ("digits", "sprites", *NAMED)
@@ -51,6 +51,6 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
         return tfds_sets.load_tfds(rest, root, sources.cache_folder(), seconds)
     if kind == "file" and rest:
         return local.load_file(Path(rest).expanduser())
-    raise DataError(
+    raise UnknownDataset(
         f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
     )

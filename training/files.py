@@ -23,6 +23,7 @@ _WAY_OUT = {
     errno.EPERM: "not permitted; choose another folder with --run-dir",
     errno.EROFS: "the disk is read-only; choose another folder with --run-dir",
     errno.EEXIST: "it is a file; choose another folder with --run-dir",
+    errno.ENOENT: "no such folder can be made; choose another folder with --run-dir",
     errno.ENOTDIR: "part of the path is a file; choose another folder with --run-dir",
 }
 

@@ -66,7 +66,7 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
     order = jax.jit(core.epoch_order, static_argnums=2)
     measure = jax.jit(core.evaluate)
 
-    def advance(state: Any, order: jax.Array, count: int) -> Any:
+    def advance(state: Any, order: Any, count: int) -> Any:
         if inputs.stream is not None:
             for batch in itertools.islice(inputs.stream, count):
                 state = on(state, floats, k_step, batch["x"])
