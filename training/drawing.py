@@ -127,7 +127,7 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], most: int = 6) -> bool:
             text, of = words(name)
             axes.set(title=f"{text} ({of})" if of.startswith("nats") else text, xlabel=unit)
             axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.legend(loc="upper right")
+            axes.legend(loc="best")
         for axes in fig.axes[len(names) :]:
             axes.set_visible(False)
     return True

@@ -161,7 +161,8 @@ def _end_epoch(programs: Programs, state: Any, step: int, best: Best) -> tuple[d
     """Return the epoch's row, the best so far, and whether this epoch is it."""
     sums = jax.device_get(state.sums)
     epoch = step // programs.per_epoch
-    train = {name: float(total) / programs.per_epoch for name, total in sums.items()}
+    unit = {name: f"{name}_nats" for name in ("nll", "kl", "negative_elbo")}  # as the validation metrics are named
+    train = {unit.get(name, name): float(total) / programs.per_epoch for name, total in sums.items()}
     validation = programs.validate(state)
     row = {"step": step, "epoch": epoch, "train": train, "validation": validation}
     value = programs.criterion(validation)
