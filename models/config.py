@@ -14,12 +14,13 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
 
 T = TypeVar("T")
+Number = float | int
 
 
 class ConfigError(ValueError):
@@ -31,10 +32,10 @@ def setting(
     *,
     static: bool = False,
     traced: bool = False,
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
+    above: Number | None = None,
+    at_least: Number | None = None,
+    below: Number | None = None,
+    at_most: Number | None = None,
 ) -> Any:
     """Declare a field with its range; `static` or `traced` overrides what its type implies."""
     limits = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
@@ -42,7 +43,7 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def static(default: float, **limits: float) -> Any:
+def static(default: Number, **limits: Number) -> Any:
     """Declare a float that is structure: one that changes the program, such as a dropout rate."""
     return setting(default, static=True, **limits)
 
@@ -108,7 +109,7 @@ def kind(cls: type) -> str:
     return cls.__name__.lower()
 
 
-def nearest(name: str, known: typing.Iterable[str], n: int = 3) -> list[str]:
+def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:
     """Return the `n` known names most like `name`, best first."""
     return difflib.get_close_matches(name, list(known), n=n, cutoff=0.0)
 
@@ -234,9 +235,9 @@ def _part_from_dict(parts: Mapping[str, type], name: str, value: Mapping[str, An
 
 
 def validate(cfg: Any, prefix: str = "") -> None:
-    """Check every number of a config on the host against its declared range.
+    """Check every value of a config on the host against its type and declared range.
 
-    Raises ConfigError naming the field, the bound and the value. A config class may add a method
+    Raises ConfigError naming the field, the type or bound, and the value. A config class may add a method
     `check(self)` for rules that involve several fields.
     """
     for f in dataclasses.fields(cfg):
@@ -244,6 +245,11 @@ def validate(cfg: Any, prefix: str = "") -> None:
         if is_config(value):
             validate(value, f"{prefix}{f.name}.")
             continue
+        if not hasattr(value, "dtype"):  # tracers and stacks of runs are checked before they are made
+            try:
+                coerce(type(cfg), f.name, value)
+            except ConfigError as error:
+                raise ConfigError(f"{prefix}{error}") from None
         limits = f.metadata.get("limits", {})
         for item in value if isinstance(value, tuple) else (value,):
             if not isinstance(item, (int, float)) or isinstance(item, bool):

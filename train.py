@@ -1,0 +1,283 @@
+"""Train one autoencoder, or many at once. Read from top to bottom: a batch goes through in this order.
+
+train -> train_steps -> train_step -> objective(model, x, key) -> model.encode -> posterior.sample
+-> model.decode -> likelihood.log_prob -> mean -> update.
+"""
+
+import sys
+
+try:
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax import nnx
+    from jaxtyping import Array, Float, Int, Key
+except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
+    sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from data import DataError
+from models import metrics
+from models.autoencoder import Autoencoder, Model
+from models.config import ConfigError, config, setting
+from models.objectives import ELBO, Objective
+from models.penalties import weight_penalty
+from training import RunError, host
+from training.devices import cast_floats, shard_batch
+from training.examples import Binarisation, Examples, binarise
+from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
+
+if TYPE_CHECKING:
+    from training.cli import Command
+
+
+@config
+class Off:
+    """No penalty on the weights."""
+
+
+@config
+class Weights:
+    """l1 * sum |w| + l2 * sum w^2 over all kernels, added to the mean loss."""
+
+    l1: float = setting(0.0, at_least=0)
+    """Weight of the sum of absolute values."""
+    l2: float = setting(1e-4, at_least=0)
+    """Weight of the sum of squares."""
+
+
+@config
+class Config:
+    """Everything that defines a run. Floats and the seed are traced: they may be swept in one program."""
+
+    dataset: str = "digits"
+    """Data set: digits, mnist, fashion_mnist, binarized_mnist, ..., tfds:NAME or file:PATH."""
+    binarise: Binarisation = "none"
+    """Pixels to 0 or 1: none, threshold at 1/2, static (one draw, ever), dynamic (a draw per visit)."""
+    model: Model = Model()
+    """The autoencoder's parts."""
+    objective: Objective = ELBO()
+    """What is minimised."""
+    penalty: Off | Weights = Off()
+    """Penalty on the weights."""
+    optimizer: AnyOptimizer = Adam()
+    """The optimizer."""
+    lr: float = setting(1e-3, above=0)
+    """Learning rate, before the schedule."""
+    schedule: AnySchedule = Constant()
+    """How the learning rate changes over the run."""
+    updates: Updates = Updates()
+    """Warm-up, clipping, accumulation, averaging of parameters."""
+    epochs: int = setting(100, at_least=1)
+    """Passes over the training split."""
+    batch_size: int = setting(128, at_least=1)
+    """Examples per step; the last, incomplete batch of an epoch is left out (another one each epoch)."""
+    patience: int = setting(0, at_least=0)
+    """Stop after this many epochs without a better validation loss, and test the best (0: never stop)."""
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+    """Precision of matrix products on devices that offer several."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Dtype of the networks' arithmetic; parameters, losses and optimizer stay in float32."""
+    seed: int = setting(0, traced=True, at_least=0)
+    """Seed of initial weights, batches and noise."""
+
+
+class TrainState(NamedTuple):
+    """All that changes from step to step: a pytree, so it can be scanned, vmapped, sharded and saved."""
+
+    model: Autoencoder
+    opt_state: optax.OptState
+    ema: Any  # running mean of the parameters, () where there is none
+    step: Int[Array, ""]
+    sums: dict[str, Float[Array, ""]]  # terms of this epoch, summed over its steps
+    bad_step: Int[Array, ""]  # first step with a non-finite term, else -1
+    bad_terms: dict[str, Array]  # which terms were non-finite there
+
+
+def steps_per_epoch(config: Config, n: int) -> int:
+    """Return the number of whole batches in `n` examples."""
+    return n // config.batch_size
+
+
+def make_optimizer(config: Config, n: int) -> optax.GradientTransformation:
+    """Return the optimizer of a run over `n` training examples (its schedule needs the number of steps)."""
+    steps = config.epochs * steps_per_epoch(config, n)
+    return build(config.optimizer, config.schedule, config.updates, config.lr, steps)
+
+
+def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""], step: Any):
+    """Return a batch's mean loss and the means of its terms; the only place where examples are reduced."""
+    per_example, terms = config.objective.at(step)(model, x, key)
+    loss = jnp.mean(per_example)
+    if isinstance(config.penalty, Weights):
+        penalty = weight_penalty(nnx.state(model, nnx.Param), config.penalty.l1, config.penalty.l2)
+        loss, terms = loss + penalty, terms | {"penalty": penalty}
+    return loss, {name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss}
+
+
+def init(config: Config, key: Key[Array, ""], examples: Examples) -> TrainState:
+    """Return fresh parameters, optimizer state and counters."""
+    model = Autoencoder(config.model, examples.shape, rngs=nnx.Rngs(key))
+    params = nnx.state(model, nnx.Param)
+    x = jnp.zeros((config.batch_size, *examples.shape))
+    terms = jax.eval_shape(lambda: batch_loss(config, nnx.merge(*nnx.split(model)), x, key, 0)[1])
+    names = [*terms, "gradient_norm"]
+    return TrainState(
+        model,
+        make_optimizer(config, len(examples)).init(params),
+        params if config.updates.ema else (),
+        jnp.zeros((), jnp.int32),
+        {name: jnp.zeros(()) for name in names},
+        jnp.full((), -1, jnp.int32),
+        {name: jnp.zeros((), bool) for name in names},
+    )
+
+
+def train_step(
+    state: TrainState,
+    config: Config,
+    optimizer: optax.GradientTransformation,
+    key: Key[Array, ""],
+    raw: Array,
+) -> TrainState:
+    """Advance by one batch of scaled examples: binarise, gradient of the mean loss, update, bookkeeping."""
+    k_binary, k_loss = jax.random.split(jax.random.fold_in(key, state.step))
+    x = shard_batch(binarise(raw, config.binarise, k_binary))
+    graphdef, params, rest = nnx.split(state.model, nnx.Param, ...)
+
+    def mean_loss(params):
+        low = cast_floats(params, config.compute_dtype)
+        model = nnx.merge(graphdef, low, rest, copy=True)
+        loss, terms = batch_loss(config, model, x, k_loss, state.step)
+        return loss, (terms, nnx.state(model, nnx.Not(nnx.Param)))
+
+    grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, params)
+    params = optax.apply_updates(params, updates)
+    ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
+    terms = terms | {"gradient_norm": optax.global_norm(grads)}
+    bad = {name: ~jnp.isfinite(value) for name, value in terms.items()}
+    first = (state.bad_step < 0) & jnp.any(jnp.stack(list(bad.values())))
+    return TrainState(
+        nnx.merge(graphdef, params, rest, copy=True),
+        opt_state,
+        ema,
+        state.step + 1,
+        {name: state.sums[name] + value.astype(state.sums[name].dtype) for name, value in terms.items()},
+        jnp.where(first, state.step, state.bad_step),
+        {name: jnp.where(first, bad[name], state.bad_terms[name]) for name in bad},
+    )
+
+
+def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
+    """Return the order in which an epoch visits `n` examples: a function of (key, epoch) alone."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n)
+
+
+def train_steps(
+    state: TrainState,
+    config: Config,
+    key: Key[Array, ""],
+    examples: Examples,
+    order: Int[Array, " n"],
+    count: Any,
+) -> TrainState:
+    """Advance by `count` batches of the epoch; `count` may be traced, so one program serves any chunk."""
+    optimizer = make_optimizer(config, len(examples))
+    per_epoch = steps_per_epoch(config, len(examples))
+
+    def body(_, state: TrainState) -> TrainState:
+        start = (state.step % per_epoch) * config.batch_size
+        index = jax.lax.dynamic_slice(order, (start,), (config.batch_size,))
+        return train_step(state, config, optimizer, key, examples.take(index))
+
+    return jax.lax.fori_loop(0, count, body, state)
+
+
+def start_epoch(state: TrainState) -> TrainState:
+    """Return the state with the epoch's sums at zero."""
+    return state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
+
+
+def run_keys(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""], Key[Array, ""]]:
+    """Return the keys of a run: initial weights, order of examples, steps."""
+    return tuple(jax.random.split(key, 3))  # type: ignore[return-value]
+
+
+def train(config: Config, key: Key[Array, ""], examples: Examples) -> tuple[TrainState, dict[str, Array]]:
+    """Return the final state and the mean terms of every epoch: one run as a pure function.
+
+    `jit`, `vmap` (over a stack of configs and keys), `lax.map` and sharding all apply to it.
+    """
+    k_init, k_order, k_step = run_keys(key)
+    per_epoch = steps_per_epoch(config, len(examples))
+
+    def epoch(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, dict[str, Array]]:
+        order = epoch_order(k_order, number, len(examples))
+        state = train_steps(start_epoch(state), config, k_step, examples, order, per_epoch)
+        return state, {name: total / per_epoch for name, total in state.sums.items()}
+
+    with jax.default_matmul_precision(config.matmul_precision):
+        return jax.lax.scan(epoch, init(config, k_init, examples), jnp.arange(config.epochs))
+
+
+def trained_model(config: Config, state: TrainState) -> Autoencoder:
+    """Return the model to evaluate: the averaged parameters where the run keeps them."""
+    if not config.updates.ema:
+        return state.model
+    graphdef, _, rest = nnx.split(state.model, nnx.Param, ...)
+    return nnx.merge(graphdef, state.ema, rest, copy=True)
+
+
+def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Array, ""]) -> dict[str, Array]:
+    """Return the exact means of all metrics over all examples; the short last batch is masked.
+
+    Names carry units (`negative_elbo_nats`, `bits_per_dim`, `mse`, ...). Dynamic binarisation draws each
+    example once, by `key`.
+    """
+    model = trained_model(config, state)
+    n, batch = len(examples), min(len(examples), 512)
+
+    def one_batch(i: Int[Array, ""]) -> dict[str, Array]:
+        k_binary, k_metrics = jax.random.split(jax.random.fold_in(key, i))
+        index = i * batch + jnp.arange(batch)
+        x = binarise(examples.take(jnp.minimum(index, n - 1)), config.binarise, k_binary)
+        values = metrics.per_example(model, x, k_metrics)
+        return {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}
+
+    totals = jax.lax.map(one_batch, jnp.arange(-(-n // batch)))
+    means = {name: jnp.sum(value) / n for name, value in totals.items()}
+    return means | {"rmse": jnp.sqrt(means["mse"])}
+
+
+CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate)
+
+
+def fit(command: "Command") -> tuple[dict[str, Any], int]:
+    """Run a command to its end in its run folder; return the summary and the exit code.
+
+    The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
+    into dispatches. Raises ConfigError, data.DataError or RunError.
+    """
+    return host.fit(CORE, command)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    from training.cli import parse, usage_error
+
+    command = parse(Config, sys.argv[1:] if argv is None else argv, __doc__.split("\n")[0])
+    try:
+        summary, code = fit(command)
+    except ConfigError as error:
+        usage_error(str(error))
+    except (DataError, RunError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 1
+    print(summary)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Raw examples on the device; scaling and binarisation happen here, inside the jitted step."""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, Shaped
+
+Binarisation = Literal["none", "threshold", "static", "dynamic"]
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["x"], meta_fields=["range"])
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """A split as stored, (n, *shape): integers stay integers (a quarter of the memory of float32).
+
+    `range` holds the lowest and highest raw integer, mapped to 0 and 1; float data pass as they are.
+    """
+
+    x: Any  # an array, a tracer, or whatever a pytree transformation puts here
+    range: tuple[float, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.x.shape[1:]
+
+    def take(self, index: Int[Array, " b"]) -> Float[Array, "b *shape"]:
+        """Return the scaled examples at `index`."""
+        return scale(jnp.asarray(self.x)[index], self.range)
+
+
+def scale(raw: Shaped[Array, "b *shape"], range: tuple[float, float] | None) -> Float[Array, "b *shape"]:
+    """Map integers in `range` to [0, 1]; return floats unchanged."""
+    if jnp.issubdtype(raw.dtype, jnp.floating):
+        return raw
+    low, high = range or (0.0, float(jnp.iinfo(raw.dtype).max))
+    return (raw.astype(jnp.result_type(float)) - low) * (1.0 / (high - low))
+
+
+def binarise(x: Float[Array, "b *shape"], how: Binarisation, key: Key[Array, ""]) -> Float[Array, "b *shape"]:
+    """Return x, x > 1/2, or one Bernoulli(x) draw per pixel.
+
+    "dynamic" draws with the step's key, so every visit of an example differs (Burda et al. 2016, sec. 5);
+    "static" data are drawn once, before training (see `fix_binary`), and pass through here unchanged.
+    """
+    if how == "threshold":
+        return (x > 0.5).astype(x.dtype)
+    if how == "dynamic":
+        return jax.random.bernoulli(key, x).astype(x.dtype)
+    return x
+
+
+def fix_binary(examples: Examples, salt: int) -> Examples:
+    """Draw each pixel once from Bernoulli(x), by a key that depends on the split, not on the run's seed."""
+    key = jax.random.fold_in(jax.random.key(20_160_000), salt)
+    x = scale(jnp.asarray(examples.x), examples.range)
+    return Examples(jax.random.bernoulli(key, x).astype(jnp.uint8), (0.0, 1.0))

@@ -1,0 +1,161 @@
+"""Run a command: data, run folder, compiled pieces, loop, test evaluation, summary."""
+
+import dataclasses
+import functools
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models.config import kind, to_dict
+from training import loop
+from training.arrays import params_sha256
+from training.checkpoint import best_path, restore_like
+from training.devices import batch_mesh, measured_choice
+from training.examples import Examples
+from training.inputs import load_splits
+from training.run_folder import RunFolder, default_path
+from training.signals import StopSignals
+
+Splits = dict[str, Examples]
+
+
+class Core(NamedTuple):
+    """The pure functions of a run, as `train.py` defines them."""
+
+    init: Callable[..., Any]
+    train_steps: Callable[..., Any]
+    start_epoch: Callable[..., Any]
+    epoch_order: Callable[..., Any]
+    run_keys: Callable[..., Any]
+    evaluate: Callable[..., Any]
+
+
+def programs(core: Core, config: Any, key: jax.Array, splits: Splits, dispatch: str) -> loop.Programs:
+    """Return the compiled pieces of a run; in any chunks they compute what the pure `train` computes.
+
+    `dispatch` is "loop" (a dispatch loops over its steps inside XLA) or "step" (one call for each step).
+    """
+    _, k_order, k_step = core.run_keys(key)
+    k_valid = jax.random.fold_in(key, 1)
+    n = len(splits["train"])
+    floats = jax.tree.map(jnp.asarray, config)  # on the device once, not at every call
+
+    many = jax.jit(core.train_steps, donate_argnums=0)
+    one = jax.jit(functools.partial(core.train_steps, count=1), donate_argnums=0)
+    order = jax.jit(core.epoch_order, static_argnums=2)
+    measure = jax.jit(core.evaluate)
+
+    def advance(state: Any, order: jax.Array, count: int) -> Any:
+        if dispatch == "loop":
+            return many(state, floats, k_step, splits["train"], order, count)
+        for _ in range(count):
+            state = one(state, floats, k_step, splits["train"], order)
+        return state
+
+    def validate(state: Any) -> dict[str, float]:
+        return {k: float(v) for k, v in measure(floats, state, splits["validation"], k_valid).items()}
+
+    return loop.Programs(
+        start_epoch=jax.jit(core.start_epoch, donate_argnums=0),
+        order=lambda epoch: order(k_order, epoch, n),
+        advance=advance,
+        validate=validate,
+        per_epoch=n // config.batch_size,
+        epochs=config.epochs,
+        patience=config.patience,
+        criterion=criterion,
+    )
+
+
+def criterion(metrics: dict[str, float]) -> float:
+    """Return what early stopping minimises: the negative ELBO of a variational model, else the error."""
+    return metrics.get("negative_elbo_nats", metrics["mse"])
+
+
+def choose_dispatch(core: Core, config: Any, key: jax.Array, state: Any, splits: Splits) -> str:
+    """Return "loop" or "step", whichever advances copies of `state` faster here (measured once, remembered)."""
+    plain = dataclasses.replace(config, dataset="", epochs=1, patience=0)
+    signature = (str(jax.tree.structure(plain)), splits["train"].shape, str(splits["train"].x.dtype))
+
+    def candidate(dispatch: str) -> Callable[[], Any]:
+        pieces = programs(core, config, key, splits, dispatch)
+        order, count = pieces.order(0), min(8, pieces.per_epoch)
+        return lambda: pieces.advance(jax.tree.map(jnp.copy, state), order, count)
+
+    return measured_choice("dispatch", signature, {name: candidate(name) for name in ("loop", "step")})[0]
+
+
+def open_run(command: Any, record: dict[str, Any]) -> RunFolder:
+    """Return the run folder that a command asks for: a new one, or one taken up again."""
+    config, line = command.config, shlex.join(["python", *sys.argv])
+    path = Path(command.run_dir or default_path(config.dataset, kind(type(config.objective))))
+    if command.resume and (path / "config.json").exists():
+        return RunFolder.resume(path, line, record)
+    return RunFolder.create(path, to_dict(config) | {"data_dir": command.data_dir}, line, record)
+
+
+def fit(core: Core, command: Any) -> tuple[dict[str, Any], int]:
+    """Run a command to its end in its run folder; return the summary and the exit code (0, 1, 130, 143).
+
+    Raises ConfigError, data.DataError or RunError (one line each) for what its user can put right.
+    """
+    config = command.config
+    with StopSignals() as stop:
+        splits, dataset = load_splits(config.dataset, config.binarise, config.batch_size, command.data_dir)
+        mesh = batch_mesh(config.batch_size)
+        with jax.set_mesh(mesh), jax.default_matmul_precision(config.matmul_precision):
+            key = jax.random.key(config.seed)
+            state = jax.jit(core.init)(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0], splits["train"])
+            with open_run(command, dataset.record()) as folder:
+                if folder.summary and folder.summary["status"] == "finished":
+                    return folder.summary, 0
+                return _fit_in(folder, core, command, key, state, splits, dataset, stop)
+
+
+def _fit_in(
+    folder: RunFolder,
+    core: Core,
+    command: Any,
+    key: jax.Array,
+    state: Any,
+    splits: Splits,
+    dataset: Any,
+    stop: StopSignals,
+) -> tuple[dict[str, Any], int]:
+    """Train from where the folder stands, test, draw the figures, write the summary."""
+    config, begin = command.config, time.monotonic()
+    best, dispatch, before = loop.Best(), command.dispatch, 0.0
+    found = folder.latest()
+    if found:
+        path, meta = found
+        state = restore_like(state, path)
+        dispatch, before = meta["dispatch"], meta["seconds"]
+        best = loop.Best(float(meta["best"]["value"]), meta["best"]["epoch"], meta["best"]["metrics"])
+    elif dispatch == "auto":
+        dispatch = choose_dispatch(core, config, key, state, splits)
+    folder.rewind(int(state.step))
+    pieces = programs(core, config, key, splits, dispatch)
+    meta = {"dispatch": dispatch, "seconds": before}
+    outcome = loop.run(pieces, state, folder, best, meta, stop, print)
+    test = None
+    if outcome.status == "finished":
+        state = restore_like(outcome.state, best_path(folder.checkpoints)) if config.patience else outcome.state
+        values = jax.jit(core.evaluate)(config, state, splits["test"], jax.random.fold_in(key, 2))
+        test = {name: float(value) for name, value in values.items()}
+    folder.finish(
+        outcome.status,
+        params_sha256=params_sha256(nnx.state(outcome.state.model, nnx.Param)),
+        test=test,
+        seconds=before + time.monotonic() - begin,
+        last=outcome.row,
+        best=outcome.best._asdict(),
+        end=outcome.why,
+    )
+    return folder.summary or {}, {"finished": 0, "diverged": 1, "preempted": stop.exit_code}[outcome.status]

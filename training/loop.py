@@ -1,0 +1,174 @@
+"""The host's side of a run: chunks of steps, checkpoints, signals, early stopping.
+
+All arithmetic is in the programs handed in; this file decides only when they run. How many steps a dispatch
+takes never changes the result: one program with a traced step count serves every chunk.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from training.metrics_file import read_metrics
+from training.run_folder import RunFolder
+from training.signals import StopSignals
+
+DISPATCH_SECONDS = 0.25  # a dispatch is about this long: signals and progress are served between dispatches
+SAVE_SECONDS = 3.0  # shortest time between checkpoints; longer where a save takes longer than 1/20 of it
+
+
+class Programs(NamedTuple):
+    """The compiled pieces of one run; `state` is any pytree with `step`, `sums`, `bad_step`, `bad_terms`."""
+
+    start_epoch: Callable[[Any], Any]
+    order: Callable[[int], Any]  # epoch -> what `advance` needs to know of it
+    advance: Callable[[Any, Any, int], Any]  # (state, order, count) -> state; may consume the state
+    validate: Callable[[Any], dict[str, float]]
+    per_epoch: int
+    epochs: int
+    patience: int
+    criterion: Callable[[dict[str, float]], float]  # validation metrics -> what is minimised
+
+
+class Best(NamedTuple):
+    """The best validation so far."""
+
+    value: float = float("inf")
+    epoch: int = 0
+    metrics: dict[str, float] | None = None
+
+
+class Outcome(NamedTuple):
+    """How a run ended: status, last state, its last row of metrics, the best validation."""
+
+    status: str
+    state: Any
+    row: dict[str, Any]
+    best: Best
+    why: dict[str, Any]
+
+
+class Chunks:
+    """Chooses how many steps the next dispatch takes, from the time the last ones took."""
+
+    def __init__(self, seconds: float = DISPATCH_SECONDS):
+        self.seconds, self.size, self.first = seconds, 1, True
+
+    def record(self, count: int, elapsed: float) -> None:
+        """Learn from a dispatch; the first one compiled and says nothing."""
+        if self.first:
+            self.first = False
+            return
+        per_step = max(elapsed / count, 1e-7)
+        self.size = int(np.clip(self.seconds / per_step, 1, max(1, 8 * self.size)))
+
+
+class Saver:
+    """Writes checkpoints no more often than is worth it; a best state waits in memory until then."""
+
+    def __init__(self, folder: RunFolder, meta: dict[str, Any]):
+        self.folder, self.meta = folder, meta
+        self.pending: tuple[Any, Best] | None = None
+        self.begin = self.last = time.monotonic()
+        self.cost = 0.0
+
+    def due(self) -> bool:
+        """Whether enough time has passed since the last checkpoint."""
+        return time.monotonic() - self.last > max(SAVE_SECONDS, 20 * self.cost)
+
+    def save(self, state: Any, best: Best) -> None:
+        """Write the waiting best state, then `state`."""
+        start = time.monotonic()
+        step = int(state.step)
+        if self.pending is not None:
+            best_state, at = self.pending
+            self.folder.save(int(best_state.step), best_state, self._meta(at), best=True)
+            self.pending = None
+            if int(best_state.step) != step:
+                self.folder.save(step, state, self._meta(best))
+        else:
+            self.folder.save(step, state, self._meta(best))
+        self.last = time.monotonic()
+        self.cost = self.last - start
+
+    def _meta(self, best: Best) -> dict[str, Any]:
+        seconds = self.meta["seconds"] + time.monotonic() - self.begin
+        return self.meta | {"best": best._asdict(), "seconds": seconds}
+
+
+def first_bad_term(state: Any) -> dict[str, Any]:
+    """Return the step and the names of its non-finite terms, causes before consequences."""
+    rank = {"loss": 1, "gradient_norm": 2}
+    names = [name for name, bad in state.bad_terms.items() if bool(bad)]
+    names.sort(key=lambda name: rank.get(name, 0))
+    return {"step": int(state.bad_step), "term": names[0], "all_terms": names}
+
+
+def run(
+    programs: Programs,
+    state: Any,
+    folder: RunFolder,
+    best: Best,
+    meta: dict[str, Any],
+    stop: StopSignals,
+    report: Callable[[dict[str, Any]], None],
+) -> Outcome:
+    """Advance `state` to the end of the run, or to a signal, early stop or non-finite term.
+
+    Every way out leaves a checkpoint of the last good state (for a non-finite term: the one before it).
+    """
+    chunks, saver = Chunks(), Saver(folder, meta)
+    rows = read_metrics(folder.metrics.path)
+    row = rows[-1] if rows else {}
+    step, total = int(state.step), programs.epochs * programs.per_epoch
+    order, epoch_of_order, images_start, clock = None, -1, step, time.monotonic()
+    while step < total and not _patience_is_over(programs, step, best):
+        epoch, within = divmod(step, programs.per_epoch)
+        if epoch != epoch_of_order:
+            order, epoch_of_order = programs.order(epoch), epoch
+        if within == 0:
+            state = programs.start_epoch(state)
+        count = min(chunks.size, programs.per_epoch - within)
+        start = time.perf_counter()
+        state = programs.advance(state, order, count)
+        bad_step = int(state.bad_step)  # waits for the device
+        chunks.record(count, time.perf_counter() - start)
+        step += count
+        if bad_step >= 0:
+            return Outcome("diverged", state, row, best, first_bad_term(state))
+        rate = (step - images_start) / max(time.monotonic() - clock, 1e-9)
+        report({"step": step, "epoch": step / programs.per_epoch, "steps_per_second": rate})
+        if step % programs.per_epoch == 0:
+            row, best, improved = _end_epoch(programs, state, step, best)
+            folder.metrics.append(row)
+            report(row)
+            if improved:
+                saver.pending = (jax.tree.map(jnp.copy, state), best)
+        if stop:
+            saver.save(state, best)
+            return Outcome("preempted", state, row, best, {"step": step})
+        if saver.due():
+            saver.save(state, best)
+    saver.save(state, best)
+    return Outcome("finished", state, row, best, {"step": step, "stopped_early": step < total})
+
+
+def _patience_is_over(programs: Programs, step: int, best: Best) -> bool:
+    """Whether `patience` whole epochs have passed without a better validation."""
+    return bool(programs.patience) and step // programs.per_epoch - best.epoch >= programs.patience
+
+
+def _end_epoch(programs: Programs, state: Any, step: int, best: Best) -> tuple[dict[str, Any], Best, bool]:
+    """Return the epoch's row, the best so far, and whether this epoch is it."""
+    sums = jax.device_get(state.sums)
+    epoch = step // programs.per_epoch
+    train = {name: float(total) / programs.per_epoch for name, total in sums.items()}
+    validation = programs.validate(state)
+    row = {"step": step, "epoch": epoch, "train": train, "validation": validation}
+    value = programs.criterion(validation)
+    if value < best.value:
+        return row, Best(value, epoch, validation), True
+    return row, best, False

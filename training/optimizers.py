@@ -1,0 +1,239 @@
+"""Optimizers and learning-rate schedules as configs; `build` turns them into one optax transformation.
+
+Hyperparameters are float fields, so they are traced: a sweep over `optimizer.b1` or `schedule.final`
+rides in one program. Sources: SGD with (Nesterov) momentum, Sutskever et al. 2013; AdaGrad, Duchi et al.
+2011; RMSprop, Hinton 2012, lecture 6e; Adam, Kingma & Ba 2015; AdamW, Loshchilov & Hutter 2019; Lion,
+Chen et al. 2023; cosine decay, Loshchilov & Hutter 2017.
+"""
+
+import inspect
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from models.config import ConfigError, config, nearest, setting
+
+Learning = Callable[[Int[Array, ""]], Float[Array, ""]]
+
+
+@config
+class SGD:
+    """Stochastic gradient descent: w -= lr * g."""
+
+
+@config
+class Momentum:
+    """Heavy ball: v = momentum * v + g; w -= lr * v (Nesterov's form looks one step ahead)."""
+
+    momentum: float = setting(0.9, at_least=0, below=1)
+    """Share of the last step that is kept."""
+    nesterov: bool = False
+    """Use Nesterov's form."""
+
+
+@config
+class AdaGrad:
+    """w -= lr * g / sqrt(sum of squared g)."""
+
+    initial: float = setting(0.1, at_least=0)
+    """Start of the accumulated squares."""
+    eps: float = setting(1e-7, above=0)
+    """Added to the denominator."""
+
+
+@config
+class RMSprop:
+    """w -= lr * g / sqrt(running mean of squared g)."""
+
+    decay: float = setting(0.9, at_least=0, below=1)
+    """Decay of the running mean of squares."""
+    eps: float = setting(1e-8, above=0)
+    """Added inside the square root's denominator."""
+
+
+@config
+class Adam:
+    """w -= lr * m / (sqrt(v) + eps) with bias-corrected running means m of g and v of g^2."""
+
+    b1: float = setting(0.9, at_least=0, below=1)
+    """Decay of the mean of gradients."""
+    b2: float = setting(0.999, at_least=0, below=1)
+    """Decay of the mean of squared gradients."""
+    eps: float = setting(1e-8, above=0)
+    """Added to the denominator."""
+
+
+@config
+class AdamW:
+    """Adam with decoupled weight decay: w -= lr * (adam step + weight_decay * w)."""
+
+    b1: float = setting(0.9, at_least=0, below=1)
+    """Decay of the mean of gradients."""
+    b2: float = setting(0.999, at_least=0, below=1)
+    """Decay of the mean of squared gradients."""
+    eps: float = setting(1e-8, above=0)
+    """Added to the denominator."""
+    weight_decay: float = setting(1e-4, at_least=0)
+    """Strength of the decay, times the learning rate."""
+
+
+@config
+class Lion:
+    """w -= lr * sign(interpolated momentum), with decoupled weight decay."""
+
+    b1: float = setting(0.9, at_least=0, below=1)
+    """Interpolation between momentum and gradient inside the sign."""
+    b2: float = setting(0.99, at_least=0, below=1)
+    """Decay of the momentum."""
+    weight_decay: float = setting(1e-3, at_least=0)
+    """Strength of the decay, times the learning rate."""
+
+
+@config
+class Optax:
+    """Any optimizer of optax by its function's name, with its own defaults."""
+
+    name: str = "nadam"
+    """Name of a function in optax that takes a learning rate, such as nadam, adabelief, lamb, yogi."""
+
+    def check(self) -> None:
+        """Raise ConfigError when optax has no such optimizer, naming the nearest."""
+        if self.name not in optax_names():
+            close = ", ".join(nearest(self.name, optax_names()))
+            raise ConfigError(f"optimizer.name: optax has no optimizer {self.name!r}; nearest: {close}")
+
+
+AnyOptimizer = Adam | AdamW | SGD | Momentum | AdaGrad | RMSprop | Lion | Optax
+
+
+@config
+class Constant:
+    """lr at every step."""
+
+
+@config
+class Exponential:
+    """lr * final ** (step / steps): reaches `final` times lr at the end."""
+
+    final: float = setting(0.01, above=0, at_most=1)
+    """Factor of the learning rate at the last step."""
+
+
+@config
+class Steps:
+    """lr * factor ** floor(step / steps * (drops + 1)): falls by `factor` at equal intervals."""
+
+    factor: float = setting(0.1, above=0, at_most=1)
+    """Factor of each drop."""
+    drops: int = setting(2, at_least=1)
+    """How many drops, equally spaced inside the run."""
+
+
+@config
+class Cosine:
+    """lr * (final + (1 - final) * (1 + cos(pi * step / steps)) / 2)."""
+
+    final: float = setting(0.0, at_least=0, at_most=1)
+    """Factor of the learning rate at the last step."""
+
+
+AnySchedule = Constant | Exponential | Steps | Cosine
+
+
+@config
+class Updates:
+    """How a gradient becomes an update, besides the optimizer itself."""
+
+    warmup: float = setting(0.0, at_least=0, at_most=1)
+    """Share of all steps over which the learning rate rises linearly from 0 (0: none)."""
+    clip: float = setting(0.0, static=True, at_least=0)
+    """Largest global norm of a gradient; larger ones are scaled down to it (0: no clipping)."""
+    accumulate: int = setting(1, at_least=1)
+    """Batches whose gradients are averaged into one update."""
+    ema: float = setting(0.0, static=True, at_least=0, below=1)
+    """Decay of the running mean of the parameters used for evaluation (0: none)."""
+
+
+def optax_names() -> list[str]:
+    """Return the names of all optax functions that need a `learning_rate` and nothing else."""
+    names = []
+    for name, function in vars(optax).items():
+        if name.startswith(("_", "scale_by_")) or not callable(function) or inspect.isclass(function):
+            continue
+        parameters = inspect.signature(function).parameters.values()
+        required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        if required == ["learning_rate"]:
+            names.append(name)
+    return names
+
+
+def learning_rate(
+    schedule: AnySchedule, lr: Array | float, steps: int, warmup: Array | float = 0.0
+) -> Learning:
+    """Return step -> learning rate for a run of `steps` updates; all else may be traced."""
+
+    def factor(t: Float[Array, ""]) -> Float[Array, ""] | float:
+        match schedule:
+            case Constant():
+                return 1.0
+            case Exponential(final=final):
+                return final**t
+            case Steps(factor=drop, drops=drops):
+                return drop ** jnp.floor(t * (drops + 1))
+            case Cosine(final=final):
+                return final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * t))
+
+    def at(step: Int[Array, ""]) -> Float[Array, ""]:
+        t = jnp.minimum(step / steps, 1.0)
+        rise = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup * steps, 1.0))
+        return lr * rise * factor(t)
+
+    return at
+
+
+def _optimizer(cfg: AnyOptimizer, rate: Learning) -> optax.GradientTransformation:
+    match cfg:
+        case SGD():
+            return optax.sgd(rate)
+        case Momentum():
+            return optax.sgd(rate, cfg.momentum, cfg.nesterov)
+        case AdaGrad():
+            return optax.adagrad(rate, cfg.initial, cfg.eps)
+        case RMSprop():
+            return optax.rmsprop(rate, cfg.decay, cfg.eps)
+        case Adam():
+            return optax.adam(rate, cfg.b1, cfg.b2, cfg.eps)
+        case AdamW():
+            return optax.adamw(rate, cfg.b1, cfg.b2, cfg.eps, weight_decay=cfg.weight_decay)
+        case Lion():
+            return optax.lion(rate, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay)
+        case Optax():
+            cfg.check()
+            return getattr(optax, cfg.name)(rate)
+
+
+def build(
+    cfg: AnyOptimizer, schedule: AnySchedule, updates: Updates, lr: Array | float, steps: int
+) -> optax.GradientTransformation:
+    """Return the whole transformation: clip, optimizer at the scheduled rate, accumulation.
+
+    `steps` counts batches; with accumulation the schedule runs over `steps / accumulate` updates.
+    """
+    updates_in_run = max(1, steps // updates.accumulate)
+    rate = learning_rate(schedule, lr, updates_in_run, updates.warmup)
+    chain = [_optimizer(cfg, rate)]
+    if updates.clip:
+        chain.insert(0, optax.clip_by_global_norm(updates.clip))
+    transformation = optax.chain(*chain) if len(chain) > 1 else chain[0]
+    if updates.accumulate > 1:
+        multi = optax.MultiSteps(transformation, updates.accumulate)
+        return optax.GradientTransformation(multi.init, multi.update)
+    return transformation
+
+
+def running_mean(mean: object, new: object, decay: float) -> object:
+    """decay * mean + (1 - decay) * new, leaf by leaf (Polyak averaging with exponential forgetting)."""
+    return jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, new)
