@@ -143,7 +143,7 @@ def parse(argv: Sequence[str]) -> Job:
     points = len(Grid(space).points) if options.sampler == "grid" else None
     plan = _plan(options, problem, points)
     check_seeds(plan, problem.config, texts)
-    sampler = make_sampler(plan.sampler, space, plan.sweep_seed, len(plan.objectives))
+    sampler = make_sampler(plan.sampler, space, plan.sweep_seed, len(plan.objectives), plan.generation or 8)
     return Job(options, problem, texts, space, plan, sampler)
 
 

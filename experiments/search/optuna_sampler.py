@@ -22,11 +22,14 @@ NAMES = {
     "nsgaiii": "NSGAIIISampler",
     "qmc": "QMCSampler",
 }
-OPTIONS: dict[str, dict[str, Any]] = {
-    # the points of a generation are asked for before any of them is scored; the liar keeps them apart
-    "TPESampler": {"constant_liar": True},
-}
 INSTALL = "pip install 'autoencoders-jax[search]'"
+
+
+def _options(class_name: str, generation: int) -> dict[str, Any]:
+    """Return the options that fit points which are asked for a generation at a time."""
+    if class_name == "TPESampler":
+        return {"constant_liar": True}  # keeps the points of a generation apart: none of them has a score yet
+    return {"population_size": max(generation, 2)} if class_name.startswith("NSGA") else {}
 
 
 class Optuna(Sampler):
@@ -34,7 +37,7 @@ class Optuna(Sampler):
 
     adaptive = True
 
-    def __init__(self, name: str, space: Space, seed: int, objectives: int = 1) -> None:
+    def __init__(self, name: str, space: Space, seed: int, objectives: int = 1, generation: int = 8) -> None:
         try:
             import optuna
         except ImportError:
@@ -49,7 +52,7 @@ class Optuna(Sampler):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Optuna marks most of its samplers experimental
             try:
-                sampler = maker(seed=seed, **OPTIONS.get(class_name, {}))
+                sampler = maker(seed=seed, **_options(class_name, generation))
             except ImportError as error:
                 raise SpaceError(f"the sampler {name!r} needs a further package: {error}") from None
             except TypeError as error:

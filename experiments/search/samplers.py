@@ -83,7 +83,7 @@ class Grid(Sampler):
 PLAIN: dict[str, type[Any]] = {"random": Random, "sobol": Sobol, "grid": Grid}
 
 
-def make_sampler(name: str, space: Space, seed: int, objectives: int = 1) -> Sampler:
+def make_sampler(name: str, space: Space, seed: int, objectives: int = 1, generation: int = 8) -> Sampler:
     """Return the sampler called `name`: grid, random, sobol, or one of Optuna's (tpe, cmaes, gp, nsgaii, ...).
 
     Raises SpaceError for an unknown name, or when Optuna or one of its parts is not installed.
@@ -94,4 +94,4 @@ def make_sampler(name: str, space: Space, seed: int, objectives: int = 1) -> Sam
 
     if name not in NAMES and not name.startswith("optuna:"):
         raise SpaceError(f"unknown sampler {name!r}; known: {', '.join([*PLAIN, *NAMES, 'optuna:<class name>'])}")
-    return Optuna(name, space, seed, objectives)
+    return Optuna(name, space, seed, objectives, generation)

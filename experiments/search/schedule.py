@@ -52,6 +52,10 @@ class Plan:
         """The metrics that score a point, in order."""
         return (*self.minimize, *self.maximize)
 
+    def points_at_once(self, adaptive: bool) -> int:
+        """Return how many points are proposed before any of them is scored."""
+        return self.generation or (8 if adaptive or self.halving == "asha" else self.trials)
+
     def score(self, metrics: Mapping[str, float]) -> Score:
         """Return what is minimised; a maximised metric changes its sign."""
         score = (*(metrics[m] for m in self.minimize), *(-metrics[m] for m in self.maximize))
@@ -96,7 +100,7 @@ def _copies(plan: Plan, point: int, rung: int, generation: int, values: Values) 
 
 def schedule(plan: Plan, sampler: Sampler) -> Schedule:
     """Yield the generations of a plan. What is sent back are the scores of the generation's runs, in its order."""
-    size = plan.generation or (8 if sampler.adaptive else plan.trials)
+    size = plan.points_at_once(sampler.adaptive)
     return _asha(plan, sampler, size) if plan.halving == "asha" else _brackets(plan, sampler, size)
 
 
@@ -137,7 +141,6 @@ def _brackets(plan: Plan, sampler: Sampler, size: int) -> Schedule:
 
 def _asha(plan: Plan, sampler: Sampler, size: int) -> Schedule:
     """Fill each generation with promotions, highest rung first, then with new points."""
-    size = plan.generation or min(8, plan.trials)
     rungs: list[dict[int, Score]] = [{} for _ in plan.budgets]
     promoted: list[set[int]] = [set() for _ in plan.budgets]
     values: list[Values] = []

@@ -146,7 +146,8 @@ def _shell(cls: type, name: str, value: Any) -> Any:
     """Return a config that holds one field only, so that the field's own limits are checked and no others."""
     field = next(f for f in dataclasses.fields(cls) if f.name == name)
     copy = dataclasses.field(default=value, metadata=field.metadata)
-    return dataclasses.make_dataclass("Shell", [(name, Any, copy)], frozen=True)()
+    hints = {"__hints__": {name: cls.__hints__[name]}}  # type: ignore[attr-defined]
+    return dataclasses.make_dataclass("Shell", [(name, Any, copy)], frozen=True, namespace=hints)()
 
 
 def parse_space(base: Any, texts: Mapping[str, Any]) -> Space:
