@@ -71,7 +71,7 @@ def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[T
     if mine:
         with ledger.heartbeat(held):
             results = run_trials(problem, space, mine)
-        for lease, trial, (result, seconds) in zip(held, mine, results, strict=True):
-            ledger.publish(lease, trial.spec(), result, seconds)
+        rows = zip(held, mine, results, strict=True)
+        ledger.publish_all([(lease, trial.spec(), result, seconds) for lease, trial, (result, seconds) in rows])
     finished = [t.key for t in trials if (ledger.trials / f"{t.key}.json").exists()]
     return Outcome(finished, [k for k in by_key if k not in set(finished)])

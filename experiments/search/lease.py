@@ -8,6 +8,7 @@ another's lease, so two that take over at once cannot both succeed.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import socket
@@ -37,6 +38,7 @@ def _machine() -> str:
 MACHINE = _machine()
 
 
+@functools.cache
 def identity() -> dict[str, Any]:
     """Return what tells whether this process still lives."""
     return {"machine": MACHINE, "pid": os.getpid(), "start": _start_of(os.getpid())}

@@ -18,7 +18,8 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,27 @@ def _decode(data: bytes) -> Record | None:
         return outer["record"] if _encode(outer["record"]) == data else None
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _write(path: Path, data: bytes, durable: bool) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Give a written file its final name; False when that name exists."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links: the lease alone keeps others away
+        if path.exists():
+            return False
+        os.rename(temporary, path)
+    return True
 
 
 class Ledger:
@@ -113,24 +135,24 @@ class Ledger:
 
     def _write_new(self, path: Path, data: bytes, durable: bool) -> bool:
         """Create `path` with `data`, whole or not at all; False when it exists."""
-        temporary = path.parent / f".tmp-{_token()}-{path.name}"
+        return self._write_all([(path, data, durable)])[0]
+
+    def _write_all(self, files: Sequence[tuple[Path, bytes, bool]]) -> list[bool]:
+        """Create files, each whole or not at all; False for one that exists. Syncs run side by side: one commit
+        of the file system's journal then serves many of them."""
+        names = [path.parent / f".tmp-{_token()}-{path.name}" for path, _, _ in files]
         try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            except OSError:  # a file system without links: the lease alone keeps others away
-                if path.exists():
-                    return False
-                os.rename(temporary, path)
+            jobs = [(name, *rest) for name, (_, *rest) in zip(names, files, strict=True)]
+            if sum(durable for _, _, durable in jobs) > 1:
+                with ThreadPoolExecutor(min(len(jobs), 16)) as pool:
+                    list(pool.map(_write, *zip(*jobs, strict=True)))
+            else:
+                for job in jobs:
+                    _write(*job)
+            return [_link(name, path) for name, (path, _, _) in zip(names, files, strict=True)]
         finally:
-            temporary.unlink(missing_ok=True)
-        return True
+            for name in names:
+                name.unlink(missing_ok=True)
 
     def finished(self) -> set[str]:
         """Return the keys of trials that have a result file."""
@@ -185,18 +207,25 @@ class Ledger:
         return taken
 
     def publish(self, lease: Lease, spec: Mapping[str, Any], result: Mapping[str, Any], seconds: float = 0.0) -> bool:
-        """Record the result of a trial; False when its lease was lost or it has one, and nothing is written.
+        """Record the result of a trial; False when its lease was lost or it has one, and nothing is written."""
+        return self.publish_all([(lease, spec, result, seconds)]) == [lease.key]
+
+    def publish_all(self, done: Sequence[tuple[Lease, Mapping[str, Any], Mapping[str, Any], float]]) -> list[str]:
+        """Record (lease, spec, result, seconds) of several trials; return the keys that were recorded here.
 
         A result that took more than half a second to make is synced to the disk; a cheaper one is not worth the
         sync: if power fails, its damaged file is found by the digest and the trial runs again.
         """
-        if not lease.holds():
-            return False
-        timing = {"ended": time.time(), "seconds": seconds, "holder": lease.number, **leases.identity()}
-        data = _encode({"key": lease.key, "spec": spec, "result": result, "timing": timing})
-        written = self._write_new(self.trials / f"{lease.key}.json", data, durable=seconds > 0.5)
-        lease.release()
-        return written
+        files = []
+        kept = [entry for entry in done if entry[0].holds()]
+        for lease, spec, result, seconds in kept:
+            timing = {"ended": time.time(), "seconds": seconds, "holder": lease.number, **leases.identity()}
+            data = _encode({"key": lease.key, "spec": spec, "result": result, "timing": timing})
+            files.append((self.trials / f"{lease.key}.json", data, seconds > 0.5))
+        written = self._write_all(files)
+        for lease, *_ in kept:
+            lease.release()
+        return [entry[0].key for entry, new in zip(kept, written, strict=True) if new]
 
     def heartbeat(self, held: list[Lease]) -> contextlib.AbstractContextManager[None]:
         """Keep leases alive while a block runs."""
