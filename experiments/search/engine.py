@@ -7,6 +7,7 @@ may lose any message, worker or itself without losing a trial.
 import abc
 import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
 import selectors
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
+from experiments.search.domains import SpaceError
 from experiments.search.schedule import Trial
 
 MOST_SILENT_DEATHS = 20  # in a row; a lone trial that kills its worker is given up sooner
@@ -183,8 +185,14 @@ class Local(Engine):
         self.selector.close()
 
 
+def check_engine(name: str) -> None:
+    """Raise SpaceError, with the line that installs it, when an engine's package is absent."""
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        raise SpaceError("--engine ray needs Ray: pip install 'autoencoders-jax[ray]'")
+
+
 def make_engine(name: str, greeting: Greeting, workers: int) -> Engine:
-    """Return the engine called local or ray. Raises SpaceError when Ray is not installed."""
+    """Return the engine called local or ray (see `check_engine`)."""
     if name == "local":
         return Local(greeting, workers)
     from experiments.search.engine_ray import Ray

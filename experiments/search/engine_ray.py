@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-from experiments.search.domains import SpaceError
 from experiments.search.engine import ROOT, Engine, Event, Greeting
 from experiments.search.schedule import Trial
 
@@ -12,10 +11,8 @@ class Ray(Engine):
     """One actor per worker, each with one core; RAY_ADDRESS chooses a running cluster, else Ray starts here."""
 
     def __init__(self, greeting: Greeting, workers: int) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise SpaceError("--engine ray needs Ray: pip install 'autoencoders-jax[ray]'") from None
+        import ray
+
         self.ray = ray
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.started = not ray.is_initialized()

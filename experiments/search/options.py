@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from experiments.search.domains import SpaceError
-from experiments.search.engine import default_workers
+from experiments.search.engine import check_engine, default_workers
 from experiments.search.problem import Problem, load_problem
 from experiments.search.samplers import PLAIN, Grid, Sampler, make_sampler
 from experiments.search.schedule import Plan, budgets_of
@@ -137,6 +137,7 @@ def parse(argv: Sequence[str]) -> Job:
             raise SpaceError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
     if not options.patience > 0:
         raise SpaceError(f"--patience must be above 0, got {options.patience:g}")
+    check_engine(options.engine)
     options.workers = options.workers or default_workers()
     texts = {**(read_space_file(options.space) if options.space else {}), **field_texts(rest)}
     space = parse_space(problem.config, texts)

@@ -17,7 +17,7 @@ from experiments.search.schedule import Plan, Trial, schedule
 from experiments.search.space import Space
 from models.config import ConfigError
 
-MOST_DEATHS = 5  # a trial that was alone on a worker this often when it died is given up
+MOST_DEATHS = 3  # a trial that was alone on a worker this often when it died is given up
 
 
 class SweepError(RuntimeError):
