@@ -1,5 +1,6 @@
 """`python -m experiments.search`: run a sweep, write results.csv and sweep.html."""
 
+import os
 import shlex
 import signal
 import sys
@@ -24,9 +25,11 @@ def _stop(number: int, frame: Any) -> None:
 def run(job: Job) -> list[Record]:
     """Run the sweep of a command line and return its records."""
     o = job.options
-    ledger = Ledger(o.out, o.patience)
+    if o.data_dir:
+        os.environ["AUTOENCODERS_DATA"] = str(Path(o.data_dir).resolve())  # the workers inherit it
+    ledger = Ledger(o.out, o.lease_seconds)
     ledger.open(fingerprint(job.plan, job.space, o.problem), o.resume)
-    greeting = Greeting(o.problem, to_dict(job.space.base), job.texts, str(Path(o.out).resolve()), o.patience)
+    greeting = Greeting(o.problem, to_dict(job.space.base), job.texts, str(Path(o.out).resolve()), o.lease_seconds)
     engine = make_engine(o.engine, greeting, o.workers)
     try:
         with Progress(job.plan) as progress:

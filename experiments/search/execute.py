@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.search.ledger import Ledger
@@ -46,32 +46,45 @@ def judge(row: Mapping[str, Any]) -> Result:
     return {"status": "diverged" if reason else "ok", "reason": reason, "metrics": metrics}
 
 
-def run_trials(problem: Problem, space: Space, trials: Sequence[Trial]) -> list[tuple[Result, float]]:
-    """Return (result, seconds) per trial of one group; a group that raises is run again one by one."""
-    start = time.perf_counter()
+def run_trials(problem: Problem, space: Space, trials: Sequence[Trial]) -> Iterator[tuple[Result, float]]:
+    """Yield (result, seconds) per trial of one group, in order, as they end.
+
+    When a group raises, the trials without a result are run again one by one, so that a bad one names itself.
+    """
+    start, done = time.perf_counter(), 0
     try:
-        configs = [configure(space, t) for t in trials]
-        rows = problem.run_group(configs, fold_of(trials[0]))
-        if len(rows) != len(trials):
-            raise ValueError(f"the group returned {len(rows)} results for {len(trials)} trials")
-        results = [judge(row) for row in rows]
+        rows = problem.run_group([configure(space, t) for t in trials], fold_of(trials[0]))
+        share = (time.perf_counter() - start) / len(trials)
+        whole = isinstance(rows, list)
+        for row in rows:
+            now = time.perf_counter()
+            yield judge(row), share if whole else now - start
+            start, done = now, done + 1
+        if done != len(trials):
+            raise ValueError(f"the group returned {done} results for {len(trials)} trials")
     except Exception as error:
-        if len(trials) > 1:
-            return [pair for t in trials for pair in run_trials(problem, space, [t])]
-        results = [failure(error)]
-    seconds = (time.perf_counter() - start) / len(trials)
-    return [(result, seconds) for result in results]
+        if len(trials) == 1 and done == 0:
+            yield failure(error), time.perf_counter() - start
+        for trial in trials[done:] if len(trials) > 1 else ():
+            yield from run_trials(problem, space, [trial])
 
 
 def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[Trial]) -> Outcome:
-    """Claim what is free of a group, run it and publish it. Raises OSError when the ledger cannot be written."""
+    """Claim what is free of a group, run it and publish it. Raises OSError when the ledger cannot be written.
+
+    Results are published as they come, those that come within a fifth of a second together.
+    """
     held = ledger.claim([t.key for t in trials])
     by_key = {t.key: t for t in trials}
     mine = [by_key[lease.key] for lease in held]
     if mine:
         with ledger.heartbeat(held):
-            results = run_trials(problem, space, mine)
-        rows = zip(held, mine, results, strict=True)
-        ledger.publish_all([(lease, trial.spec(), result, seconds) for lease, trial, (result, seconds) in rows])
+            waiting, last = [], time.perf_counter()
+            for lease, trial, (result, seconds) in zip(held, mine, run_trials(problem, space, mine), strict=True):
+                waiting.append((lease, trial.spec(), result, seconds))
+                if time.perf_counter() - last > 0.2:
+                    ledger.publish_all(waiting)
+                    waiting, last = [], time.perf_counter()
+            ledger.publish_all(waiting)
     finished = [t.key for t in trials if (ledger.trials / f"{t.key}.json").exists()]
     return Outcome(finished, [k for k in by_key if k not in set(finished)])

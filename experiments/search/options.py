@@ -56,7 +56,8 @@ def parser() -> argparse.ArgumentParser:
     add("--group", type=int, default=8, metavar="N", help="most trials in one program (default 8)")
     add("--out", default="runs/search", metavar="DIR", help="folder of the ledger and results (default runs/search)")
     add("--resume", action="store_true", help="go on with the sweep in --out: finish what is missing, repeat nothing")
-    add("--patience", type=float, default=60.0, metavar="S", help="silence after which a lease is taken over (60 s)")
+    add("--data-dir", metavar="DIR", help="folder of data files, one subfolder per set (default: the usual places)")
+    add("--lease-seconds", type=float, default=60.0, metavar="S", help="silence after which a trial is taken over (60)")
     add("--problem", default="experiments.search.training:problem", help=argparse.SUPPRESS)
     add("--fields", action="store_true", help="print the fields that can be searched, and exit")
     return p
@@ -135,8 +136,8 @@ def parse(argv: Sequence[str]) -> Job:
         value = getattr(options, name)
         if value is not None and value < least:
             raise SpaceError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    if not options.patience > 0:
-        raise SpaceError(f"--patience must be above 0, got {options.patience:g}")
+    if not options.lease_seconds > 0:
+        raise SpaceError(f"--lease-seconds must be above 0, got {options.lease_seconds:g}")
     check_engine(options.engine)
     options.workers = options.workers or default_workers()
     texts = {**(read_space_file(options.space) if options.space else {}), **field_texts(rest)}
