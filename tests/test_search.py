@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import pytest
 from experiments.search.__main__ import main, run
 from experiments.search.engine import Engine, Event
 from experiments.search.execute import run_chunk
+from experiments.search.lease import identity
 from experiments.search.ledger import Ledger
 from experiments.search.options import parse, parser
 from experiments.search.sweep import fingerprint, run_sweep
@@ -26,7 +28,7 @@ SPACE = ["--lr", "1e-4:1e-2:log", "--objective.beta", "0.5:8", "--net.latent", "
 
 
 class Inline(Engine):
-    """Runs each group in this process; `lose` says which submissions die before or after their work."""
+    """Runs each group in this process; `lose` says which submissions die before, during or after their work."""
 
     def __init__(self, job, ledger, lose=None):
         self.job, self.ledger, self.lose = job, ledger, lose or (lambda n, trials: "")
@@ -38,7 +40,10 @@ class Inline(Engine):
     def submit(self, chunk, trials):
         self.count += 1
         how = self.lose(self.count, trials)
-        if how != "before":
+        if how == "during":
+            for lease in self.ledger.claim([t.key for t in trials]):
+                lease.path.write_text(json.dumps({**identity(), "start": "long ago"}))
+        elif how != "before":
             run_chunk(self.job.problem, self.job.space, self.ledger, trials)
         self.events.append(Event(chunk, died=bool(how)))
 
@@ -85,7 +90,7 @@ def test_the_table_does_not_depend_on_deaths_or_groups(tmp_path, logged, words):
     calm = sweep(tmp_path / "calm", *SPACE, *words)[2]
     begun = len(calls(logged))
     dice = random.Random(0)
-    deaths = lambda n, trials: dice.choice(["", "", "before", "after"])
+    deaths = lambda n, trials: dice.choice(["", "", "", "before", "during", "after"])
     assert sweep(tmp_path / "rough", *SPACE, *words, "--group", "3", lose=deaths)[2] == calm
     assert len(calls(logged)) == 2 * begun  # what died after its work is not repeated
     assert sweep(tmp_path / "rough", *SPACE, *words, resume=True)[2] == calm
@@ -132,10 +137,10 @@ def test_failures_and_divergence_are_recorded_and_stop_nothing(tmp_path):
 
 
 def test_a_trial_whose_worker_always_dies_is_given_up(tmp_path):
-    dies = lambda n, trials: "before" if any(t.point == 2 for t in trials) else ""
+    dies = lambda n, trials: "during" if any(t.point == 2 for t in trials) else ""
     job, records, table = sweep(tmp_path / "a", *SPACE, "--trials", "4", lose=dies)
     assert [r["status"] for r in rows(table)] == ["ok", "ok", "failed", "ok"]
-    assert "the worker died 3 times" in rows(table)[2]["reason"]
+    assert "the worker died 5 times" in rows(table)[2]["reason"]
 
 
 def test_two_objectives_have_a_front(tmp_path):

@@ -33,9 +33,9 @@ class Greeting:
     folder: str
     patience: float
 
-    def message(self) -> dict[str, Any]:
-        """Return it as JSON values, with the process the worker must not outlive."""
-        return {**dataclasses.asdict(self), "parent": os.getpid()}
+    def message(self, number: int) -> dict[str, Any]:
+        """Return it as JSON values, with the worker's number and the process it must not outlive."""
+        return {**dataclasses.asdict(self), "number": number, "parent": os.getpid()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,15 +73,32 @@ def cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
+def has_accelerator() -> bool:
+    """Whether this machine shows a GPU or TPU that the trials will use."""
+    on_cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
+    return not on_cpu and (Path("/dev/nvidia0").exists() or Path("/dev/accel0").exists())
+
+
+def take_core(number: int) -> None:
+    """Keep this process on one core, before JAX starts, so that XLA makes one thread.
+
+    Sums are then taken in the same order, and results have the same bits, for any number of workers; the cores
+    are used by having a worker each. With an accelerator nothing is changed.
+    """
+    if hasattr(os, "sched_setaffinity") and not has_accelerator():
+        have = cores()
+        os.sched_setaffinity(0, {have[number % len(have)]})
+
+
 def default_workers() -> int:
     """Return one worker per core, and one only when there is an accelerator: a device is not shared."""
-    return 1 if Path("/dev/nvidia0").exists() or Path("/dev/accel0").exists() else len(cores())
+    return 1 if has_accelerator() else len(cores())
 
 
 class _Worker:
     """One process and the group it runs."""
 
-    def __init__(self, number: int, greeting: Greeting, share: list[int]) -> None:
+    def __init__(self, number: int, greeting: Greeting) -> None:
         self.number, self.chunk = number, -1
         log = Path(greeting.folder) / f"worker-{number}.log"
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -95,10 +112,7 @@ class _Worker:
                 env={**os.environ, "PYTHONPATH": path},
                 start_new_session=True,  # Ctrl-C in the terminal reaches the parent only
             )
-        if share and hasattr(os, "sched_setaffinity"):  # XLA makes as many threads as it sees cores
-            with contextlib.suppress(OSError):
-                os.sched_setaffinity(self.process.pid, share)
-        self.send(greeting.message())
+        self.send(greeting.message(number))
 
     @property
     def answers(self) -> IO[bytes]:
@@ -125,9 +139,6 @@ class Local(Engine):
 
     def __init__(self, greeting: Greeting, workers: int) -> None:
         self.greeting = greeting
-        have = cores()
-        pin = 1 < workers <= len(have)
-        self.shares = [have[i::workers] if pin else [] for i in range(workers)]
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
         self.silent_deaths = 0
@@ -135,7 +146,7 @@ class Local(Engine):
             self.workers.append(self._start(number))
 
     def _start(self, number: int) -> _Worker:
-        worker = _Worker(number, self.greeting, self.shares[number])
+        worker = _Worker(number, self.greeting)
         self.selector.register(worker.answers, selectors.EVENT_READ, number)
         return worker
 

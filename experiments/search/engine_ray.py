@@ -1,5 +1,6 @@
 """The Ray engine: the same groups as Ray actors, on this machine or on a cluster that shares the ledger's folder."""
 
+import itertools
 import os
 from typing import Any
 
@@ -20,13 +21,13 @@ class Ray(Engine):
             address = os.environ.get("RAY_ADDRESS")
             local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             ray.init(address=address, logging_level="error", log_to_driver=False, **local)
-        self.message = {**greeting.message(), "parent": 0}
+        self.greeting, self.numbers = greeting, itertools.cycle(range(workers))
         self.actor = ray.remote(num_cpus=1)(_Actor)
         self.idle = [self._start() for _ in range(workers)]
         self.running: dict[Any, tuple[int, Any]] = {}
 
     def _start(self) -> Any:
-        return self.actor.remote(self.message)
+        return self.actor.remote(self.greeting.message(next(self.numbers)))
 
     def room(self) -> int:
         """Return how many actors are idle."""

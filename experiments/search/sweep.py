@@ -11,13 +11,14 @@ from typing import Any
 from experiments.search.domains import SpaceError
 from experiments.search.engine import Engine
 from experiments.search.execute import configure, failure, fold_of
+from experiments.search.lease import newest
 from experiments.search.ledger import Ledger, LedgerError, Record
 from experiments.search.samplers import Sampler, Score
 from experiments.search.schedule import Plan, Trial, schedule
 from experiments.search.space import Space
 from models.config import ConfigError
 
-MOST_DEATHS = 3  # a trial that was alone on a worker this often when it died is given up
+MOST_DEATHS = 5  # a trial that was being run alone this often when its worker died is given up
 
 
 class SweepError(RuntimeError):
@@ -63,6 +64,7 @@ class Coordinator:
         self.records: dict[str, Record] = {}
         self.known = 0
         self.deaths: collections.Counter[str] = collections.Counter()
+        self.begun: dict[str, int] = {}
         self.ids = itertools.count()
 
     def run(self, trials: Sequence[Trial]) -> list[Record]:
@@ -113,13 +115,17 @@ class Coordinator:
                 group = running.pop(event.chunk)
                 left = self._collect(group, busy - len(group))
                 if event.died:
-                    todo.extendleft([t] for t in reversed(self._after_death(left, alone=len(group) == 1)))
+                    todo.extend([t] for t in self._after_death(left, alone=len(group) == 1))
 
     def _after_death(self, left: list[Trial], alone: bool) -> list[Trial]:
         """Return what to try again, one by one; a trial whose worker always dies is recorded as failed."""
         if not alone:
             return left
         for trial in left:
+            number = newest(self.ledger.trials, trial.key)
+            if number == self.begun.get(trial.key, 0):
+                continue  # the worker died before it began this trial
+            self.begun[trial.key] = number
             self.deaths[trial.key] += 1
             if self.deaths[trial.key] >= MOST_DEATHS:
                 result = failure(RuntimeError(f"the worker died {MOST_DEATHS} times"))

@@ -35,6 +35,7 @@ def _reader(stream: IO[str], inbox: "Queue[dict[str, Any]]") -> None:
 # one answer per message: the parent waits on the pipe and reads one line at a time
 def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """Return the function that runs a group for the sweep that `hello` describes (see `engine.greeting`)."""
+    from experiments.search.engine import take_core
     from experiments.search.execute import run_chunk
     from experiments.search.ledger import Ledger
     from experiments.search.problem import load_problem
@@ -42,6 +43,7 @@ def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[
     from experiments.search.space import parse_space
     from models.config import from_dict
 
+    take_core(hello["number"])
     problem = load_problem(hello["problem"])
     base = from_dict(type(problem.config), hello["base"])
     space = parse_space(base, hello["texts"])
