@@ -20,16 +20,18 @@ function historyChart() {
 function importanceChart() {
   const rows = DATA.importance;
   const note = "Share of the variance (of ranks) that each field explains alone; lines are 95% bootstrap intervals.";
-  const drawing = card("importance", "Importance", rows.length ? note : "Needs at least 8 points.", [560, 60 + 26 * rows.length]);
+  const wide = DATA.metrics.length > 1, right = wide ? 1120 : 545; // beside the history, or below history and front
+  const view = [wide ? 1140 : 560, 60 + 26 * rows.length];
+  const drawing = card("importance", "Importance", rows.length ? note : "Needs at least 8 points.", view, wide);
   if (!rows.length) return;
-  const x = scale({ low: 0, high: 1 }, 200, 545);
+  const x = scale({ low: 0, high: 1 }, 200, right);
   rows.forEach((row, i) => {
     const y = 12 + 26 * i, [at, low, high] = row.interval;
     drawing.append(svg("text", { class: "name", x: 190, y: y + 13, "text-anchor": "end" }, short(row.name, 28)));
     drawing.append(svg("rect", { class: "bar", x: 200, y, width: Math.max(x.at(at) - 200, 1), height: 17 }));
     drawing.append(svg("line", { class: "range", x1: x.at(low), x2: x.at(high), y1: y + 8.5, y2: y + 8.5 }));
   });
-  axisBelow(drawing, x.ticks, 16 + 26 * rows.length, 200, 545, "share explained");
+  axisBelow(drawing, x.ticks, 16 + 26 * rows.length, 200, right, "share explained");
 }
 
 function slices() {
