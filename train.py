@@ -15,9 +15,10 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from data import DataError
+from data import DataError, UnknownDataset
 from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.config import ConfigError, config, setting
@@ -25,7 +26,7 @@ from models.objectives import ELBO, Objective
 from models.penalties import weight_penalty
 from training import RunError, host
 from training.devices import cast_floats, shard_batch
-from training.examples import Binarisation, Examples, binarise
+from training.examples import Binarisation, Examples, binarise, scale
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Config:
     """Data set: digits, mnist, fashion_mnist, binarized_mnist, ..., tfds:NAME or file:PATH."""
     binarise: Binarisation = "none"
     """Pixels to 0 or 1: none, threshold at 1/2, static (one draw, ever), dynamic (a draw per visit)."""
+    read: Literal["memory", "stream"] = "memory"
+    """Training examples: memory (all on the device) or stream (batches from disk, for sets larger than memory)."""
     model: Model = Model()
     """The autoencoder's parts."""
     objective: Objective = ELBO()
@@ -116,12 +119,13 @@ def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], 
     return loss, {name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss}
 
 
-def init(config: Config, key: Key[Array, ""], examples: Examples) -> TrainState:
+def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -> TrainState:
     """Return fresh parameters, optimizer state and counters."""
     model = Autoencoder(config.model, examples.shape, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
     x = jnp.zeros((config.batch_size, *examples.shape))
-    terms = jax.eval_shape(lambda: batch_loss(config, nnx.merge(*nnx.split(model)), x, key, 0)[1])
+    graphdef, variables = nnx.split(model)
+    terms = jax.eval_shape(lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), x, key, 0)[1], variables)
     names = [*terms, "gradient_norm"]
     return TrainState(
         model,
@@ -156,7 +160,7 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
     params = optax.apply_updates(params, updates)
     ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
-    terms = terms | {"gradient_norm": optax.global_norm(grads)}
+    terms = terms | {"gradient_norm": jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))}
     bad = {name: ~jnp.isfinite(value) for name, value in terms.items()}
     first = (state.bad_step < 0) & jnp.any(jnp.stack(list(bad.values())))
     return TrainState(
@@ -170,7 +174,7 @@ def train_step(
     )
 
 
-def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], n: int) -> Int[Array, " n"]:
+def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""] | int, n: int) -> Int[Array, " n"]:
     """Return the order in which an epoch visits `n` examples: a function of (key, epoch) alone."""
     return jax.random.permutation(jax.random.fold_in(key, epoch), n)
 
@@ -193,6 +197,19 @@ def train_steps(
         return train_step(state, config, optimizer, key, examples.take(index))
 
     return jax.lax.fori_loop(0, count, body, state)
+
+
+def train_on(
+    state: TrainState,
+    config: Config,
+    key: Key[Array, ""],
+    raw: Any,
+    *,
+    n: int,
+    range: tuple[float | int, float | int],
+) -> TrainState:
+    """Advance by one batch of stored values that comes from a stream over `n` examples."""
+    return train_step(state, config, make_optimizer(config, n), key, scale(jnp.asarray(raw), range))
 
 
 def start_epoch(state: TrainState) -> TrainState:
@@ -251,11 +268,11 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
     return means | {"rmse": jnp.sqrt(means["mse"])}
 
 
-CORE = host.Core(init, train_steps, start_epoch, epoch_order, run_keys, evaluate)
+CORE = host.Core(init, train_steps, train_on, start_epoch, epoch_order, run_keys, evaluate, trained_model)
 
 
-def fit(command: "Command") -> tuple[dict[str, Any], int]:
-    """Run a command to its end in its run folder; return the summary and the exit code.
+def fit(command: "Command") -> tuple[Path, dict[str, Any], int]:
+    """Run a command to its end in its run folder; return that folder, the summary and the exit code.
 
     The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
     into dispatches. Raises ConfigError, data.DataError or RunError.
@@ -265,17 +282,17 @@ def fit(command: "Command") -> tuple[dict[str, Any], int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    from training.cli import parse, usage_error
+    from training.cli import closing, parse, usage_error
 
-    command = parse(Config, sys.argv[1:] if argv is None else argv, __doc__.split("\n")[0])
+    command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split("\n")[0])
     try:
-        summary, code = fit(command)
-    except ConfigError as error:
+        folder, summary, code = fit(command)
+    except (ConfigError, UnknownDataset) as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    print(summary)
+    closing(folder, summary)
     return code
 
 

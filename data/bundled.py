@@ -13,8 +13,8 @@ _RULE = Interleaved(7)
 def load_digits() -> Dataset:
     """Return the 1,797 real handwritten digits that come with scikit-learn: 8 x 8, values 0..16, 10 classes.
 
-    The file is read where scikit-learn is installed, without importing it (that would take a second). The split
-    interleaves, so a writer's digits may be in several splits.
+    The file is read where scikit-learn is installed, without importing it (that would take a second). The
+    split interleaves, so a writer's digits may be in several splits.
     """
     found = importlib.util.find_spec("sklearn")
     if found is None or found.origin is None:

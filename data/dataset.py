@@ -19,6 +19,10 @@ class DataError(ValueError):
     """A data set cannot be had as asked; the message is one line: what is wrong, the value, what to do."""
 
 
+class UnknownDataset(DataError):
+    """No data set has this name: a mistyped option rather than missing or damaged data."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """Examples of one split: `x` (n, *shape) uint8 or float32, `y` (n,) int32, `factors` (n, k) int32."""
@@ -72,7 +76,8 @@ class Dataset:
 
 def digest(data: bytes | np.ndarray) -> str:
     """Return the SHA-256, in hex, of bytes or of an array's values in C order."""
-    return hashlib.sha256(np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data).hexdigest()
+    content = data if isinstance(data, bytes) else np.ascontiguousarray(data).data
+    return hashlib.sha256(content).hexdigest()
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
@@ -87,8 +92,8 @@ def check_finite(x: np.ndarray, where: str) -> None:
     bad = ~np.isfinite(x)
     first = tuple(int(i) for i in np.argwhere(bad)[0])
     raise DataError(
-        f"{where}: {int(bad.sum())} of {x.size} values are not finite, the first is {x[first]} at index {first}; "
-        "remove or fill them"
+        f"{where}: {int(bad.sum())} of {x.size} values are not finite, the first is {x[first]} at index "
+        f"{first}; remove or fill them"
     )
 
 

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from data import bundled, sources
-from data.dataset import DataError, Dataset, check_finite, nearest
+from data import bundled, local, sources, tfds_sets
+from data.dataset import DataError, Dataset, UnknownDataset, check_finite, nearest
 from data.named import NAMED
 
 NAMES = ("digits", "sprites", *NAMED)
 
 
 def load(
-    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 2.0
+    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 1.5
 ) -> Dataset:
     """Return the data set `name`.
 
@@ -20,13 +20,16 @@ def load(
     labels: raise when the set has none.
     connect_seconds: how long to wait for the first answer of a download before calling it offline.
 
-    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set that
-    cannot be had, a damaged file, NaN or infinite values, and missing labels.
+    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set
+    that cannot be had, a damaged file, NaN or infinite values, and missing labels.
     """
     root = None if data_dir is None else Path(data_dir).expanduser()
     if root is not None and not root.is_dir():
         raise DataError(f"data_dir {str(data_dir)!r} is not a folder; give one that holds <name>/ folders")
-    loaded = _load(name, root, connect_seconds)
+    try:
+        loaded = _load(name, root, connect_seconds)
+    except OSError as error:
+        raise DataError(f"{name}: {' '.join(str(error).split())}") from None
     for key, split in loaded.splits.items():
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:
@@ -43,6 +46,11 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
         return bundled.load_sprites()
     if name in NAMED:
         return sources.load_named(name, root, seconds)
-    raise DataError(
+    kind, _, rest = name.partition(":")
+    if kind == "tfds" and rest:
+        return tfds_sets.load_tfds(rest, root, sources.cache_folder(), seconds)
+    if kind == "file" and rest:
+        return local.load_file(Path(rest).expanduser())
+    raise UnknownDataset(
         f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
     )

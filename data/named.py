@@ -28,8 +28,10 @@ class Layout:
 class Named:
     """A named set: its layouts in order of preference, split rule and facts.
 
-    registry: the TFDS builder that registers its downloads, or None. after: a change made to the parts once
-    they are read and checked. origin: where to get the files when there is no registered download.
+    registry: the TFDS builder that registers its downloads, or None. folder: its folder's name when that is
+    not the set's. from_prepared: from the splits of a prepared TFDS folder to the parts that files give.
+    after: a change made to the parts once they are read and checked. origin: where to get the files when
+    there is no registered download.
     """
 
     layouts: tuple[Layout, ...]
@@ -39,6 +41,7 @@ class Named:
     range: tuple[int, int] = (0, 255)
     binarisation: Literal["none", "published"] = "none"
     folder: str | None = None
+    from_prepared: Callable[[Parts], Parts] | None = None
     after: Callable[[Parts], Parts] | None = None
     origin: str = ""
 
@@ -93,13 +96,22 @@ NAMED: dict[str, Named] = {
         (0, 1),
         "published",
     ),
-    "omniglot": Named(_OMNIGLOT_LAYOUTS, _OMNIGLOT_RULE, 1623, "omniglot", (0, 1), "published"),
+    "omniglot": Named(
+        _OMNIGLOT_LAYOUTS,
+        _OMNIGLOT_RULE,
+        1623,
+        "omniglot",
+        (0, 1),
+        "published",
+        from_prepared=parsers.omniglot_prepared,
+    ),
     "omniglot28": Named(
         _OMNIGLOT_LAYOUTS,
         _OMNIGLOT_RULE,
         1623,
         "omniglot",
         folder="omniglot",
+        from_prepared=parsers.omniglot_prepared,
         after=parsers.omniglot28,
     ),
     "cifar10": Named(

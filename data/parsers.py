@@ -96,8 +96,13 @@ def omniglot_zip(files: Files) -> Parts:
     return _omniglot(*(drawings(files[f"images_{k}.zip"], k) for k in ("background", "evaluation")))
 
 
+def omniglot_prepared(parts: Parts) -> Parts:
+    """TFDS's prepared splits, (n, 105, 105, 3) uint8 with 255 = paper -> the 0/1 images, 1 = ink."""
+    return {k: ((parts[k][0][..., :1] < 128).astype(np.uint8), parts[k][1]) for k in ("train", "test")}
+
+
 def drawings(archive: bytes, where: str) -> np.ndarray:
-    """Return (class, drawer, 105, 105) bool of an Omniglot zip, True = paper, classes in order of folder name."""
+    """Return (class, drawer, 105, 105) bool of an Omniglot zip, True = paper, classes by folder name."""
     from PIL import Image
 
     try:

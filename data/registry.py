@@ -6,6 +6,7 @@ network at all: TFDS itself retries for minutes.
 
 import contextlib
 import dataclasses
+import logging
 import queue
 import tempfile
 import threading
@@ -39,10 +40,17 @@ def import_tfds() -> Any:
             from tensorflow_datasets.core.utils import gcs_utils
     except ImportError as error:
         raise DataError(
-            f"tensorflow_datasets cannot be imported ({error}); run: pip install tensorflow-datasets importlib_resources"
+            f"tensorflow_datasets cannot be imported ({error}); run: "
+            "pip install tensorflow-datasets importlib_resources"
         ) from None
     gcs_utils._is_gcs_disabled = True
+    logging.getLogger("absl").addFilter(_without_advice)
     return tfds
+
+
+def _without_advice(record: logging.LogRecord) -> bool:
+    """Keep TFDS's advice to install OpenCV from the user: PIL decodes to the same pixels."""
+    return "OpenCV is not installed" not in record.getMessage()
 
 
 def facts(builder: str) -> dict[str, Fact]:
@@ -60,7 +68,8 @@ def check(content: bytes, fact: Fact, where: str) -> None:
     if len(content) != fact.size:
         what = "truncated" if len(content) < fact.size else "too long"
         raise DataError(
-            f"{where}: {what}: {len(content)} bytes, registered are {fact.size}; fetch it again from {fact.url}"
+            f"{where}: {what}: {len(content)} bytes, registered are {fact.size}; "
+            f"fetch it again from {fact.url}"
         )
     found = digest(content)
     if found != fact.sha256:
@@ -83,7 +92,7 @@ def reachable(url: str, seconds: float) -> str | None:
                 answer.put(None)
         except urllib.error.HTTPError as error:
             answer.put(f"HTTP status {error.code}")
-        except (OSError, ValueError) as error:
+        except Exception as error:  # OSError, ValueError, http.client's own: all mean "not reachable"
             answer.put(" ".join(str(getattr(error, "reason", error)).split()))
 
     threading.Thread(target=ask, daemon=True).start()

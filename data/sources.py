@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from data import prepared, registry
+from data import prepared, registry, tfds_sets
 from data.dataset import DataError, Dataset, Parts, array_digests, digest
 from data.formats import read_bytes
 from data.named import NAMED, Layout, Named
@@ -39,8 +39,9 @@ def load_named(name: str, data_dir: Path | None, seconds: float) -> Dataset:
     splits = spec.rule(parts)
     sha256 = found.sha256 or array_digests(splits)
     shape = tuple(splits["train"].x.shape[1:])
+    words = spec.rule.words + ("" if found.sha256 else "; in the order of the prepared folder")
     return Dataset(
-        name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, spec.rule.words
+        name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, words
     )
 
 
@@ -57,7 +58,8 @@ def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Foun
     if spec.registry:
         roots = prepared.roots(data_dir, cache_folder())
         if place := prepared.find(spec.registry, roots):
-            parts = prepared.read_named(place, spec.registry)
+            stored = tfds_sets.read_named(place, cache_folder())
+            parts = spec.from_prepared(stored) if spec.from_prepared else stored
             return Found(parts, f"prepared TFDS folder {place}", {})
         tried.append(f"prepared TFDS folders in {', '.join(map(str, roots))}")
     if data_dir is not None:
@@ -111,7 +113,8 @@ def read_layout(layout: Layout, folder: Path, facts: Mapping[str, registry.Fact]
     for key, value in found.items():
         if expected.get(key) != value:
             raise DataError(
-                f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, known is {expected.get(key)}"
+                f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, "
+                f"known is {expected.get(key)}"
             )
     return Found(
         parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found

@@ -1,27 +1,15 @@
 """Split rules: each turns the parts a source gives into train, validation and test, and says how in words."""
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Mapping
 
 import numpy as np
 
 from data.dataset import DataError, Parts, Split
 
 
-class Rule(Protocol):
-    """A split rule; `words` is what goes into the run's record."""
-
-    @property
-    def words(self) -> str:
-        """The rule in words."""
-        ...
-
-    def __call__(self, parts: Parts) -> dict[str, Split]:
-        """Return the three splits."""
-        ...
-
-
-def _part(x: np.ndarray, y: np.ndarray | None, take: slice | np.ndarray) -> Split:
+def cut(x: np.ndarray, y: np.ndarray | None, take: slice | np.ndarray) -> Split:
+    """Return the examples at `take` as a split."""
     labels = None if y is None else np.ascontiguousarray(y[take].astype(np.int32))
     return Split(np.ascontiguousarray(x[take]), labels)
 
@@ -42,11 +30,15 @@ class TailOfTrain:
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits."""
         x, y = parts["train"]
-        cut = len(x) - self.count
+        at = len(x) - self.count
+        if at < 1:
+            raise DataError(
+                f"{len(x)} training examples are too few: {self.count:,} of them are for validation"
+            )
         return {
-            "train": _part(x, y, slice(0, cut)),
-            "validation": _part(x, y, slice(cut, None)),
-            "test": _part(*parts["test"], slice(None)),
+            "train": cut(x, y, slice(0, at)),
+            "validation": cut(x, y, slice(at, None)),
+            "test": cut(*parts["test"], slice(None)),
         }
 
 
@@ -58,12 +50,12 @@ class AsGiven:
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits."""
-        return {key: _part(*parts[key], slice(None)) for key in ("train", "validation", "test")}
+        return {key: cut(*parts[key], slice(None)) for key in ("train", "validation", "test")}
 
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """One part "all": the last `test` examples are the test split, the `validation` before them validation."""
+    """One part "all": the last `test` examples are test, the `validation` ones before them validation."""
 
     validation: int
     test: int
@@ -72,8 +64,8 @@ class Blocks:
     def words(self) -> str:
         """The rule in words."""
         return (
-            f"in stored order: the last {self.test:,} are test, the {self.validation:,} before them validation, "
-            "the rest train (blocks, so that neighbours in time stay in one split)"
+            f"in stored order: the last {self.test:,} are test, the {self.validation:,} before them "
+            "validation, the rest train (blocks, so that neighbours in time stay in one split)"
         )
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
@@ -81,7 +73,7 @@ class Blocks:
         x, y = parts["all"]
         a, b = len(x) - self.validation - self.test, len(x) - self.test
         cuts = {"train": slice(0, a), "validation": slice(a, b), "test": slice(b, None)}
-        return {key: _part(x, y, cut) for key, cut in cuts.items()}
+        return {key: cut(x, y, take) for key, take in cuts.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +97,7 @@ class Interleaved:
             raise DataError(
                 f"{len(x)} examples are too few to split in three: at least {self.period} are needed"
             )
-        return {key: _part(x, y, take) for key, take in self.indices(len(x)).items()}
+        return {key: cut(x, y, take) for key, take in self.indices(len(x)).items()}
 
     def indices(self, n: int) -> dict[str, np.ndarray]:
         """Return the positions of each split among `n` examples."""
@@ -115,3 +107,39 @@ class Interleaved:
             "validation": np.flatnonzero(phase == self.period - 2),
             "test": np.flatnonzero(phase == self.period - 1),
         }
+
+
+Rule = TailOfTrain | AsGiven | Blocks | Interleaved
+"""A rule is called with parts and returns the splits; `words` says it in words for the run's record."""
+
+Cut = tuple[str, int, int]
+"""A part of a set by position: (name of the stored split, start, stop)."""
+
+
+def three_way(sizes: Mapping[str, int], where: str) -> tuple[dict[str, Cut], str]:
+    """Return where train, validation and test are within the stored splits, and the rule in words.
+
+    What is missing is cut from the end of train, a tenth each; a set with validation but no test (common
+    where test labels are secret) is tested on its validation split. DataError without a train split or with
+    fewer than 10 training examples.
+    """
+    if "train" not in sizes:
+        raise DataError(f"{where} has no split 'train'; it has {', '.join(sizes) or 'none'}")
+    n = sizes["train"]
+    if n < 10:
+        raise DataError(f"{where}: {n} training examples are too few to split; at least 10 are needed")
+    tenth, whole = n // 10, {k: (k, 0, m) for k, m in sizes.items()}
+    if "validation" in sizes and "test" in sizes:
+        return {
+            k: whole[k] for k in ("train", "validation", "test")
+        }, "train, validation and test as published"
+    if "test" in sizes or "validation" in sizes:
+        test = "test" if "test" in sizes else "validation"
+        cuts = {"train": ("train", 0, n - tenth), "validation": ("train", n - tenth, n), "test": whole[test]}
+        return (
+            cuts,
+            f"validation is the last tenth of the stored train split; test is the stored {test} split",
+        )
+    a, b = n - 2 * tenth, n - tenth
+    cuts = {"train": ("train", 0, a), "validation": ("train", a, b), "test": ("train", b, n)}
+    return cuts, "of the stored train split the last tenth is test, the tenth before it validation"

@@ -20,11 +20,16 @@ from models.priors import standard_normal
 MOMENTUM = 0.9  # of the running variance that the optimal scale uses in evaluation
 
 
+def full(x: Array) -> Array:
+    """Return x in at least float32: distributions and losses never work in half precision."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 @config
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
 
-    encoder: Dense | Conv = Dense()
+    encoder: Dense | Conv = Dense()  # type: ignore[call-arg]
     """network from example to code"""
     decoder: Mirror | Dense | Conv = Mirror()
     """network from code to example; mirror: the encoder reversed"""
@@ -68,9 +73,7 @@ class Autoencoder(nnx.Module):
     off and return them. Raises ConfigError for an impossible config or shape.
     """
 
-    def __init__(
-        self, cfg: Model, shape: tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None
-    ):
+    def __init__(self, cfg: Model, shape: tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None):
         validate(cfg)
         if not shape or min(shape) < 1:
             raise ConfigError(f"every axis of an example must be at least 1, got shape {tuple(shape)}")
@@ -80,14 +83,12 @@ class Autoencoder(nnx.Module):
         decoder = mirrored(cfg.encoder) if isinstance(cfg.decoder, Mirror) else cfg.decoder
         numbers = cfg.latent * (2 if cfg.posterior == "normal" else 1)
         self.encoder = Encoder(cfg.encoder, self.shape, numbers, rngs=rngs)
-        self.decoder = Decoder(
-            decoder, cfg.latent, self.shape, likelihood.channels(), tied=self.tied, rngs=rngs
-        )
+        self.decoder = Decoder(decoder, cfg.latent, self.shape, likelihood.channels(), tied=self.tied, rngs=rngs)
         if pixel_mean is not None:
             self.decoder.set_bias(likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
         leaves, self._likelihood = jax.tree.flatten(likelihood)
         self._settings = nnx.List([Setting(jnp.asarray(leaf, float)) for leaf in leaves])
-        scale = likelihood.initial_log_scale()
+        scale: Any = likelihood.initial_log_scale()
         self.log_scale = nnx.Param(jnp.asarray(scale, float)) if likelihoods.learned(likelihood) else None
         optimal = likelihoods.optimal(likelihood)
         self.variance = nnx.BatchStat(jnp.asarray(jnp.exp(2 * scale), float)) if optimal else None
@@ -101,18 +102,23 @@ class Autoencoder(nnx.Module):
         """Return q(z|x): codes of shape (batch, latent)."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        numbers = self.encoder(x, key)
+        numbers = full(self.encoder(self.cast(x), key))
         if self.posterior == "point":
             return Point(activation(self.code)(numbers))
         return Normal(numbers[:, : self.latent], numbers[:, self.latent :])
 
     def decode(self, z: Float[Array, "batch latent"], key: PRNGKeyArray | None = None) -> Distribution:
         """Return p(x|z): examples of shape (batch, *shape)."""
-        out = self.decoder(z, key, self.encoder.kernels(self.latent) if self.tied else ())
+        out = full(self.decoder(self.cast(z), key, self.encoder.kernels(self.latent) if self.tied else ()))
         if self.variance is not None:
             log_std = 0.5 * jnp.log(self.variance[...])
             return (Normal if key is None else OptimalNormal)(out[..., 0], log_std)
         return self.likelihood.distribution(out, None if self.log_scale is None else self.log_scale[...])
+
+    def cast(self, x: Array) -> Array:
+        """Return x in the networks' dtype where that is a short one: bfloat16 parameters mean bfloat16 arithmetic."""
+        dtype = self.encoder.head.kernel[...].dtype
+        return x.astype(dtype) if dtype.itemsize < 4 else x
 
     def prior(self) -> Normal:
         """Return p(z), a standard normal with a batch of one."""

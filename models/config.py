@@ -45,7 +45,7 @@ def setting(
 
 def static(default: Number, **limits: Number) -> Any:
     """Declare a float that is structure: one that changes the program, such as a dropout rate."""
-    return setting(default, static=True, **limits)
+    return setting(default, static=True, **limits)  # type: ignore[arg-type]
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
@@ -62,7 +62,7 @@ def part_types(cls: type, name: str) -> tuple[type, ...]:
     return tuple(t for t in _alternatives(cls.__hints__[name]) if hasattr(t, "__hints__"))  # type: ignore[attr-defined]
 
 
-@typing.dataclass_transform(frozen_default=True, field_specifiers=(setting, static, dataclasses.field))
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def config(cls: type[T]) -> type[T]:
     """Make a frozen dataclass that is a pytree: leaves are its float fields, subtrees its configs.
 
@@ -97,6 +97,14 @@ def config(cls: type[T]) -> type[T]:
 
     jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
     return cls
+
+
+def with_traced(cfg: T, **values: Any) -> T:
+    """Return `cfg` with fields replaced without running `__init__`: for values that may be tracers or stacks."""
+    new = object.__new__(type(cfg))
+    for name in cfg.__hints__:  # type: ignore[attr-defined]
+        object.__setattr__(new, name, values.get(name, getattr(cfg, name)))
+    return new
 
 
 def is_config(value: object) -> bool:

@@ -58,5 +58,7 @@ def quantile(uniform: Values, logits: Values) -> Values:
     """Return the x with P(X <= x) = uniform, by log(1 + u (exp(l) - 1)) / l with l <= 0 and symmetry."""
     flat = jnp.abs(logits) < 1e-6  # there x = u to an error below 1e-6 / 8
     size = jnp.where(flat, 1, jnp.abs(logits))
-    falling = jnp.where(flat, uniform, jnp.log1p(uniform * jnp.expm1(-size)) / -size)
-    return jnp.where(logits <= 0, falling, 1 - falling)
+    rising = logits > 0
+    below = jnp.where(rising, 1 - uniform, uniform)
+    falling = jnp.where(flat, below, jnp.log1p(below * jnp.expm1(-size)) / -size)
+    return jnp.where(rising, 1 - falling, falling)

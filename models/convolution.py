@@ -15,10 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
 
-Image = Float[Array, "batch height width channels"]
-Kernel = Float[Array, "rows columns inputs outputs"]
+from models.patches import Image, Kernel, conv_patches, conv_transpose_patches, same_padding
 
 IMPLEMENTATIONS = ("auto", "native", "patches")
 INITIALIZERS: dict[str, Callable[..., Any]] = {
@@ -31,9 +29,7 @@ _override = jax.make_user_context(None)
 
 def _check_implementation(name: str) -> None:
     if name not in IMPLEMENTATIONS:
-        raise ValueError(
-            f"unknown convolution implementation {name!r}: choose from {', '.join(IMPLEMENTATIONS)}"
-        )
+        raise ValueError(f"unknown convolution implementation {name!r}: choose from {', '.join(IMPLEMENTATIONS)}")
 
 
 @contextmanager
@@ -56,12 +52,6 @@ def resolve_implementation(implementation: str = "auto") -> str:
     return implementation
 
 
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return one axis's SAME padding (before, after): max(0, (⌈size/stride⌉ - 1) stride + kernel - size)."""
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
-
-
 def _check(x: Image, kernel: Kernel, stride: int) -> None:
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
@@ -79,11 +69,10 @@ def conv(x: Image, kernel: Kernel, stride: int = 1, *, implementation: str = "au
     Raises ValueError for a stride below 1, an empty kernel, or a wrong number of channels.
     """
     _check(x, kernel, stride)
-    resolve_implementation(implementation)
+    if resolve_implementation(implementation) == "patches":
+        return conv_patches(x, kernel, stride)
     pads = [same_padding(n, k, stride) for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True)]
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def conv_transpose(
@@ -101,14 +90,13 @@ def conv_transpose(
     Raises ValueError unless ⌈H/stride⌉, ⌈W/stride⌉ is the input's size, and as `conv` does.
     """
     _check(y, kernel, stride)
-    resolve_implementation(implementation)
     height, width = y.shape[1:3]
     size = (height * stride, width * stride) if output_size is None else tuple(output_size)
     if len(size) != 2 or (-(-size[0] // stride), -(-size[1] // stride)) != (height, width):
         fits = " x ".join(f"{(n - 1) * stride + 1}..{n * stride}" for n in (height, width))
-        raise ValueError(
-            f"output size {size} does not map back to {(height, width)} at stride {stride}: take {fits}"
-        )
+        raise ValueError(f"output size {size} does not map back to {(height, width)} at stride {stride}: take {fits}")
+    if resolve_implementation(implementation) == "patches":
+        return conv_transpose_patches(y, kernel, stride, (size[0], size[1]))
     pads = []
     for n, k, out in zip((height, width), kernel.shape[:2], size, strict=True):
         before = k - 1 - same_padding(out, k, stride)[0]

@@ -58,7 +58,7 @@ class Decoder(nnx.Module):
     ) -> Float[Array, "batch *shape channels"]:
         """Return the likelihood's numbers; a key means training mode; `kernels`, data to code, if tied."""
         keys = layer_keys(key, len(self.hidden) + len(self.convolutions))
-        tied = [(k,) for k in kernels] or [()] * (len(keys) + 1)  # one per layer, taken from the end
+        tied: list[Any] = [(k,) for k in kernels] or [()] * (len(keys) + 1)  # one per layer, taken from the end
         x = z
         for block in self.hidden:
             x = block(x, keys.pop(0), *tied.pop())

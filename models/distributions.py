@@ -24,9 +24,18 @@ def sum_event(x: Event) -> PerExample:
     return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
+@jax.custom_jvp
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return log(1 + exp(x)): one exponential, one logarithm, finite with its gradient for every finite x."""
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@softplus.defjvp
+def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    # spelled out: JAX's derivatives of max and |.| at 0 do not add up to 1/2; the exponential serves both
+    (x,) = primals
+    e = jnp.exp(-jnp.where(x >= 0, x, -x))
+    return jnp.maximum(x, 0) + jnp.log1p(e), jnp.where(x >= 0, 1, e) / (1 + e) * tangents[0]
 
 
 class Point(NamedTuple):
@@ -255,6 +264,4 @@ class Categorical(NamedTuple):
         return sum_event(-jnp.exp(log_p) * log_p)
 
 
-Distribution = (
-    Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical
-)
+Distribution = Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical

@@ -20,7 +20,6 @@ def identity(x: Values) -> Values:
 
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "celu": jax.nn.celu,
     "elu": jax.nn.elu,
     "gelu": jax.nn.gelu,
     "identity": identity,

@@ -87,9 +87,7 @@ class Normal:
         """Return log std."""
         return jnp.log(self.std)
 
-    def distribution(
-        self, out: Out, log_scale: Scale = None
-    ) -> distributions.Normal | distributions.OptimalNormal:
+    def distribution(self, out: Out, log_scale: Scale = None) -> distributions.Normal | distributions.OptimalNormal:
         """Return the normal around `out`; log std where no `log_scale` is given."""
         scale = self.initial_log_scale() if log_scale is None else log_scale
         return distributions.Normal(out[..., 0], scale)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Table = Float[Array, "n d"]
+Table = Float[Array | np.ndarray, "n d"]
 
 
 class PCA(NamedTuple):
@@ -23,9 +23,9 @@ class PCA(NamedTuple):
 
     def encode(self, x: Table) -> Float[Array, "n k"]:
         """Return the coordinates of x - mean along the components."""
-        return (x - self.mean[None]) @ self.components.T
+        return (jnp.asarray(x) - self.mean[None]) @ self.components.T
 
-    def decode(self, z: Float[Array, "n k"]) -> Table:
+    def decode(self, z: Float[Array | np.ndarray, "n k"]) -> Table:
         """Return mean + Σ_j z_j component_j."""
         return self.mean[None] + z @ self.components
 
@@ -97,8 +97,6 @@ def ppca(x: Any, k: int) -> PPCA:
     if not 1 <= k < len(mean) or k > len(vectors):
         raise ValueError(f"k must be at least 1, below columns = {len(mean)} and at most rows, got {k}")
     noise = variances[k:].mean()
-    if noise <= 0:
-        raise ValueError(
-            f"no variance is left outside {k} components: the likelihood is unbounded, take less"
-        )
+    if noise <= 1e-14 * variances[0]:  # rounding
+        raise ValueError(f"no variance is left outside {k} components: the likelihood is unbounded, take less")
     return PPCA(*(jnp.asarray(a, float) for a in (mean, vectors[:k], variances[:k], noise)))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -12,9 +13,7 @@ from models.distributions import Normal
 PerExample = Float[Array, " batch"]
 
 
-def per_example(
-    model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKeyArray
-) -> dict[str, PerExample]:
+def per_example(model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKeyArray) -> dict[str, PerExample]:
     """Return the metrics of each example, without dropout and with the running batch statistics.
 
     mse, mae: mean over the example's values of (x - x')² and |x - x'|, x' = mean of p(x|z) at the mean code.
@@ -35,7 +34,7 @@ def per_example(
     return {"negative_elbo_nats": bound, "nll_nats": nll, "kl_nats": kl, "bits_per_dim": bits} | out
 
 
-def summarize(sums: Mapping[str, float], count: float) -> dict[str, float]:
+def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:
     """Return the mean of every metric from its sum over `count` examples, and rmse = sqrt(mean mse).
 
     Raises ValueError without an example.

@@ -5,7 +5,6 @@ batch. Three things are random and separate: corruption belongs to the objective
 posterior, dropout and batch statistics to `training`. Keys for all come from the one key given.
 """
 
-import dataclasses
 from typing import Any, Literal
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.autoencoder import Autoencoder
-from models.config import ConfigError, config, setting
+from models.config import ConfigError, config, setting, with_traced
 from models.corruption import corrupt
 from models.distributions import Bernoulli, Distribution, Normal, Point, sum_event
 
@@ -24,9 +23,7 @@ Error = Literal["squared", "cross_entropy", "nll"]
 Step = Int[Array, ""] | int
 
 
-def run(
-    model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool
-) -> tuple[Normal | Point, Array, Distribution]:
+def run(model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool) -> tuple[Normal | Point, Array, Distribution]:
     """Return q(z|x), a draw z from it and p(x|z); dropout and batch statistics only when `training`."""
     for_encoder, for_code, for_decoder = jax.random.split(key, 3)
     q = model.encode(x, for_encoder if training else None)
@@ -104,9 +101,7 @@ class Denoising:
         """Raise ConfigError for a share of values above 1."""
         share = self.corruption != "gaussian" and isinstance(self.level, (int, float))
         if share and self.level > 1:
-            raise ConfigError(
-                f"level is a share of values for {self.corruption!r}: at most 1, got {self.level}"
-            )
+            raise ConfigError(f"level is a share of values for {self.corruption!r}: at most 1, got {self.level}")
 
 
 @config
@@ -198,7 +193,7 @@ class ELBO:
 
     def at(self, step: Step) -> "ELBO":
         """Return the objective of that (possibly traced) step: beta and capacity on their ramps."""
-        return dataclasses.replace(
+        return with_traced(
             self,
             beta=self.beta * ramp(step, self.warmup_steps),
             capacity=self.capacity * ramp(step, self.capacity_steps),

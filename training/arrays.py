@@ -49,9 +49,7 @@ def store(name: str, leaf: Any) -> Stored:
     dtype, shape = signature(leaf)
     array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
     if array.dtype.hasobject or array.dtype.names is not None or array.dtype.kind in "USMm":
-        raise TypeError(
-            f"cannot store {name}: {type(leaf).__name__} of dtype {array.dtype} is no array of numbers"
-        )
+        raise TypeError(f"cannot store {name}: {type(leaf).__name__} of dtype {array.dtype} is no array of numbers")
     if array.dtype.byteorder == ">":
         array = array.astype(array.dtype.newbyteorder("<"))
     return Stored(dtype, shape, np.ascontiguousarray(array).reshape(-1).view(np.uint8))

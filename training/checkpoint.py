@@ -22,7 +22,7 @@ import numpy as np
 
 from .arrays import Stored, is_key, named_leaves, params_sha256, sha256, signature, store, unstore
 from .errors import DamagedCheckpoint, RunError
-from .files import make_folder, replacing, to_json
+from .files import doing, make_folder, replacing, to_json
 
 __all__ = ["Checkpoint", "best_path", "latest", "load", "params_sha256", "restore_like", "save", "steps"]
 
@@ -104,9 +104,7 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any], best: bool = 
     """
     make_folder(folder)
     arrays = [(name, store(name, leaf)) for name, leaf in _on_host(tree)]
-    arrays.sort(
-        key=lambda a: (-np.gcd(8, a[1].data.size), a[0])
-    )  # sizes in multiples of 8 first: all aligned
+    arrays.sort(key=lambda a: (-np.gcd(8, a[1].data.size), a[0]))  # sizes in multiples of 8 first: all aligned
     header = _header(arrays, step, meta)
     path = step_path(folder, step)
     with replacing(path, (lambda written: _link(written, best_path(folder))) if best else None) as file:
@@ -115,7 +113,8 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any], best: bool = 
             file.write(stored.data.data)
     kept = [s for s in steps(folder) if s <= step][:KEEP]
     for old in set(steps(folder)) - set(kept):
-        step_path(folder, old).unlink(missing_ok=True)
+        with doing("delete", step_path(folder, old)):
+            step_path(folder, old).unlink(missing_ok=True)
     return path
 
 
@@ -211,8 +210,7 @@ def latest(folder: Path, report: Callable[[str], None] = print) -> tuple[Path, d
             newest = (step, path, meta)
     if newest is None and refused:
         raise DamagedCheckpoint(
-            f"no checkpoint in {folder} can be used, refused: {', '.join(refused)}; "
-            "start again with another --run-dir"
+            f"no checkpoint in {folder} can be used, refused: {', '.join(refused)}; start again with another --run-dir"
         )
     if newest is None:
         return None
@@ -235,15 +233,11 @@ def restore_like(template: Any, path: Path) -> Any:
             raise RunError(f"checkpoint has no array {name} ({wanted[0]} {wanted[1]}): {hint}")
         found = signature(arrays[name])
         if found != wanted:
-            raise RunError(
-                f"{name} is {found[0]} {found[1]} in the checkpoint, {wanted[0]} {wanted[1]} here: {hint}"
-            )
+            raise RunError(f"{name} is {found[0]} {found[1]} in the checkpoint, {wanted[0]} {wanted[1]} here: {hint}")
     unknown = sorted(set(arrays) - {name for name, _ in named})
     if unknown:
         raise RunError(f"checkpoint has an array {unknown[0]} that this run has not: {hint}")
-    return jax.tree.unflatten(
-        jax.tree.structure(template), [_place(arrays[name], leaf) for name, leaf in named]
-    )
+    return jax.tree.unflatten(jax.tree.structure(template), [_place(arrays[name], leaf) for name, leaf in named])
 
 
 def _place(value: Any, like: Any) -> Any:

@@ -29,6 +29,7 @@ from models.config import (
     replace_at,
     validate,
 )
+from training.progress import result_table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,3 +201,18 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         return command
     except ConfigError as error:
         usage_error(str(error))
+
+
+def closing(folder: Path, summary: dict[str, Any]) -> None:
+    """Print what a run says at its end: the table of test metrics, or why there is none, and where to look."""
+    end = summary["end"]
+    if summary["status"] == "diverged":
+        print(
+            f"diverged: {end['term']} is not finite at step {end['step']}; the last good checkpoint is kept; "
+            "try a smaller --lr or --updates.clip 1"
+        )
+    elif summary["status"] == "preempted":
+        print(f"stopped at step {end['step']}, saved; continue with: --resume --run-dir {folder}")
+    else:
+        result_table("test split", summary["test"])
+    print(f"{folder}: {summary['status']} after {summary['seconds']:.1f} s")

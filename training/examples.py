@@ -35,7 +35,7 @@ class Examples:
         return scale(jnp.asarray(self.x)[index], self.range)
 
 
-def scale(raw: Shaped[Array, "b *shape"], range: tuple[float, float] | None) -> Float[Array, "b *shape"]:
+def scale(raw: Shaped[Array, "b *shape"], range: tuple[float | int, float | int] | None) -> Float[Array, "b *shape"]:
     """Map integers in `range` to [0, 1]; return floats unchanged."""
     if jnp.issubdtype(raw.dtype, jnp.floating):
         return raw

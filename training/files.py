@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from .errors import RunError
 
-TEMPORARY = ".tmp"
+TEMPORARY = ".tmp"  # a temporary file is called .<name>.<process>.tmp
 _WAY_OUT = {
     errno.ENOSPC: "the disk is full; what was there is intact; free some space, then --resume",
     errno.EDQUOT: "the disk quota is used up; what was there is intact; free some space, then --resume",
@@ -21,6 +22,8 @@ _WAY_OUT = {
     errno.EACCES: "no permission; choose another folder with --run-dir",
     errno.EPERM: "not permitted; choose another folder with --run-dir",
     errno.EROFS: "the disk is read-only; choose another folder with --run-dir",
+    errno.EEXIST: "it is a file; choose another folder with --run-dir",
+    errno.ENOENT: "no such folder can be made; choose another folder with --run-dir",
     errno.ENOTDIR: "part of the path is a file; choose another folder with --run-dir",
 }
 
@@ -31,14 +34,19 @@ def cannot(what: str, path: Path, error: OSError) -> RunError:
     return RunError(f"cannot {what} {path}: {reason}")
 
 
+@contextlib.contextmanager
+def doing(what: str, path: Path) -> Iterator[None]:
+    """Turn an operating-system error in the block into the RunError "cannot <what> <path>: ..."."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot(what, path, error) from error
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and its parents where they do not exist. Raises RunError."""
-    try:
+    with doing("create", folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise RunError(f"cannot use {folder}: it is a file; choose another folder with --run-dir") from error
-    except OSError as error:
-        raise cannot("create", folder, error) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -80,10 +88,16 @@ def replacing(path: Path, before_rename: Callable[[Path], None] | None = None) -
 
 def remove_temporaries(folder: Path) -> list[Path]:
     """Delete what killed writers left in `folder` and return it; only for the folder's one owner."""
-    stale = [p for p in folder.glob(f".*{TEMPORARY}") if p.is_file()]
-    for path in stale:
-        path.unlink(missing_ok=True)
+    with doing("clean", folder):
+        stale = [p for p in folder.glob(f".*{TEMPORARY}") if is_temporary(p)]
+        for path in stale:
+            path.unlink(missing_ok=True)
     return stale
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file has a name that `replacing` gives."""
+    return re.fullmatch(r"\..+\.\d+" + re.escape(TEMPORARY), path.name) is not None and path.is_file()
 
 
 def json_ready(value: Any) -> Any:

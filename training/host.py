@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import shlex
 import sys
 import time
@@ -14,16 +15,25 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.config import kind, to_dict
-from training import loop
+from training import figures, loop
 from training.arrays import params_sha256
 from training.checkpoint import best_path, restore_like
 from training.devices import batch_mesh, measured_choice
-from training.examples import Examples
-from training.inputs import load_splits
+from training.inputs import Inputs, load_inputs
+from training.metrics_file import read_metrics
+from training.progress import Progress
 from training.run_folder import RunFolder, default_path
 from training.signals import StopSignals
 
-Splits = dict[str, Examples]
+
+class Sizes:
+    """Stands for training examples where only their number and shape matter."""
+
+    def __init__(self, n: int, shape: tuple[int, ...]):
+        self.n, self.shape = n, shape
+
+    def __len__(self) -> int:
+        return self.n
 
 
 class Core(NamedTuple):
@@ -31,28 +41,36 @@ class Core(NamedTuple):
 
     init: Callable[..., Any]
     train_steps: Callable[..., Any]
+    train_on: Callable[..., Any]
     start_epoch: Callable[..., Any]
     epoch_order: Callable[..., Any]
     run_keys: Callable[..., Any]
     evaluate: Callable[..., Any]
+    trained_model: Callable[..., Any]
 
 
-def programs(core: Core, config: Any, key: jax.Array, splits: Splits, dispatch: str) -> loop.Programs:
+def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: str) -> loop.Programs:
     """Return the compiled pieces of a run; in any chunks they compute what the pure `train` computes.
 
-    `dispatch` is "loop" (a dispatch loops over its steps inside XLA) or "step" (one call for each step).
+    `dispatch` is "loop" (a dispatch loops over its steps inside XLA) or "step" (one call for each step, the
+    only way when batches come from a stream).
     """
+    splits, n = inputs.splits, inputs.examples
     _, k_order, k_step = core.run_keys(key)
     k_valid = jax.random.fold_in(key, 1)
-    n = len(splits["train"])
     floats = jax.tree.map(jnp.asarray, config)  # on the device once, not at every call
 
     many = jax.jit(core.train_steps, donate_argnums=0)
     one = jax.jit(functools.partial(core.train_steps, count=1), donate_argnums=0)
+    on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.dataset.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
     measure = jax.jit(core.evaluate)
 
-    def advance(state: Any, order: jax.Array, count: int) -> Any:
+    def advance(state: Any, order: Any, count: int) -> Any:
+        if inputs.stream is not None:
+            for batch in itertools.islice(inputs.stream, count):
+                state = on(state, floats, k_step, batch["x"])
+            return state
         if dispatch == "loop":
             return many(state, floats, k_step, splits["train"], order, count)
         for _ in range(count):
@@ -64,7 +82,7 @@ def programs(core: Core, config: Any, key: jax.Array, splits: Splits, dispatch: 
 
     return loop.Programs(
         start_epoch=jax.jit(core.start_epoch, donate_argnums=0),
-        order=lambda epoch: order(k_order, epoch, n),
+        order=lambda epoch: order(k_order, epoch, n) if inputs.stream is None else None,
         advance=advance,
         validate=validate,
         per_epoch=n // config.batch_size,
@@ -79,13 +97,16 @@ def criterion(metrics: dict[str, float]) -> float:
     return metrics.get("negative_elbo_nats", metrics["mse"])
 
 
-def choose_dispatch(core: Core, config: Any, key: jax.Array, state: Any, splits: Splits) -> str:
+def choose_dispatch(core: Core, config: Any, key: jax.Array, state: Any, inputs: Inputs) -> str:
     """Return "loop" or "step", whichever advances copies of `state` faster here (measured once, remembered)."""
     plain = dataclasses.replace(config, dataset="", epochs=1, patience=0)
-    signature = (str(jax.tree.structure(plain)), splits["train"].shape, str(splits["train"].x.dtype))
+    if inputs.stream is not None:
+        return "step"
+    train = inputs.splits["train"]
+    signature = (str(jax.tree.structure(plain)), train.shape, str(train.x.dtype))
 
     def candidate(dispatch: str) -> Callable[[], Any]:
-        pieces = programs(core, config, key, splits, dispatch)
+        pieces = programs(core, config, key, inputs, dispatch)
         order, count = pieces.order(0), min(8, pieces.per_epoch)
         return lambda: pieces.advance(jax.tree.map(jnp.copy, state), order, count)
 
@@ -101,22 +122,24 @@ def open_run(command: Any, record: dict[str, Any]) -> RunFolder:
     return RunFolder.create(path, to_dict(config) | {"data_dir": command.data_dir}, line, record)
 
 
-def fit(core: Core, command: Any) -> tuple[dict[str, Any], int]:
-    """Run a command to its end in its run folder; return the summary and the exit code (0, 1, 130, 143).
+def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
+    """Run a command to its end in its run folder; return its folder, summary and exit code (0, 1, 130, 143).
 
     Raises ConfigError, data.DataError or RunError (one line each) for what its user can put right.
     """
     config = command.config
     with StopSignals() as stop:
-        splits, dataset = load_splits(config.dataset, config.binarise, config.batch_size, command.data_dir)
+        inputs = load_inputs(config, command.data_dir)
         mesh = batch_mesh(config.batch_size)
         with jax.set_mesh(mesh), jax.default_matmul_precision(config.matmul_precision):
             key = jax.random.key(config.seed)
-            state = jax.jit(core.init)(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0], splits["train"])
-            with open_run(command, dataset.record()) as folder:
+            sizes = Sizes(inputs.examples, inputs.dataset.shape)
+            init = jax.jit(lambda config, key: core.init(config, key, sizes))
+            state = init(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0])
+            with open_run(command, inputs.dataset.record()) as folder:
                 if folder.summary and folder.summary["status"] == "finished":
-                    return folder.summary, 0
-                return _fit_in(folder, core, command, key, state, splits, dataset, stop)
+                    return folder.path, folder.summary, 0
+                return _fit_in(folder, core, command, key, state, inputs, stop)
 
 
 def _fit_in(
@@ -125,37 +148,52 @@ def _fit_in(
     command: Any,
     key: jax.Array,
     state: Any,
-    splits: Splits,
-    dataset: Any,
+    inputs: Inputs,
     stop: StopSignals,
-) -> tuple[dict[str, Any], int]:
+) -> tuple[Path, dict[str, Any], int]:
     """Train from where the folder stands, test, draw the figures, write the summary."""
     config, begin = command.config, time.monotonic()
     best, dispatch, before = loop.Best(), command.dispatch, 0.0
+    dataset, stream = inputs.dataset, inputs.stream
+    unit = "images" if len(dataset.shape) == 3 else "examples"
     found = folder.latest()
     if found:
-        path, meta = found
+        path, saved = found
         state = restore_like(state, path)
-        dispatch, before = meta["dispatch"], meta["seconds"]
-        best = loop.Best(float(meta["best"]["value"]), meta["best"]["epoch"], meta["best"]["metrics"])
+        dispatch, before = saved["dispatch"], saved["seconds"]
+        if stream is not None:
+            stream.set_state(saved["stream"])
+        best = loop.Best(float(saved["best"]["value"]), saved["best"]["epoch"], saved["best"]["metrics"])
     elif dispatch == "auto":
-        dispatch = choose_dispatch(core, config, key, state, splits)
+        dispatch = choose_dispatch(core, config, key, state, inputs)
     folder.rewind(int(state.step))
-    pieces = programs(core, config, key, splits, dispatch)
-    meta = {"dispatch": dispatch, "seconds": before}
-    outcome = loop.run(pieces, state, folder, best, meta, stop, print)
-    test = None
+    pieces = programs(core, config, key, inputs, dispatch)
+
+    def meta() -> dict[str, Any]:
+        seconds = before + time.monotonic() - begin
+        return {"dispatch": dispatch, "seconds": seconds, "stream": stream and stream.get_state()}
+
+    start = int(state.step)
+    with Progress(pieces.per_epoch * pieces.epochs, pieces.per_epoch, config.batch_size, start, unit) as progress:
+        outcome = loop.run(pieces, state, folder, best, meta, stop, progress.update)
+    summary = {
+        "params_sha256": params_sha256(nnx.state(outcome.state.model, nnx.Param)),
+        "test": None,
+        "last": outcome.row,
+        "best": outcome.best._asdict(),
+        "end": outcome.why,
+        "dispatch": dispatch,
+    }
     if outcome.status == "finished":
         state = restore_like(outcome.state, best_path(folder.checkpoints)) if config.patience else outcome.state
-        values = jax.jit(core.evaluate)(config, state, splits["test"], jax.random.fold_in(key, 2))
-        test = {name: float(value) for name, value in values.items()}
-    folder.finish(
-        outcome.status,
-        params_sha256=params_sha256(nnx.state(outcome.state.model, nnx.Param)),
-        test=test,
-        seconds=before + time.monotonic() - begin,
-        last=outcome.row,
-        best=outcome.best._asdict(),
-        end=outcome.why,
+        values = jax.jit(core.evaluate)(config, state, inputs.splits["test"], jax.random.fold_in(key, 2))
+        summary["test"] = {name: float(value) for name, value in values.items()}
+        if command.figures:
+            model, rows = core.trained_model(config, state), read_metrics(folder.metrics.path)
+            figures.write_all(folder.figures, model, dataset, rows, jax.random.fold_in(key, 3))
+    folder.finish(outcome.status, **summary, seconds=before + time.monotonic() - begin)
+    return (
+        folder.path,
+        folder.summary or {},
+        {"finished": 0, "diverged": 1, "preempted": stop.exit_code}[outcome.status],
     )
-    return folder.summary or {}, {"finished": 0, "diverged": 1, "preempted": stop.exit_code}[outcome.status]

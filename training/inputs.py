@@ -1,33 +1,79 @@
-"""From a data set's name to splits on the device."""
+"""From a data set's name to what a run reads: splits on the device, or batches from disk."""
+
+import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 import data
 from models.config import ConfigError
 from training.examples import Binarisation, Examples, fix_binary
 
 
-def load_splits(
-    name: str, binarise: Binarisation, batch_size: int, data_dir: str | None
-) -> tuple[dict[str, Examples], data.Dataset]:
-    """Return every split of a data set on the device, and the data set itself.
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The splits of a run, its data set, and the stream of training batches where they come from disk."""
+
+    splits: dict[str, Examples]
+    dataset: data.Dataset
+    stream: data.Stream | None = None
+
+    @property
+    def examples(self) -> int:
+        """Number of training examples."""
+        return len(self.splits["train"]) if self.stream is None else self.stream.examples
+
+
+def load_inputs(config: Any, data_dir: str | None) -> Inputs:
+    """Return what the run of a `train.Config` reads.
 
     Raises data.DataError (see `data.load`), and ConfigError for a batch larger than the training split or
     values that cannot be made binary.
     """
-    dataset = data.load(name, data_dir)
-    low, high = float(dataset.range[0]), float(dataset.range[1])
-    n = len(dataset.splits["train"])
-    if batch_size > n:
-        raise ConfigError(f"batch_size must be at most {n}, the training examples of {name}, got {batch_size}")
-    if binarise != "none":
+    inputs = _streamed(config, data_dir) if config.read == "stream" else _in_memory(config, data_dir)
+    name, n, dataset = config.dataset, inputs.examples, inputs.dataset
+    if config.batch_size > n:
+        raise ConfigError(f"batch_size must be at most {n}, the training examples of {name}, got {config.batch_size}")
+    if config.binarise != "none":
         if dataset.binarisation == "published":
-            raise ConfigError(f"binarise must be none for {name}: its pixels are already 0 or 1, got {binarise!r}")
-        if dataset.splits["train"].x.dtype.kind == "f" and not (low >= 0 and high <= 1):
-            raise ConfigError(f"binarise {binarise!r} needs values in [0, 1], {name} has {low:g} to {high:g}")
+            raise ConfigError(f"binarise must be none for {name}: its pixels are already 0 or 1")
+        x, (low, high) = dataset.splits["test"].x, dataset.range
+        if x.dtype.kind == "f" and not (low >= 0 and high <= 1):
+            raise ConfigError(f"binarise {config.binarise!r} needs values in [0, 1], {name} has {low:g} to {high:g}")
+    return inputs
+
+
+def _examples(dataset: data.Dataset, part: str, binarise: Binarisation, salt: int) -> Examples:
+    low, high = dataset.range
+    examples = Examples(jnp.asarray(dataset.splits[part].x), (float(low), float(high)))
+    return fix_binary(examples, salt) if binarise == "static" else examples
+
+
+def _in_memory(config: Any, data_dir: str | None) -> Inputs:
+    dataset = data.load(config.dataset, data_dir)
+    parts = enumerate(dataset.splits)
+    return Inputs({part: _examples(dataset, part, config.binarise, salt) for salt, part in parts}, dataset)
+
+
+def _streamed(config: Any, data_dir: str | None) -> Inputs:
+    """Training batches from disk; the validation and test splits in memory."""
+    if config.binarise == "static":
+        raise ConfigError("binarise 'static' needs read 'memory': one draw per example, kept; or use 'dynamic'")
+    name = config.dataset
+    train = data.stream(name, batch_size=config.batch_size, seed=int(config.seed), data_dir=data_dir)
+    notes = "train streamed from disk in an order drawn anew each epoch"
+    if not name.startswith("tfds:"):  # held in memory anyway
+        dataset = data.load(name, data_dir)
+        dataset = dataclasses.replace(dataset, notes=f"{dataset.notes}; {notes}")
+        return Inputs({part: _examples(dataset, part, "none", 0) for part in ("validation", "test")}, dataset, train)
     splits = {}
-    for salt, (part, split) in enumerate(dataset.splits.items()):
-        splits[part] = Examples(jnp.asarray(split.x), (low, high))
-        if binarise == "static":
-            splits[part] = fix_binary(splits[part], salt)
-    return splits, dataset
+    for part in ("validation", "test"):
+        whole = data.stream(name, part, batch_size=512, data_dir=data_dir, epochs=1, shuffle=False)
+        batches = list(whole)
+        y = np.concatenate([b["y"] for b in batches]) if whole.labels else None
+        splits[part] = data.Split(np.concatenate([b["x"] for b in batches]), y)
+    x = splits["test"].x
+    bounds = (float(x.min()), float(x.max())) if x.dtype.kind == "f" else (0, np.iinfo(x.dtype).max)
+    dataset = data.Dataset(name, "stream", splits, train.shape, bounds, train.labels, {}, notes=notes)
+    return Inputs({part: _examples(dataset, part, "none", 0) for part in splits}, dataset, train)

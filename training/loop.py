@@ -69,11 +69,10 @@ class Chunks:
 class Saver:
     """Writes checkpoints no more often than is worth it; a best state waits in memory until then."""
 
-    def __init__(self, folder: RunFolder, meta: dict[str, Any]):
+    def __init__(self, folder: RunFolder, meta: Callable[[], dict[str, Any]]):
         self.folder, self.meta = folder, meta
         self.pending: tuple[Any, Best] | None = None
-        self.begin = self.last = time.monotonic()
-        self.cost = 0.0
+        self.last, self.cost = time.monotonic(), 0.0
 
     def due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
@@ -95,8 +94,7 @@ class Saver:
         self.cost = self.last - start
 
     def _meta(self, best: Best) -> dict[str, Any]:
-        seconds = self.meta["seconds"] + time.monotonic() - self.begin
-        return self.meta | {"best": best._asdict(), "seconds": seconds}
+        return self.meta() | {"best": best._asdict()}
 
 
 def first_bad_term(state: Any) -> dict[str, Any]:
@@ -112,9 +110,9 @@ def run(
     state: Any,
     folder: RunFolder,
     best: Best,
-    meta: dict[str, Any],
+    meta: Callable[[], dict[str, Any]],
     stop: StopSignals,
-    report: Callable[[dict[str, Any]], None],
+    report: Callable[[int, float | None], None],
 ) -> Outcome:
     """Advance `state` to the end of the run, or to a signal, early stop or non-finite term.
 
@@ -124,7 +122,7 @@ def run(
     rows = read_metrics(folder.metrics.path)
     row = rows[-1] if rows else {}
     step, total = int(state.step), programs.epochs * programs.per_epoch
-    order, epoch_of_order, images_start, clock = None, -1, step, time.monotonic()
+    order, epoch_of_order = None, -1
     while step < total and not _patience_is_over(programs, step, best):
         epoch, within = divmod(step, programs.per_epoch)
         if epoch != epoch_of_order:
@@ -139,12 +137,10 @@ def run(
         step += count
         if bad_step >= 0:
             return Outcome("diverged", state, row, best, first_bad_term(state))
-        rate = (step - images_start) / max(time.monotonic() - clock, 1e-9)
-        report({"step": step, "epoch": step / programs.per_epoch, "steps_per_second": rate})
+        report(step, row["train"]["loss"] if row else None)
         if step % programs.per_epoch == 0:
             row, best, improved = _end_epoch(programs, state, step, best)
             folder.metrics.append(row)
-            report(row)
             if improved:
                 saver.pending = (jax.tree.map(jnp.copy, state), best)
         if stop:

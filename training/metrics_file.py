@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import RunError
-from .files import cannot, to_json, write_text
+from .files import cannot, doing, to_json, write_text
 
 NAME = "metrics.jsonl"
 
@@ -16,10 +16,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Raises RunError naming a damaged line further up.
     """
-    try:
+    with doing("read", path):
         text = path.read_bytes().decode(errors="replace") if path.exists() else ""
-    except OSError as error:
-        raise cannot("read", path, error) from error
     lines = text.split("\n")  # the last item is what follows the last newline: empty, or a torn line
     rows = []
     for number, line in enumerate(lines[:-1], 1):
@@ -27,9 +25,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
             rows[-1]["step"] + 0
         except (ValueError, TypeError, KeyError):
-            raise RunError(
-                f"{path}, line {number} is no row of metrics: {line[:60]!r}; delete that line"
-            ) from None
+            raise RunError(f"{path}, line {number} is no row of metrics: {line[:60]!r}; delete that line") from None
     return rows
 
 
@@ -55,8 +51,9 @@ class MetricsFile:
 
     def sync(self) -> None:
         """Flush to the disk, so that a checkpoint written after it never outlives its rows."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
+        with doing("write", self.path):
+            if self._file is not None:
+                os.fsync(self._file.fileno())
 
     def rewind(self, step: int) -> int:
         """Keep only the rows up to `step`, repairing a torn last line; return how many rows were dropped."""

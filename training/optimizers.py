@@ -163,16 +163,17 @@ def optax_names() -> list[str]:
     for name, function in vars(optax).items():
         if name.startswith(("_", "scale_by_")) or not callable(function) or inspect.isclass(function):
             continue
-        parameters = inspect.signature(function).parameters.values()
+        try:
+            parameters = inspect.signature(function).parameters.values()
+        except ValueError:  # a builtin without a signature
+            continue
         required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
         if required == ["learning_rate"]:
             names.append(name)
     return names
 
 
-def learning_rate(
-    schedule: AnySchedule, lr: Array | float, steps: int, warmup: Array | float = 0.0
-) -> Learning:
+def learning_rate(schedule: AnySchedule, lr: Array | float, steps: int, warmup: Array | float = 0.0) -> Learning:
     """Return step -> learning rate for a run of `steps` updates; all else may be traced."""
 
     def factor(t: Float[Array, ""]) -> Float[Array, ""] | float:

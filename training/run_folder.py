@@ -15,7 +15,7 @@ from typing import Any
 from . import checkpoint
 from .environment import differences, environment
 from .errors import RunError
-from .files import cannot, make_folder, remove_temporaries, write_json, write_text
+from .files import doing, is_temporary, make_folder, remove_temporaries, write_json, write_text
 from .lock import NAME as LOCK
 from .lock import FolderLock
 from .metrics_file import NAME as METRICS
@@ -39,9 +39,8 @@ def default_path(dataset: str, objective: str, root: Path = Path("runs")) -> Pat
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file. Raises RunError, naming the file, when it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
-    except OSError as error:
-        raise cannot("read", path, error) from error
+        with doing("read", path):
+            return json.loads(path.read_text())
     except ValueError as error:
         raise RunError(f"cannot read {path}: it is no JSON ({error})") from None
 
@@ -140,7 +139,8 @@ class RunFolder:
     def rewind(self, step: int) -> None:
         """Go back to the checkpoint of `step` (0: the start): later metrics and the summary go."""
         self.metrics.rewind(step)
-        (self.path / "summary.json").unlink(missing_ok=True)
+        with doing("rewind", self.path):
+            (self.path / "summary.json").unlink(missing_ok=True)
 
     def finish(self, status: str, **values: Any) -> None:
         """Write summary.json: `status` (one of STATUSES) and what else is given, atomically."""
@@ -149,11 +149,9 @@ class RunFolder:
         write_json(self.path / "summary.json", {"status": status, **values})
 
     def _append(self, name: str, text: str) -> None:
-        try:
-            with open(self.path / name, "a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise cannot("write", self.path / name, error) from error
+        path = self.path / name
+        with doing("write", path), open(path, "a", encoding="utf-8") as file:
+            file.write(text)
 
     def close(self) -> None:
         """Close the files and let other processes in."""
@@ -169,15 +167,19 @@ class RunFolder:
 
 def _check_free(path: Path) -> None:
     """Raise RunError unless `path` is absent, empty, or what a kill left of a run that never began."""
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise RunError(f"cannot use {path}: it is a file; choose another folder with --run-dir")
-    if (path / "config.json").is_file() and (path / "env.json").is_file():
+    with doing("use", path):
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise RunError(f"cannot use {path}: it is a file; choose another folder with --run-dir")
+        inside = {p for p in path.iterdir() if not is_temporary(p)}
+    if {path / "config.json", path / "env.json"} <= inside:
         summary = path / "summary.json"
-        status = read_json(summary).get("status") if summary.exists() else "unfinished"
+        status = read_json(summary).get("status") if summary in inside else "unfinished"
         raise RunError(f"{path} already holds a run ({status}); add --resume, or choose another --run-dir")
-    unborn = {LOCK, "command.txt", "env.json", "checkpoints", "figures"}
-    foreign = sorted(p.name for p in path.iterdir() if p.name not in unborn and not p.name.endswith(".tmp"))
-    if foreign:
-        raise RunError(f"{path} holds files of something else ({foreign[0]}); choose another --run-dir")
+    if path / LOCK in inside:
+        unborn = {path / name for name in (LOCK, "command.txt", "env.json", "checkpoints", "figures")}
+        inside = {p for p in inside if p not in unborn or (p.is_dir() and any(p.iterdir()))}
+    if inside:
+        first = min(inside).name
+        raise RunError(f"{path} holds files of something else ({first}); choose another --run-dir")

@@ -20,8 +20,8 @@ class StopSignals:
 
     Python runs a handler only between bytecodes, never inside a long compilation. So a thread reads
     signal numbers from a pipe that the C handler fills at once: it tells the user, and at the second
-    SIGINT ends the process there and then (exit code 130). Outside the main thread, where Python
-    allows no handlers, it catches nothing and `stop` stays false.
+    SIGINT ends the process there and then (exit code 130), also while XLA compiles or runs. Outside the
+    main thread, where Python allows no handlers, it catches nothing and `stop` stays false.
     """
 
     def __init__(self) -> None:
