@@ -120,9 +120,7 @@ def probability_of_improvement(
     return Interval(float(_improvement(a, b)), float(low), float(high))
 
 
-def performance_profile(
-    scores: object, thresholds: Float[np.ndarray, " taus"]
-) -> Float[np.ndarray, " taus"]:
+def performance_profile(scores: object, thresholds: Float[np.ndarray, " taus"]) -> Float[np.ndarray, " taus"]:
     """Return, for each threshold tau, the fraction of runs over all tasks with a score above tau."""
     x = _scores(scores).reshape(-1)
     return (x[None, :] > np.asarray(thresholds, dtype=np.float64)[:, None]).mean(axis=1)
@@ -134,7 +132,7 @@ def pareto_front(values: Float[np.ndarray, "points objectives"]) -> np.ndarray:
     a dominates b when a <= b everywhere and a < b somewhere; rows with a value that is not finite never belong.
     """
     x = np.asarray(values, dtype=np.float64)
-    good = np.isfinite(x).all(axis=1)
+    good: np.ndarray = np.asarray(np.isfinite(x).all(axis=1))
     front = good.copy()
     for i in np.flatnonzero(good):
         beaten = (x[good] <= x[i]).all(axis=1) & (x[good] < x[i]).any(axis=1)

@@ -4,12 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
-from tests.fake_trials import FakeConfig, metrics
 
 from experiments.search.domains import SpaceError
 from experiments.search.samplers import make_sampler
 from experiments.search.schedule import Plan, budgets_of, schedule
 from experiments.search.space import parse_space
+from tests.fake_trials import FakeConfig, metrics
 
 SPACE = parse_space(FakeConfig(), {"lr": "1e-4:1e-2:log", "objective.beta": "0.5:8", "net.latent": "2,8,32"})
 MANY = ["random", "sobol", "tpe", "cmaes", "nsgaii", "optuna:RandomSampler"]
@@ -123,7 +123,9 @@ def test_successive_halving_keeps_the_best_of_each_rung():
 
 
 def test_halving_averages_seeds_and_brackets_follow_each_other():
-    rungs = drive(Plan(6, **{**HALVING, "budgets": (1, 9)}, seeds=2, generation=3), score=lambda t: (-t.point + t.seed,))
+    rungs = drive(
+        Plan(6, **{**HALVING, "budgets": (1, 9)}, seeds=2, generation=3), score=lambda t: (-t.point + t.seed,)
+    )
     assert [sorted({t.point for t in r}) for r in rungs] == [[0, 1, 2], [2], [3, 4, 5], [5]]
     assert [len(r) for r in rungs] == [6, 2, 6, 2]
 

@@ -1,4 +1,4 @@
-"""Whole sweeps: the same table for any number of workers, engine, interruption; failures recorded; one line for errors."""
+"""Whole sweeps: one table for any workers, engine, interruption; failures recorded; one line for errors."""
 
 import csv
 import io
@@ -138,7 +138,7 @@ def test_failures_and_divergence_are_recorded_and_stop_nothing(tmp_path):
 
 def test_a_trial_whose_worker_always_dies_is_given_up(tmp_path):
     dies = lambda n, trials: "during" if any(t.point == 2 for t in trials) else ""
-    job, records, table = sweep(tmp_path / "a", *SPACE, "--trials", "4", lose=dies)
+    table = sweep(tmp_path / "a", *SPACE, "--trials", "4", lose=dies)[2]
     assert [r["status"] for r in rows(table)] == ["ok", "ok", "failed", "ok"]
     assert "the worker died 5 times" in rows(table)[2]["reason"]
 
@@ -251,9 +251,7 @@ def test_workers_read_what_the_command_line_says_and_a_crash_is_survived(tmp_pat
 
 def test_ray_gives_the_same_table(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    script = (
-        "import sys; from experiments.search.__main__ import main; sys.exit(main(sys.argv[1:]))"  # its own process
-    )
+    script = "import sys; from experiments.search.__main__ import main; sys.exit(main(sys.argv[1:]))"  # its own process
     words = [*FAKE, *SPACE, "--trials", "8", "--workers", "2", "--engine", "ray", "--out", str(tmp_path / "ray")]
     done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -6,13 +6,13 @@ import math
 import jax
 import numpy as np
 import pytest
-from tests.fake_trials import FakeConfig, Smooth
 from hypothesis import given
 from hypothesis import strategies as some
 
 from experiments.search.domains import Choice, Range, SpaceError, split_list
 from experiments.search.options import field_texts, parse
 from experiments.search.space import parse_domain, parse_space, read_space_file
+from tests.fake_trials import FakeConfig, Smooth
 
 BASE = FakeConfig()
 DOMAINS = {
@@ -65,7 +65,7 @@ BAD = [
 
 @pytest.mark.parametrize(("path", "text", "message"), BAD)
 def test_what_cannot_be_is_one_line_that_names_it(path, text, message):
-    with pytest.raises(SpaceError, match="(?s).*") as error:
+    with pytest.raises(SpaceError, match=r"(?s).*") as error:
         parse_space(BASE, {path: text})
     assert message in str(error.value)
     assert path.split(".")[0][:2] in str(error.value) or ":" in text

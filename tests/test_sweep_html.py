@@ -49,7 +49,9 @@ def test_importance_is_the_share_of_variance():
 
 def test_importance_ranks_fields_and_its_interval_holds_the_estimate():
     rng = np.random.default_rng(1)
-    points = [{"x": float(x), "y": float(y), "part": c} for x, y, c in zip(*rng.random((2, 80)), "ab" * 40, strict=True)]
+    points = [
+        {"x": float(x), "y": float(y), "part": c} for x, y, c in zip(*rng.random((2, 80)), "ab" * 40, strict=True)
+    ]
     scores = [3 * p["x"] + p["y"] for p in points]
     found = importance(points, scores, {"part": Choice(("a", "b")), "y": Range(0, 1), "x": Range(0, 1)})
     assert next(iter(found)) == "x"
@@ -78,7 +80,9 @@ def test_names_cannot_leave_their_script():
 
 def test_the_page_asks_for_nothing(job):
     page = sweep_page(records(job), job.plan, job.space)
-    links = re.findall(r"(?:src|href|url)\s*[=(]\s*\S+", re.sub(r'<script type="application/json".*?</script>', "", page))
+    links = re.findall(
+        r"(?:src|href|url)\s*[=(]\s*\S+", re.sub(r'<script type="application/json".*?</script>', "", page)
+    )
     assert links
     assert all("data:," in link for link in links)
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)

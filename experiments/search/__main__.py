@@ -54,7 +54,9 @@ def summary(job: Job, records: list[Record]) -> list[str]:
     """Return the lines that end a sweep: counts, the best point or the front, the files."""
     points = points_of(records, job.plan)
     bad = [r for r in records if r["result"]["status"] != "ok"]
-    lines = [f"{len(records)} trials of {len({r['spec']['point'] for r in records})} points, {len(bad)} without a score"]
+    lines = [
+        f"{len(records)} trials of {len({r['spec']['point'] for r in records})} points, {len(bad)} without a score"
+    ]
     if bad:
         lines.append(f"first of them: {bad[0]['key']}: {bad[0]['result']['reason']}")
     if len(job.plan.objectives) > 1:

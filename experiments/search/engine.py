@@ -176,7 +176,9 @@ class Local(Engine):
                 events.append(Event(worker.chunk, error=message["error"]))
             else:
                 worker.chunk = -1
-                events.append(Event(message["chunk"], tuple(message.get("finished", ())), error=message.get("error", "")))
+                events.append(
+                    Event(message["chunk"], tuple(message.get("finished", ())), error=message.get("error", ""))
+                )
         return events
 
     def _bury(self, worker: _Worker) -> list[Event]:

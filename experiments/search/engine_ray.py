@@ -1,6 +1,7 @@
 """The Ray engine: the same groups as Ray actors, on this machine or on a cluster that shares the ledger's folder."""
 
 import itertools
+import logging
 import os
 from typing import Any
 
@@ -20,7 +21,7 @@ class Ray(Engine):
         if self.started:
             address = os.environ.get("RAY_ADDRESS")
             local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            ray.init(address=address, logging_level="error", log_to_driver=False, **local)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
         self.greeting, self.numbers = greeting, itertools.cycle(range(workers))
         self.actor = ray.remote(num_cpus=1)(_Actor)
         self.idle = [self._start() for _ in range(workers)]

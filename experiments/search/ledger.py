@@ -142,10 +142,10 @@ class Ledger:
         of the file system's journal then serves many of them."""
         names = [path.parent / f".tmp-{_token()}-{path.name}" for path, _, _ in files]
         try:
-            jobs = [(name, *rest) for name, (_, *rest) in zip(names, files, strict=True)]
-            if sum(durable for _, _, durable in jobs) > 1:
+            jobs = [(name, data, durable) for name, (_, data, durable) in zip(names, files, strict=True)]
+            if sum(durable for *_, durable in jobs) > 1:
                 with ThreadPoolExecutor(min(len(jobs), 16)) as pool:
-                    list(pool.map(_write, *zip(*jobs, strict=True)))
+                    list(pool.map(lambda job: _write(*job), jobs))
             else:
                 for job in jobs:
                     _write(*job)

@@ -106,7 +106,7 @@ def _plan(o: argparse.Namespace, problem: Problem, points: int | None) -> Plan:
     minimize, maximize = _names(o.minimize), _names(o.maximize)
     if not (minimize or maximize):
         minimize = (problem.metric,)
-    field, budgets = "", ()
+    field, budgets = "", tuple[int, ...]()
     if o.halving:
         words = o.halving.split(":")
         if len(words) != 3 or not (words[1].isdigit() and words[2].isdigit()):
@@ -120,9 +120,8 @@ def _plan(o: argparse.Namespace, problem: Problem, points: int | None) -> Plan:
     elif o.asha:
         raise SpaceError("--asha needs --halving FIELD:LOW:HIGH")
     halving = ("asha" if o.asha else "sha") if budgets else "none"
-    return Plan(
-        trials, o.sampler, o.sweep_seed, o.seeds, o.folds, o.generation, minimize, maximize, halving, field, budgets, o.eta
-    )  # fmt: skip
+    halves: dict[str, Any] = {"halving": halving, "budget_field": field, "budgets": budgets, "eta": o.eta}
+    return Plan(trials, o.sampler, o.sweep_seed, o.seeds, o.folds, o.generation, minimize, maximize, **halves)
 
 
 def parse(argv: Sequence[str]) -> Job:

@@ -31,7 +31,7 @@ def _finite(value: Any) -> float | None:
 
 
 def _fields(space: Space) -> list[dict[str, Any]]:
-    out = []
+    out: list[dict[str, Any]] = []
     for name, domain in space.domains:
         if isinstance(domain, Choice):
             out.append({"name": name, "values": [_word(v) for v in domain.values]})
@@ -52,7 +52,13 @@ def _point(point: Point, plan: Plan, space: Space, on_front: set[int]) -> dict[s
         got = point.interval(name)
         metrics[name] = [_finite(v) for v in got] + [[_finite(v) for v in point.scores[name]]]  # type: ignore[list-item]
     values = {k: _word(v) if k in choices else v for k, v in point.values.items()}
-    return {"id": point.point, "rung": point.rung, "values": values, "metrics": metrics, "front": point.point in on_front}
+    return {
+        "id": point.point,
+        "rung": point.rung,
+        "values": values,
+        "metrics": metrics,
+        "front": point.point in on_front,
+    }
 
 
 def _trial(record: Record) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from experiments.search.problem import Fold, Problem
 from models.config import ConfigError
 from training.examples import Examples
 from training.host import criterion
-from training.inputs import load_splits
+from training.inputs import load_inputs
 
 Splits = dict[str, Examples]
 
@@ -30,7 +30,8 @@ def splits_of(dataset: str, binarise: str, batch_size: int, fold: Fold | None) -
 
     AUTOENCODERS_DATA names the folder of data files; without it the usual places are tried.
     """
-    splits, _ = load_splits(dataset, binarise, batch_size, os.environ.get("AUTOENCODERS_DATA"))  # type: ignore[arg-type]
+    config = train.Config(dataset=dataset, binarise=binarise, batch_size=batch_size)  # type: ignore[arg-type]
+    splits = load_inputs(config, os.environ.get("AUTOENCODERS_DATA")).splits
     return splits if fold is None else fold_splits(splits, fold, batch_size)
 
 
@@ -85,6 +86,8 @@ def run_group(configs: Sequence[Any], fold: Fold | None) -> Iterator[dict[str, A
     first = configs[0]
     if first.patience:
         raise ConfigError(f"patience must be 0 in a sweep, got {first.patience}: halving stops the runs that lag")
+    if first.read != "memory":
+        raise ConfigError(f"read must be 'memory' in a sweep, got {first.read!r}: a group's runs share their data")
     splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
     if jax.default_backend() == "cpu":
         for config in configs:
