@@ -29,14 +29,20 @@ def load_digits() -> Dataset:
         table = original()
         splits = _RULE({"all": (table.images[..., None].astype("uint8"), table.target)})
         sha256 = array_digests(splits)
-    return Dataset("digits", "bundled with scikit-learn", splits, (8, 8, 1), (0, 16), 10, sha256, notes=_RULE.words)
+    return Dataset(
+        "digits", "bundled with scikit-learn", splits, (8, 8, 1), (0, 16), 10, sha256, notes=_RULE.words
+    )
 
 
 def load_sprites() -> Dataset:
     """Return the generated sprites: 32 x 32, 3 shapes as labels, five factors in `Split.factors`."""
     x, factors = sprites.generate()
-    splits = {key: Split(x[take], factors[take, 0], factors[take]) for key, take in _RULE.indices(len(x)).items()}
+    splits = {
+        key: Split(x[take], factors[take, 0], factors[take]) for key, take in _RULE.indices(len(x)).items()
+    }
     names = tuple(sprites.FACTORS)
     shape = (sprites.SIZE, sprites.SIZE, 1)
     notes, sha256 = f"every combination once; {_RULE.words}", array_digests(splits)
-    return Dataset("sprites", "generated", splits, shape, (0, 255), 3, sha256, notes=notes, factor_names=names)
+    return Dataset(
+        "sprites", "generated", splits, shape, (0, 255), 3, sha256, notes=notes, factor_names=names
+    )

@@ -53,7 +53,9 @@ def gunzip(content: bytes, where: str) -> bytes:
     try:
         return gzip.decompress(content)
     except EOFError:
-        raise DataError(f"{where}: the gzip data are truncated ({len(content)} bytes); fetch the file again") from None
+        raise DataError(
+            f"{where}: the gzip data are truncated ({len(content)} bytes); fetch the file again"
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{where}: damaged gzip data ({error}); fetch the file again") from None
 

@@ -24,7 +24,9 @@ def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray | None, list[str]]
         if p.suffix.lower() in KINDS and not p.name.startswith(".")
     ]
     if not files:
-        raise DataError(f"{folder}: no images ({', '.join(KINDS)}) in {'its class folders' if classes else 'it'}")
+        raise DataError(
+            f"{folder}: no images ({', '.join(KINDS)}) in {'its class folders' if classes else 'it'}"
+        )
     images: list[np.ndarray] = []
     for path, _ in files:
         image = _decode(path)

@@ -33,7 +33,9 @@ def load(
     for key, split in loaded.splits.items():
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:
-        raise DataError(f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without")
+        raise DataError(
+            f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without"
+        )
     return loaded
 
 

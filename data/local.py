@@ -81,7 +81,9 @@ def _labels(parts: Parts, where: str) -> tuple[dict[str, np.ndarray], int | None
     if not given:
         return {}, None
     if len(given) < len(parts):
-        raise DataError(f"{where}: labels for {', '.join(given)} but not for {', '.join(set(parts) - set(given))}")
+        raise DataError(
+            f"{where}: labels for {', '.join(given)} but not for {', '.join(set(parts) - set(given))}"
+        )
     sizes = [len(x) for x, _ in parts.values()]
     flat = [y.reshape(-1) if y.ndim == 2 and 1 in y.shape else y for y in given.values()]
     for y, n in zip(flat, sizes, strict=True):
@@ -126,6 +128,8 @@ def _npz_parts(arrays: Mapping[str, np.ndarray], where: str) -> Parts:
     return {"all": (x, next((arrays[k] for k in _Y if k in arrays), None))}
 
 
-def _pick(arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], parts: tuple[str, ...]) -> np.ndarray | None:
+def _pick(
+    arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], parts: tuple[str, ...]
+) -> np.ndarray | None:
     names = [form for k in keys for p in parts for form in (f"{k}_{p}", f"{p}_{k}")]
     return next((arrays[n] for n in names if n in arrays), None)

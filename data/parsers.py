@@ -85,7 +85,8 @@ def _omniglot(background: np.ndarray, evaluation: np.ndarray) -> Parts:
 def omniglot_npz(files: Files) -> Parts:
     """Two npz (key images: class, drawer, 105, 105, True = paper) -> 0/1 images with 1 = ink."""
     read = [
-        entry(parse_npz(files[f"images_{k}.npz"], k), "images", f"images_{k}.npz") for k in ("background", "evaluation")
+        entry(parse_npz(files[f"images_{k}.npz"], k), "images", f"images_{k}.npz")
+        for k in ("background", "evaluation")
     ]
     return _omniglot(*read)
 
@@ -144,7 +145,9 @@ def cifar10_binary(files: Files) -> Parts:
             for member in tar.getmembers():
                 if member.name.endswith(".bin"):
                     file = tar.extractfile(member)
-                    batches[member.name.rpartition("/")[2]] = np.frombuffer(file.read() if file else b"", np.uint8)
+                    batches[member.name.rpartition("/")[2]] = np.frombuffer(
+                        file.read() if file else b"", np.uint8
+                    )
     except tarfile.TarError as error:
         raise DataError(f"{name}: damaged tar archive ({error}); fetch it again") from None
     parts: Parts = {}

@@ -31,7 +31,9 @@ def find(builder: str, among: Sequence[Path]) -> Path | None:
         if not places and "/" not in path and (root / path).is_dir():
             configs = {c.name: v for c in sorted((root / path).iterdir()) if (v := _versions(c, version))}
             if len(configs) > 1:
-                raise DataError(f"tfds:{builder}: several configurations in {root / path}: {', '.join(configs)}")
+                raise DataError(
+                    f"tfds:{builder}: several configurations in {root / path}: {', '.join(configs)}"
+                )
             places = next(iter(configs.values()), [])
         if places:
             return places[-1]
@@ -59,7 +61,9 @@ def open_folder(folder: Path) -> Any:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # protobuf and json errors of many kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise DataError(f"{folder}: not a readable prepared TFDS folder ({reason}); prepare it again") from None
+        raise DataError(
+            f"{folder}: not a readable prepared TFDS folder ({reason}); prepare it again"
+        ) from None
 
 
 def parts(builder: Any) -> list[str]:

@@ -40,7 +40,9 @@ def load_named(name: str, data_dir: Path | None, seconds: float) -> Dataset:
     sha256 = found.sha256 or array_digests(splits)
     shape = tuple(splits["train"].x.shape[1:])
     words = spec.rule.words + ("" if found.sha256 else "; in the order of the prepared folder")
-    return Dataset(name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, words)
+    return Dataset(
+        name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, words
+    )
 
 
 def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Found:
@@ -114,7 +116,9 @@ def read_layout(layout: Layout, folder: Path, facts: Mapping[str, registry.Fact]
                 f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, "
                 f"known is {expected.get(key)}"
             )
-    return Found(parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found)
+    return Found(
+        parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found
+    )
 
 
 def _missing(name: str, spec: Named, folder: str, tried: list[str]) -> str:

@@ -23,14 +23,18 @@ class TailOfTrain:
     @property
     def words(self) -> str:
         """The rule in words."""
-        return f"validation is the last {self.count:,} of the training examples; test is the original test part"
+        return (
+            f"validation is the last {self.count:,} of the training examples; test is the original test part"
+        )
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits."""
         x, y = parts["train"]
         at = len(x) - self.count
         if at < 1:
-            raise DataError(f"{len(x)} training examples are too few: {self.count:,} of them are for validation")
+            raise DataError(
+                f"{len(x)} training examples are too few: {self.count:,} of them are for validation"
+            )
         return {
             "train": cut(x, y, slice(0, at)),
             "validation": cut(x, y, slice(at, None)),
@@ -82,13 +86,17 @@ class Interleaved:
     def words(self) -> str:
         """The rule in words."""
         p = self.period
-        return f"by position i: test where i mod {p} = {p - 1}, validation where i mod {p} = {p - 2}, else train"
+        return (
+            f"by position i: test where i mod {p} = {p - 1}, validation where i mod {p} = {p - 2}, else train"
+        )
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits; DataError when there are fewer examples than the period."""
         x, y = parts["all"]
         if len(x) < self.period:
-            raise DataError(f"{len(x)} examples are too few to split in three: at least {self.period} are needed")
+            raise DataError(
+                f"{len(x)} examples are too few to split in three: at least {self.period} are needed"
+            )
         return {key: cut(x, y, take) for key, take in self.indices(len(x)).items()}
 
     def indices(self, n: int) -> dict[str, np.ndarray]:
@@ -122,7 +130,9 @@ def three_way(sizes: Mapping[str, int], where: str) -> tuple[dict[str, Cut], str
         raise DataError(f"{where}: {n} training examples are too few to split; at least 10 are needed")
     tenth, whole = n // 10, {k: (k, 0, m) for k, m in sizes.items()}
     if "validation" in sizes and "test" in sizes:
-        return {k: whole[k] for k in ("train", "validation", "test")}, "train, validation and test as published"
+        return {
+            k: whole[k] for k in ("train", "validation", "test")
+        }, "train, validation and test as published"
     if "test" in sizes or "validation" in sizes:
         test = "test" if "test" in sizes else "validation"
         cuts = {"train": ("train", 0, n - tenth), "validation": ("train", n - tenth, n), "test": whole[test]}

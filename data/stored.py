@@ -22,7 +22,9 @@ def as_stored(x: np.ndarray, where: str) -> np.ndarray:
         raise DataError(f"{where}: the array is empty (shape {x.shape})")
     if x.ndim == 4 and x.shape[-1] > 4 and x.shape[1] <= 4:
         raise DataError(f"{where}: shape {x.shape} has channels first; give (n, H, W, C)")
-    if x.dtype.kind == "b" or (x.dtype.kind in "ui" and x.dtype != np.uint8 and x.min() >= 0 and x.max() <= 255):
+    if x.dtype.kind == "b" or (
+        x.dtype.kind in "ui" and x.dtype != np.uint8 and x.min() >= 0 and x.max() <= 255
+    ):
         x = x.astype(np.uint8)
     elif x.dtype != np.uint8:
         x = _float32(x, where)

@@ -67,7 +67,9 @@ class Stream:
         if about["shuffle"]:
             pipeline = pipeline.shuffle()
         # an epoch is a whole permutation: batches are cut after repeating, so none is short but the very last
-        pipeline = pipeline.repeat(about["epochs"]).batch(about["batch_size"], drop_remainder=about["epochs"] is None)
+        pipeline = pipeline.repeat(about["epochs"]).batch(
+            about["batch_size"], drop_remainder=about["epochs"] is None
+        )
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
         self._batches: Any = iter(pipeline.to_iter_dataset(options))
 
@@ -88,7 +90,9 @@ class Stream:
             raise DataError(f"not a state of a data stream: {state!r}")
         for key, value in self._about.items():
             if other.get(key) != value:
-                raise DataError(f"the state is of another stream: {key} is {other.get(key)!r}, here {value!r}")
+                raise DataError(
+                    f"the state is of another stream: {key} is {other.get(key)!r}, here {value!r}"
+                )
         self._batches.set_state(state["position"])
 
 
@@ -113,7 +117,9 @@ def stream(
     if batch_size < 1:
         raise DataError(f"batch_size must be at least 1, got {batch_size}")
     if split not in ("train", "validation", "test"):
-        raise DataError(f"unknown split {split!r}; nearest: {nearest(split, ('train', 'validation', 'test'), 1)}")
+        raise DataError(
+            f"unknown split {split!r}; nearest: {nearest(split, ('train', 'validation', 'test'), 1)}"
+        )
     if name.startswith("tfds:"):
         root = None if data_dir is None else Path(data_dir).expanduser()
         source, labels = _from_tfds(name[5:], split, root, connect_seconds)

@@ -42,7 +42,9 @@ def keys(builder: Any) -> tuple[str, str | None]:
     return x, (labels[0] if labels else None)
 
 
-def read(source: Sequence[Any], x: str, y: str | None, where: str, start: int = 0, stop: int | None = None) -> Split:
+def read(
+    source: Sequence[Any], x: str, y: str | None, where: str, start: int = 0, stop: int | None = None
+) -> Split:
     """Read examples start..stop into arrays; DataError for sizes that differ, naming the first."""
     stop = len(source) if stop is None else stop
     xs: np.ndarray | None = None

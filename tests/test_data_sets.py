@@ -81,10 +81,14 @@ def test_sprites_dataset_exposes_factors() -> None:
 def test_binarised_text_and_bits_agree() -> None:
     bits = RNG.integers(0, 2, (6, 28, 28, 1), dtype=np.uint8)
     keys = ("train", "valid", "test")
-    texts = {f"binarized_mnist_{k}.amat": parsers.amat_text(bits[2 * i : 2 * i + 2]) for i, k in enumerate(keys)}
+    texts = {
+        f"binarized_mnist_{k}.amat": parsers.amat_text(bits[2 * i : 2 * i + 2]) for i, k in enumerate(keys)
+    }
     assert next(iter(texts.values())).startswith(b"%d %d " % tuple(bits.reshape(-1)[:2]))
     found = parsers.binarized_text(texts)
-    np.testing.assert_array_equal(np.concatenate([found[k][0] for k in ("train", "validation", "test")]), bits)
+    np.testing.assert_array_equal(
+        np.concatenate([found[k][0] for k in ("train", "validation", "test")]), bits
+    )
     with pytest.raises(DataError, match=r"binarized_mnist_valid.amat: truncated"):
         parsers.binarized_text(texts | {"binarized_mnist_valid.amat": b"0 1 0"})
 
@@ -106,7 +110,8 @@ def test_tar_of_cifar10() -> None:
             )
             x, y = made[name]
             content = b"".join(
-                struct.pack("B", k) + image.transpose(2, 0, 1).tobytes() for image, k in zip(x, y, strict=True)
+                struct.pack("B", k) + image.transpose(2, 0, 1).tobytes()
+                for image, k in zip(x, y, strict=True)
             )
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
             member.size = len(content)

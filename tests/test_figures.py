@@ -119,7 +119,9 @@ def test_examples_are_scaled_as_the_model_sees_them():
     x, labels = figures.examples(dataset, 7)
     np.testing.assert_allclose(x, dataset.splits["test"].x[:7] / 255, rtol=1e-6)
     assert len(labels) == 7
-    binary = SimpleNamespace(splits={"test": SimpleNamespace(x=np.eye(3, dtype=np.uint8), y=None)}, range=(0, 1))
+    binary = SimpleNamespace(
+        splits={"test": SimpleNamespace(x=np.eye(3, dtype=np.uint8), y=None)}, range=(0, 1)
+    )
     np.testing.assert_array_equal(figures.examples(binary, 3)[0], np.eye(3))
 
 
@@ -216,7 +218,9 @@ def test_progress_and_table_on_a_terminal(monkeypatch):
 
 def test_result_table_in_plain_text():
     out = io.StringIO()
-    result_table("Test set", {"negative_elbo_nats": 103.25, "mse": 1.25e-5, "count": 10_000, "a": float("nan")}, out)
+    result_table(
+        "Test set", {"negative_elbo_nats": 103.25, "mse": 1.25e-5, "count": 10_000, "a": float("nan")}, out
+    )
     assert out.getvalue().splitlines()[:3] == [
         "Test set",
         "  negative ELBO  103.2500  nats per example",
