@@ -34,7 +34,7 @@ def records(job, n=24, seeds=3, fail=()):
 
 @pytest.fixture(scope="module")
 def job():
-    words = [*SPACE, "--objective.kind", json.dumps(EVIL) + ",plain", "--objective", "smooth,rough"]
+    words = [*SPACE, "--epochs", "4", "--objective.kind", json.dumps(EVIL) + ",plain", "--objective", "smooth,rough"]
     return parse([*FAKE, *words, "--trials", "24", "--seeds", "3", "--minimize", "loss,rate"])
 
 
@@ -64,6 +64,7 @@ def test_page_data_are_the_records(job):
     data = page_data(records(job, fail={3}), job.plan, job.space)
     assert len(data["points"]) == 23
     assert len(data["trials"]) == 72
+    assert "epochs" not in [field["name"] for field in data["fields"]]  # it is fixed
     losses = {p["id"]: p["metrics"]["loss"][0] for p in data["points"]}
     assert data["best"] == min(losses, key=losses.get)
     pairs = {p["id"]: np.array([p["metrics"][m][0] for m in ("loss", "rate")]) for p in data["points"]}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from experiments.search.domains import Choice
+from experiments.search.domains import Choice, Domain
 from experiments.search.importance import importance
 from experiments.search.ledger import Record
 from experiments.search.schedule import Plan
@@ -30,9 +30,14 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def searched(space: Space) -> dict[str, Domain]:
+    """Return the fields that take more than one value: a fixed one has nothing to show."""
+    return {n: d for n, d in space.domains if not (isinstance(d, Choice) and len(d.values) == 1)}
+
+
 def _fields(space: Space) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
-    for name, domain in space.domains:
+    for name, domain in searched(space).items():
         if isinstance(domain, Choice):
             out.append({"name": name, "values": [_word(v) for v in domain.values]})
         else:
@@ -80,7 +85,7 @@ def page_data(records: Sequence[Record], plan: Plan, space: Space) -> dict[str, 
     last = max((p.rung for p in points), default=0)
     at_last = [p for p in points if p.rung == last]
     scores = [p.mean(plan.objectives[0]) for p in at_last]
-    found = importance([p.values for p in at_last], scores, dict(space.domains))
+    found = importance([p.values for p in at_last], scores, searched(space))
     on_front = {p.point for p in front(points, plan)} if len(plan.objectives) > 1 else set()
     winner = best(points, plan)
     return {
