@@ -102,7 +102,8 @@ class _Worker:
         self.number, self.chunk = number, -1
         log = Path(greeting.folder) / f"worker-{number}.log"
         path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, "-m", "experiments.search.worker"]
+        # by its path, not as a module: it must watch its parent before it imports anything slow
+        command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
         with open(log, "ab") as errors:
             self.process = subprocess.Popen(
                 command,

@@ -1,7 +1,7 @@
 """A worker process: reads groups of trials as JSON lines, runs them, answers; ends when its parent does.
 
-Started by the local engine as `python -m experiments.search.worker`. It lives for the whole sweep, so a program
-compiled for one group serves every later group of the same structure.
+Started by the local engine by its path, so that before it watches its parent it imports the standard library
+only. It lives for the whole sweep: a program compiled for one group serves every later group of its structure.
 """
 
 import contextlib
