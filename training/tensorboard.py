@@ -1,5 +1,6 @@
 """Export of a run folder for TensorBoard (extra `tensorboard`): its metrics and its figures."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,10 @@ def _picture(path: Path) -> np.ndarray:
 
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+if __name__ == "__main__":
+    try:
+        print(export(Path(sys.argv[1])))
+    except (RunError, IndexError) as error:
+        sys.exit(str(error) if isinstance(error, RunError) else "usage: python -m training.tensorboard RUN")
