@@ -11,7 +11,7 @@ try:
     import jax.numpy as jnp
     import optax
     from flax import nnx
-    from jaxtyping import Array, Float, Int, Key
+    from jaxtyping import Array, Bool, Float, Int, Key
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
@@ -28,6 +28,7 @@ from training import RunError, host
 from training.devices import cast_floats, shard_batch
 from training.examples import Binarisation, Examples, binarise, scale
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
+from training.terms import Terms
 
 if TYPE_CHECKING:
     from training.cli import Command
@@ -93,9 +94,9 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
     ema: Any  # running mean of the parameters, () where there is none
     step: Int[Array, ""]
-    sums: dict[str, Float[Array, ""]]  # terms of this epoch, summed over its steps
-    bad_step: Int[Array, ""]  # first step with a non-finite term, else -1
-    bad_terms: dict[str, Array]  # which terms were non-finite there
+    sums: Terms  # of this epoch's steps
+    bad_step: Int[Array, ""]  # first step with a non-finite term or gradient, else -1
+    bad_terms: Terms  # which were not finite there
 
 
 def steps_per_epoch(config: Config, n: int) -> int:
@@ -116,7 +117,7 @@ def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], 
     if isinstance(config.penalty, Weights):
         penalty = weight_penalty(nnx.state(model, nnx.Param), config.penalty.l1, config.penalty.l2)
         loss, terms = loss + penalty, terms | {"penalty": penalty}
-    return loss, {name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss}
+    return loss, Terms.of({name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss})
 
 
 def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -> TrainState:
@@ -125,16 +126,16 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -
     params = nnx.state(model, nnx.Param)
     x = jnp.zeros((config.batch_size, *examples.shape))
     graphdef, variables = nnx.split(model)
-    terms = jax.eval_shape(lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), x, key, 0)[1], variables)
-    names = [*terms, "gradient_norm"]
+    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), x, key, 0)[1]
+    sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(one_step, variables))
     return TrainState(
         model,
         make_optimizer(config, len(examples)).init(params),
         params if config.updates.ema else (),
         jnp.zeros((), jnp.int32),
-        {name: jnp.zeros(()) for name in names},
+        sums,
         jnp.full((), -1, jnp.int32),
-        {name: jnp.zeros((), bool) for name in names},
+        Terms(jnp.zeros(len(sums.names) + 1, bool), (*sums.names, "gradient")),
     )
 
 
@@ -146,8 +147,11 @@ def train_step(
     raw: Array,
 ) -> TrainState:
     """Advance by one batch of scaled examples: binarise, gradient of the mean loss, update, bookkeeping."""
-    k_binary, k_loss = jax.random.split(jax.random.fold_in(key, state.step))
-    x = shard_batch(binarise(raw, config.binarise, k_binary))
+    k_loss = jax.random.fold_in(key, state.step)
+    if config.binarise == "dynamic":
+        k_binary, k_loss = jax.random.split(k_loss)
+        raw = binarise(raw, "dynamic", k_binary)
+    x = shard_batch(binarise(raw, config.binarise, None) if config.binarise == "threshold" else raw)
     graphdef, params, rest = nnx.split(state.model, nnx.Param, ...)
 
     def mean_loss(params):
@@ -158,19 +162,51 @@ def train_step(
 
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
     updates, opt_state = optimizer.update(grads, state.opt_state, params)
-    params = optax.apply_updates(params, updates)
+    entering, params = params, optax.apply_updates(params, updates)
     ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
-    terms = terms | {"gradient_norm": jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(grads)))}
-    bad = {name: ~jnp.isfinite(value) for name, value in terms.items()}
-    first = (state.bad_step < 0) & jnp.any(jnp.stack(list(bad.values())))
+    bad_step, bad_terms = first_bad(state, terms.values, entering)
     return TrainState(
         nnx.merge(graphdef, params, rest, copy=True),
         opt_state,
         ema,
         state.step + 1,
-        {name: state.sums[name] + value.astype(state.sums[name].dtype) for name, value in terms.items()},
-        jnp.where(first, state.step, state.bad_step),
-        {name: jnp.where(first, bad[name], state.bad_terms[name]) for name in bad},
+        Terms(state.sums.values + terms.values.astype(state.sums.values.dtype), terms.names),
+        bad_step,
+        bad_terms,
+    )
+
+
+def first_bad(state: TrainState, terms: Float[Array, " terms"], params: Any) -> tuple[Int[Array, ""], Terms]:
+    """Return the first step with a non-finite term or gradient and which it was; -1 and none so far.
+
+    A non-finite gradient leaves its mark in the parameters, and those spoil the next step's loss. So the
+    parameters are looked at only when a term has gone bad: a step pays for no pass over them.
+    """
+    bad = ~jnp.isfinite(terms)
+    first = (state.bad_step < 0) & jnp.any(bad)
+    spoiled = jax.lax.cond(first, lambda p: ~all_finite(p), lambda _: jnp.zeros((), bool), params)
+    at = jnp.where(spoiled, state.step - 1, state.step)
+    now = jnp.append(bad & ~spoiled, spoiled)
+    values = jnp.where(first, now, state.bad_terms.values)
+    return jnp.where(first, at, state.bad_step), Terms(values, state.bad_terms.names)
+
+
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Return whether every number of a tree is finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def last_gradient_is_bad(state: TrainState) -> TrainState:
+    """Return the state with the last step named as bad if it left parameters that are not finite.
+
+    For the end of a dispatch: no later loss tells of the last step's gradient.
+    """
+    spoiled = (state.bad_step < 0) & ~all_finite(nnx.state(state.model, nnx.Param))
+    names = state.bad_terms.names
+    gradient = jnp.arange(len(names)) == len(names) - 1
+    return state._replace(
+        bad_step=jnp.where(spoiled, state.step - 1, state.bad_step),
+        bad_terms=Terms(jnp.where(spoiled, gradient, state.bad_terms.values), names),
     )
 
 
@@ -196,7 +232,7 @@ def train_steps(
         index = jax.lax.dynamic_slice(order, (start,), (config.batch_size,))
         return train_step(state, config, optimizer, key, examples.take(index))
 
-    return jax.lax.fori_loop(0, count, body, state)
+    return last_gradient_is_bad(jax.lax.fori_loop(0, count, body, state))
 
 
 def train_on(
@@ -209,7 +245,8 @@ def train_on(
     range: tuple[float | int, float | int],
 ) -> TrainState:
     """Advance by one batch of stored values that comes from a stream over `n` examples."""
-    return train_step(state, config, make_optimizer(config, n), key, scale(jnp.asarray(raw), range))
+    state = train_step(state, config, make_optimizer(config, n), key, scale(jnp.asarray(raw), range))
+    return last_gradient_is_bad(state)
 
 
 def start_epoch(state: TrainState) -> TrainState:

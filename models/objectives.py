@@ -25,10 +25,12 @@ Step = Int[Array, ""] | int
 
 def run(model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool) -> tuple[Normal | Point, Array, Distribution]:
     """Return q(z|x), a draw z from it and p(x|z); dropout and batch statistics only when `training`."""
-    for_encoder, for_code, for_decoder = jax.random.split(key, 3)
-    q = model.encode(x, for_encoder if training else None)
-    z = q.sample(for_code)
-    return q, z, model.decode(z, for_decoder if training else None)
+    for_encoder = for_decoder = None
+    if training:
+        key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
+    q = model.encode(x, for_encoder)
+    z = q.sample(key)
+    return q, z, model.decode(z, for_decoder)
 
 
 def reconstruction_error(error: Error, p: Distribution, x: Batch) -> PerExample:

@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from test_data import idx_bytes
 
 import data
 from data import named, registry, sources
 from data.dataset import DataError
 from data.splits import TailOfTrain
+
+from .test_data import idx_bytes
 
 FILES = named.NAMED["mnist"].layouts[0].files
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from test_data import record_bytes
 
 import data
 from data import named, tfds_sets
 from data import prepare as preparing
 from data.dataset import DataError
 from data.splits import TailOfTrain
+
+from .test_data import record_bytes
 
 
 @pytest.fixture(autouse=True)

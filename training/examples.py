@@ -43,7 +43,7 @@ def scale(raw: Shaped[Array, "b *shape"], range: tuple[float | int, float | int]
     return (raw.astype(jnp.result_type(float)) - low) * (1.0 / (high - low))
 
 
-def binarise(x: Float[Array, "b *shape"], how: Binarisation, key: Key[Array, ""]) -> Float[Array, "b *shape"]:
+def binarise(x: Float[Array, "b *shape"], how: Binarisation, key: Key[Array, ""] | None) -> Float[Array, "b *shape"]:
     """Return x, x > 1/2, or one Bernoulli(x) draw per pixel.
 
     "dynamic" draws with the step's key, so every visit of an example differs (Burda et al. 2016, sec. 5);

@@ -99,9 +99,7 @@ class Saver:
 
 def first_bad_term(state: Any) -> dict[str, Any]:
     """Return the step and the names of its non-finite terms, causes before consequences."""
-    rank = {"loss": 1, "gradient_norm": 2}
     names = [name for name, bad in state.bad_terms.items() if bool(bad)]
-    names.sort(key=lambda name: rank.get(name, 0))
     return {"step": int(state.bad_step), "term": names[0], "all_terms": names}
 
 
