@@ -161,18 +161,19 @@ def xtrace(matvec: Matvec, n: int, key: Key[Array, ""], samples: int = 32, dtype
     omega = probes(key, m, n, "sphere", dtype).T
     q, r = jnp.linalg.qr(columns(omega))
     z = columns(q)
-    # A of rank below m has a singular R: a tiny diagonal keeps s_i defined, any such direction is right there.
+    # A of rank below m has a singular R: a tiny diagonal keeps s_i defined.
     tiny = jnp.finfo(r.dtype).eps * jnp.maximum(jnp.linalg.norm(r), jnp.finfo(r.dtype).tiny)
     diagonal = jnp.diagonal(r)
     lift = jnp.where(jnp.abs(diagonal) < tiny, tiny, 0)
-    s = jax.scipy.linalg.solve_triangular((r + jnp.diag(lift)).T, jnp.eye(m, dtype=r.dtype), lower=True).T
-    s = s.T / jnp.linalg.norm(s, axis=1)
+    s = jax.scipy.linalg.solve_triangular((r + jnp.diag(lift)).T, jnp.eye(m, dtype=r.dtype), lower=True)
+    s = s / jnp.linalg.norm(s, axis=0, keepdims=True)
     w, t, h = q.T @ omega, z.T @ omega, q.T @ z
-    x = w - s * jnp.sum(s * w, 0)
+    x = w - s * jnp.sum(s * w, 0, keepdims=True)
     residual = jnp.sum((w - x) * r, 0) - jnp.sum(t * x, 0) + jnp.sum(x * (h @ x), 0)
     left = n - jnp.sum(x**2, 0)  # squared length of the probe outside the other probes' range
     scale = jnp.where(left > tiny * n, (n - m + 1) / jnp.maximum(left, tiny), 0)
-    return _mean(jnp.trace(h) - jnp.sum(s * (h @ s), 0) + scale * residual, "xtrace")
+    mean = _mean(jnp.trace(h) - jnp.sum(s * (h @ s), 0) + scale * residual, "xtrace")
+    return Estimate(mean.value, 2**0.5 * mean.standard_error, False, "xtrace")
 
 
 def lanczos_logdet(
@@ -199,7 +200,7 @@ def lanczos_logdet(
         diagonal, beside = _lanczos(matvec, v / jnp.sqrt(squared), steps)
         values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside, 1) + jnp.diag(beside, -1))
         weights = vectors[0] ** 2
-        # a zero weight belongs to a direction the probe never met (Lanczos stopped early): it counts for nothing
+        # a zero weight: a direction the probe never met (Lanczos stopped early)
         met = weights > jnp.finfo(values.dtype).eps ** 2
         return squared * jnp.sum(jnp.where(met, weights * jnp.log(jnp.where(met, values, 1)), 0))
 

@@ -121,17 +121,13 @@ def _recurrent(rng: np.random.Generator, dtype: Any) -> tuple:
 
 @register_problem("convolution", "network", "tensor")
 def _convolution(rng: np.random.Generator, dtype: Any) -> tuple:
-    """tanh of a 3 x 3 convolution, stride 2, padding 1, channels last; the derivative sums over kernel taps."""
-    x, kernel = (
-        jnp.asarray(rng.normal(size=(6, 6, 2)), dtype),
-        jnp.asarray(rng.normal(size=(3, 3, 2, 3)) / 4, dtype),
-    )
+    """tanh of a 3 x 3 convolution, stride 2, padding 1, channels last; derivative tap by tap."""
+    x = jnp.asarray(rng.normal(size=(6, 6, 2)), dtype)
+    kernel = jnp.asarray(rng.normal(size=(3, 3, 2, 3)) / 4, dtype)
 
     def fun(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        numbers = ("NHWC", "HWIO", "NHWC")
-        out = jax.lax.conv_general_dilated(
-            x[None], kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=numbers
-        )
+        names, pads = ("NHWC", "HWIO", "NHWC"), ((1, 1), (1, 1))
+        out = jax.lax.conv_general_dilated(x[None], kernel, (2, 2), pads, dimension_numbers=names)
         return jnp.tanh(out[0])
 
     def first(x: Any, kernel: Any) -> np.ndarray:
