@@ -1,6 +1,6 @@
 """A matrix kept as a product of factors, J = F_1 F_2 ... F_k, each dense, diagonal or the identity.
 
-A Jacobian through a narrow latent is such a product: for a 784-20-784 autoencoder, L (784, 20) times R (20, 784).
+A Jacobian through a narrow latent is such a product: for a 784-20-784 autoencoder, (784, 20) times (20, 784).
 Norms, traces and singular values are much cheaper from the factors than from the 784 x 784 matrix.
 """
 
@@ -84,7 +84,8 @@ def multiply(a: Factor, b: Factor) -> Factor:
     if isinstance(a, Dense) and isinstance(b, Diagonal):
         d = b.d[:, None] if a.transposed else b.d[None, :]
         return Dense(d * a.array, a.transposed)
-    assert isinstance(a, Dense) and isinstance(b, Dense)
+    assert isinstance(a, Dense)
+    assert isinstance(b, Dense)
     contract = ((0 if a.transposed else 1,), (1 if b.transposed else 0,))
     return Dense(jax.lax.dot_general(a.array, b.array, (contract, ((), ()))))
 

@@ -1,13 +1,13 @@
 """The table of Jacobian methods, and what a method must provide.
 
-A user's call `jacobian(fun, argnums)(*args)` is first made flat (see `grads.flat`): the differentiated arguments
-become a list of array *leaves*, the outputs become a list of arrays, and everything else the function reads
-(other arguments, closed-over arrays) becomes a list of *constants*. What is left is a `grads.flat.Problem`:
+A user's call `jacobian(fun, argnums)(*args)` is first made flat (see `grads.flat`): the differentiated
+arguments become a list of array *leaves*, the outputs become a list of arrays, and everything else the function
+reads (other arguments, closed-over arrays) becomes a list of *constants*. What is left is a `grads.flat.Problem`:
 
-    problem.inputs, problem.outputs   shapes and dtypes (`jax.ShapeDtypeStruct`) of the leaves and of the results
+    problem.inputs, problem.outputs   shapes and dtypes (`jax.ShapeDtypeStruct`) of leaves and of results
     problem.n, problem.m              total number of input and output elements
-    problem.options                   `Options`: chunk_size, memory_limit, batch_axis, holomorphic, precision, remat
-    problem.graph                     the inlined program (`grads.graph.Graph`) with activity and live sets
+    problem.options                   `grads.flat.Options`: chunk_size, memory_limit, batch_axis, ...
+    problem.graph                     the inlined program (`grads.graph.Graph`), with activity and live sets
     problem.bind(constants)           the flat function `f(*leaves) -> tuple(outputs)`, constants bound
 
 A method is three functions of a problem:
@@ -16,12 +16,13 @@ A method is three functions of a problem:
     cost(problem) -> Cost | None      predicted work (None: no prediction, so `auto` does not consider it)
     build(problem) -> evaluate        `evaluate(constants, leaves) -> (outputs, jac)`, pure and traceable
 
-`jac` is a `grads.factored.Factored` of shape (m, n) (outputs and inputs raveled and concatenated in order), or a list
-of lists of blocks, `jac[i][j]` of shape `outputs[i].shape + inputs[j].shape`. Dtypes are cast to jacfwd's convention
-(the dtype of the output) by the caller, and `evaluate` is compiled by the caller, so a method never calls `jax.jit`.
+`jac` is a list of lists of blocks, `jac[i][j]` of shape `outputs[i].shape + inputs[j].shape`; or a
+`grads.factored.Factored` of shape (m, n) (outputs and inputs raveled and concatenated in order); or a two-dimensional
+`jax.experimental.sparse.BCOO` of that shape. Dtypes are cast to jacfwd's convention (the dtype of the output) by the
+caller, and the caller compiles `evaluate`, so a method need not call `jax.jit`.
 
-Every float leaf of `problem.inputs` is differentiated; integer leaves have been taken out before (as constants).
-A method that takes parameters of its own (a sparsity pattern, a rank) is made by a function that returns a `Method`;
+Every leaf of `problem.inputs` is floating point and differentiated; integer leaves were made constants before.
+A method with parameters of its own (a sparsity pattern, a rank) is made by a function that returns a `Method`;
 `jacobian(..., method=that)` accepts a `Method` wherever it accepts a name.
 """
 
@@ -35,8 +36,8 @@ from typing import Any
 class Cost:
     """Predicted cost of one evaluation.
 
-    `operations`: floating point operations; `bytes`: memory traffic; `seconds`: predicted time; `memory`: peak bytes of
-    temporaries plus output; `chunk`: columns (or rows) in flight at once, where the method has such a choice.
+    `operations`: floating point operations; `bytes`: memory traffic; `seconds`: predicted time; `memory`: peak
+    bytes of temporaries plus output; `chunk`: columns (or rows) in flight at once, where there is such a choice.
     """
 
     operations: float
@@ -61,6 +62,10 @@ class Method:
     exact: bool = True
 
 
+class UnsupportedMethodError(ValueError):
+    """This Jacobian method cannot differentiate this function; the message says why and what to use instead."""
+
+
 class UnknownMethodError(ValueError, KeyError):
     """No Jacobian method has this name."""
 
@@ -79,7 +84,7 @@ def register_method(
     build: Callable[[Any], Callable],
     exact: bool = True,
 ) -> Method:
-    """Add a method to the registry (a later registration of the same name replaces the earlier) and return it."""
+    """Add a method to the registry (the same name again replaces the earlier method) and return it."""
     if not isinstance(name, str) or not name:
         raise TypeError(f"a method's name is a non-empty string, got {name!r}")
     if name in ("auto", "autotune", "all"):
