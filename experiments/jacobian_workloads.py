@@ -1,7 +1,8 @@
-"""Workloads of the Jacobian figures that are not plain Jacobians: functionals, norms, sparse; each against the usual way.
+"""Workloads of the Jacobian figures that are not plain Jacobians: functionals, norms, sparse; each against
+the usual way.
 
-Every function returns {label: seconds}, interleaved minima in one process; `ratio(...)` reads the gain from it.
-Run one: `python -m experiments.jacobian_workloads norms` (or functionals, brusselator).
+Every function returns {label: seconds}, interleaved minima in one process; `ratio(...)` reads the gain from
+it. Run one: `python -m experiments.jacobian_workloads norms` (or functionals, brusselator).
 """
 
 import sys
@@ -18,8 +19,12 @@ from grads.problem_networks import dense, dense_weights
 SIZES = (784, 400, 20, 400, 784)
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], seconds: float = 8.0, least: int = 3) -> dict[str, float]:
-    """Return the minimum time of every call, taking turns until `seconds` are spent and each ran `least` times."""
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], seconds: float = 8.0, least: int = 3
+) -> dict[str, float]:
+    """Return the minimum time of every call, taking turns until `seconds` are spent and each ran `least`
+    times.
+    """
     for call in calls.values():
         jax.block_until_ready(call())
     best, end, turns = dict.fromkeys(calls, float("inf")), time.perf_counter() + seconds, 0
@@ -43,8 +48,12 @@ def autoencoder(sizes: tuple[int, ...] = SIZES, dtype: Any = jnp.float32, batch:
     return jnp.asarray(rng.normal(size=(batch, sizes[0])), dtype), dense_weights(rng, sizes, dtype)
 
 
-def per_example_norms(batch: int = 256, sizes: tuple[int, ...] = SIZES, seconds: float = 8.0) -> dict[str, float]:
-    """Norms of per-example parameter gradients of the squared error: vmap(grad) against `per_example_gradient_norms`."""
+def per_example_norms(
+    batch: int = 256, sizes: tuple[int, ...] = SIZES, seconds: float = 8.0
+) -> dict[str, float]:
+    """Norms of per-example parameter gradients of the squared error: vmap(grad) against
+    `per_example_gradient_norms`.
+    """
     from grads import per_example_gradient_norms
 
     x, weights = autoencoder(sizes, batch=batch)
@@ -56,7 +65,31 @@ def per_example_norms(batch: int = 256, sizes: tuple[int, ...] = SIZES, seconds:
     return interleaved({m: lambda call=call: call(weights, x) for m, call in calls.items()}, seconds)
 
 
-WORKLOADS = {"norms": (per_example_norms, "auto", "explicit")}
+def brusselator_times(side: int = 24, seconds: float = 8.0, dtype: Any = jnp.float64) -> dict[str, float]:
+    """Compiled evaluation of the two-dimensional Brusselator's sparse Jacobian, n = 2 side^2, with asdex if
+    installed.
+    """
+    from grads import jacobian, sparse
+    from grads.pattern import Pattern
+    from grads.problem_sparse import brusselator, brusselator_pattern
+
+    x = jnp.asarray(np.random.default_rng(0).normal(size=2 * side**2), dtype)
+    given = sparse(Pattern.at(*brusselator_pattern(side), (x.size, x.size)))
+    ours = jax.jit(jacobian(brusselator, method=given, output="bcoo"))
+    calls = {"sparse": lambda: ours(x).data}
+    try:
+        import asdex
+    except ImportError:
+        return interleaved(calls, seconds)
+    theirs = jax.jit(asdex.jacobian(brusselator, x, output_format="bcoo"))
+    calls["asdex"] = lambda: theirs(x).data
+    return interleaved(calls, seconds)
+
+
+WORKLOADS = {
+    "norms": (per_example_norms, "auto", "explicit"),
+    "brusselator": (brusselator_times, "sparse", "asdex"),
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or WORKLOADS:

@@ -3,8 +3,10 @@
 from grads import basis, chain  # noqa: F401  (they register their methods)
 from grads.estimators import Estimate
 from grads.factored import Dense, Diagonal, Factored, Identity
+from grads.hessian import hessian, hessian_sparsity
 from grads.jacobian import jacobian, value_and_jacobian
 from grads.machine import calibrate
+from grads.pattern import Pattern
 from grads.per_example import per_example_gradient_norms, per_example_gradients
 from grads.products import (
     gauss_newton_product,
@@ -26,6 +28,8 @@ from grads.registry import (
     methods,
     register_method,
 )
+from grads.sparse import WrongPatternError, check_pattern, sparse
+from grads.sparsity import jacobian_sparsity
 
 __all__ = [
     "Cost",
@@ -35,21 +39,28 @@ __all__ = [
     "Factored",
     "Identity",
     "Method",
+    "Pattern",
     "UnknownMethodError",
     "UnsupportedMethodError",
+    "WrongPatternError",
     "calibrate",
+    "check_pattern",
     "gauss_newton_product",
     "get_method",
     "gradient",
     "gradients",
+    "hessian",
+    "hessian_sparsity",
     "hvp",
     "jacobian",
+    "jacobian_sparsity",
     "jvp",
     "methods",
     "metric",
     "per_example_gradient_norms",
     "per_example_gradients",
     "register_method",
+    "sparse",
     "value_and_gradient",
     "value_and_jacobian",
     "vhp",

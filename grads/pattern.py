@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 __all__ = ["Pattern", "colour_columns", "colour_rows"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pattern:
     """Positions (rows, columns) of the entries that may be nonzero in a matrix of `shape`, sorted by row."""
 
@@ -70,21 +70,21 @@ class Pattern:
 
 
 def colour_columns(pattern: Pattern) -> Int[np.ndarray, " n"]:
-    """Return a colour per column such that columns of one colour share no row; greedy, fullest columns first."""
+    """Return a colour per column; columns of one colour share no row. Greedy, fullest columns first."""
     m, n = pattern.shape
     by_row = _grouped(pattern.columns, pattern.rows, m)
     by_column = _grouped(pattern.rows, pattern.columns, n)
     order = sorted(range(n), key=lambda j: -sum(len(by_row[i]) for i in by_column[j]))
-    colours = [-1] * n
-    used_in_row: list[set[int]] = [set() for _ in range(m)]
+    colours = [0] * n
+    used = [0] * m  # the colours of a row's columns, one bit each
     for j in order:
-        taken: set[int] = set().union(*(used_in_row[i] for i in by_column[j]))
-        colour = 0
-        while colour in taken:
-            colour += 1
-        colours[j] = colour
+        taken = 0
         for i in by_column[j]:
-            used_in_row[i].add(colour)
+            taken |= used[i]
+        bit = ~taken & (taken + 1)  # the lowest free one
+        colours[j] = bit.bit_length() - 1
+        for i in by_column[j]:
+            used[i] |= bit
     return np.asarray(colours, np.int32).reshape(n)
 
 
