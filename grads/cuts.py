@@ -1,8 +1,9 @@
 """Where to cut a program into a chain of local Jacobians.
 
-At each equation boundary the state is all live active values, and its width is their total size: so heads with two
-outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with one live value and
-local minima of the width profile; at most about 30 are kept, the relatively narrowest first.
+At each equation boundary the state is all live active values, and its width is their total size: so heads
+with two outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with
+one live value and local minima of the width profile; at most about 30 are kept, the relatively narrowest
+first.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
     seconds(one operation) = max(operations / rate(kind, smallest dimension), bytes / bandwidth) + dispatch
 
-The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory), so it is
-a table in that dimension, interpolated in the logarithm.
+The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory),
+so it is a table in that dimension, interpolated in the logarithm.
 """
 
 import json
@@ -20,9 +20,11 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per operation.
+    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per
+    operation.
 
-    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay fast.
+    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay
+    fast.
     """
 
     name: str
@@ -119,10 +121,11 @@ def _best_seconds(fun, *args, repeats: int = 5) -> float:
 
 
 def calibrate(store: bool = True) -> Machine:
-    """Measure the rates of the default device (two to five seconds) and store them in the user's cache folder.
+    """Measure the rates of the default device (two to five seconds) and store them in the user's cache
+    folder.
 
-    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is written;
-    the measured rates are used for the rest of the process in both cases.
+    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is
+    written; the measured rates are used for the rest of the process in both cases.
     """
     ones = lambda *shape: jnp.ones(shape, jnp.float32)
     base = _best_seconds(lambda x: x + 1, ones(4), repeats=50)

@@ -1,12 +1,13 @@
 """What the local Jacobian of a piece of a program looks like, where that can be proved from the program.
 
     identity   the output is the input in another shape
-    diagonal   every output element depends on the input element of the same flat position (activations, biases)
+    diagonal   every output element depends on the input element of the same flat position (activations,
+               biases)
     weight     a vector times a matrix that does not depend on the input: the Jacobian is that matrix
     general    anything else: differentiated by jvp or vjp
 
-So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a product with
-the identity matrix.
+So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a
+product with the identity matrix.
 """
 
 from collections.abc import Sequence
