@@ -8,7 +8,7 @@ else by n tangents (or m cotangents) of the whole batch, the same for all exampl
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from grads import costs
 from grads.basis import supports_forward, supports_reverse
 from grads.flat import Problem
 from grads.independence import NotIndependentError, batch_axes
-from grads.machine import current
+from grads.machine import current, using
 from grads.one_example import one_example
 from grads.outputs import PerExample
 from grads.registry import Cost, Method, register_method
@@ -83,9 +83,10 @@ class _Way:
 
 def _way(problem: Problem, lay: Layout) -> _Way:
     single = _single(problem, lay)
-    if single is not None:
-        return _by_example(problem, lay, single)
-    return _by_passes(problem, lay)
+    ways = [_by_passes(problem, lay)] + ([_by_example(problem, lay, single)] if single is not None else [])
+    limit = problem.options.memory_limit
+    fitting = [w for w in ways if limit is None or w.cost.memory <= limit]
+    return min(fitting or ways, key=lambda w: w.cost.seconds)
 
 
 def _single(problem: Problem, lay: Layout) -> Problem | None:
@@ -100,7 +101,8 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
     from grads.select import predicted
 
     machine = current()
-    rows = [r for r in predicted(single) if r.method.name != "batched"]
+    with using(replace(machine, dispatch=0.0)):  # an operation is dispatched once for all examples
+        rows = [r for r in predicted(single) if r.method.name != "batched" and r.method.exact]
     best = min((r for r in rows if r.cost is not None), key=lambda r: r.cost.seconds)
     cost = best.cost
     held = max(cost.memory, 1.0)
@@ -109,7 +111,8 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
         room = problem.options.memory_limit - result_bytes(problem, lay)
         chunk = max(1, min(chunk, int(room // held)))
     chunk = min(chunk, lay.count)
-    seconds = lay.count * cost.seconds + _writing(problem, lay)
+    dispatched = len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
+    seconds = lay.count * cost.seconds + dispatched + _writing(problem, lay)
     memory = held * chunk + result_bytes(problem, lay)
     total = Cost(
         lay.count * cost.operations,

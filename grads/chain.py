@@ -6,6 +6,7 @@ products. Nothing of the analysis can change the result: a segment of unproved s
 JAX itself.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -71,7 +72,8 @@ def step_cost(problem: Problem, chain: Chain, root: Step) -> Cost:
     )
     chunk = chunk_of(problem, chain, root)
     memory = _memory(problem, chain, root, chunk)
-    return Cost(root.operations, moved, root.seconds + primal, memory, chunk)
+    spread = costs.output_bytes(problem) / machine.bandwidth if root.diagonal else 0.0
+    return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
 
 
 def chunk_of(problem: Problem, chain: Chain, root: Step) -> int | None:
@@ -167,7 +169,7 @@ def _groups(chain: Chain, root: Step) -> list[_Group]:
     marks = sorted(
         {0, len(chain.segments), *(p for s in steps for p in (s.start, s.stop, s.split) if p is not None)}
     )
-    groups = [_Group(a, b) for a, b in zip(marks, marks[1:], strict=False)]
+    groups = [_Group(a, b) for a, b in itertools.pairwise(marks)]
     for s in steps:
         if s.action == "leaf":
             need, lo, hi = "local", s.start, s.stop

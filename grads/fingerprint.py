@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-
 from jax.extend.core import primal_dtype_to_tangent_dtype
 
 from grads.graph import Graph, apply_equation, is_var

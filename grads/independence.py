@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from grads.graph import Graph, is_var
-from grads.structure import ELEMENTWISE
+from grads.structure import ELEMENTWISE, custom_is_diagonal
 
 CONDITIONAL = frozenset(
     "eq ne lt le gt ge and or not xor is_finite stop_gradient real imag conj complex".split()
@@ -70,12 +70,10 @@ def _elementwise(eqn, axes):
 
 
 def _custom(eqn, axes):
-    from grads.structure import _custom_is_diagonal  # the rule's own program decides
-
     if (
         axes[0] is None
         or any(a is not None for a in axes[1:])
-        or not _custom_is_diagonal(eqn, [eqn.invars[0]])
+        or not custom_is_diagonal(eqn, [eqn.invars[0]])
     ):
         return _fail(eqn)
     return axes[0] if eqn.outvars[0].aval.shape == eqn.invars[0].aval.shape else _fail(eqn)

@@ -82,7 +82,7 @@ def is_diagonal(eqns: Sequence[Any], start: Any, end: Any, active: Any) -> bool:
         local = name in ELEMENTWISE or (
             len(e.outvars) == 1 and len(operands) == 1 and _is_reshape(e, operands[0])
         )
-        if not local and not (name == "custom_jvp_call" and _custom_is_diagonal(e, operands)):
+        if not local and not (name == "custom_jvp_call" and custom_is_diagonal(e, operands)):
             return False
         aligned.update(e.outvars)
     return end in aligned
@@ -92,7 +92,7 @@ def _is_reshape(eqn: Any, operand: Any) -> bool:
     return eqn.invars[0] is operand and _keeps_order(eqn)
 
 
-def _custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
+def custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
     """A custom rule decides the derivative, so look at the program of the rule, not at the function."""
     if len(operands) != 1 or len(eqn.outvars) != 1 or eqn.invars.count(operands[0]) != 1:
         return False

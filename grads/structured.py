@@ -6,13 +6,14 @@ row). For one dense layer nothing is left. `chain` contains these plans; `struct
 seeds are worth.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from grads import chain as chains
 from grads.bracket import Chain, Step
 from grads.flat import Problem
 from grads.registry import Cost, register_method
+from grads.structure import Segment
 
 
 def supports(problem: Problem) -> str | None:
@@ -30,8 +31,7 @@ def plan(problem: Problem) -> tuple[Chain, Step]:
     """The cheaper of: structured prefix, then tangents; structured suffix, then cotangents."""
     chain = chains.plan_chain(problem)
     last = len(chain.segments)
-    prefix = next((k for k, s in enumerate(chain.segments) if not s.structured), last)
-    suffix = next((k for k, s in enumerate(reversed(chain.segments)) if not s.structured), last)
+    prefix, suffix = _known(chain.segments), _known(chain.segments[::-1])
     if prefix == last:
         return chain, chain.root
     options = []
@@ -40,6 +40,16 @@ def plan(problem: Problem) -> tuple[Chain, Step]:
     if suffix:
         options.append(_one_direction(chain, "adjoint", last - suffix))
     return chain, min(options, key=lambda s: s.seconds)
+
+
+def _known(segments: Sequence[Segment]) -> int:
+    """Length of the run of structured segments with at most one weight matrix: a seed, not a plan."""
+    weights = 0
+    for k, s in enumerate(segments):
+        weights += s.kind == "weight"
+        if not s.structured or weights > 1:
+            return k
+    return len(segments)
 
 
 def _one_direction(chain: Chain, action: str, split: int) -> Step:
