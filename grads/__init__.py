@@ -1,24 +1,10 @@
 """Gradients, Jacobians and operators on them; knows nothing of models."""
 
-from grads import basis, chain  # noqa: F401  (they register their methods)
-from grads.estimators import Estimate
+from grads import basis, chain, structured, batched  # noqa: F401, I001  (they register their methods, in this order)
 from grads.factored import Dense, Diagonal, Factored, Identity
-from grads.hessian import hessian, hessian_sparsity
 from grads.jacobian import jacobian, value_and_jacobian
 from grads.machine import calibrate
-from grads.pattern import Pattern
-from grads.per_example import per_example_gradient_norms, per_example_gradients
-from grads.products import (
-    gauss_newton_product,
-    gradient,
-    gradients,
-    hvp,
-    jvp,
-    metric,
-    value_and_gradient,
-    vhp,
-    vjp,
-)
+from grads.plan import Plan, explain
 from grads.registry import (
     Cost,
     Method,
@@ -28,6 +14,12 @@ from grads.registry import (
     methods,
     register_method,
 )
+from grads.select import MemoryLimitError
+from grads.estimators import Estimate
+from grads.hessian import hessian, hessian_sparsity
+from grads.pattern import Pattern
+from grads.per_example import per_example_gradient_norms, per_example_gradients
+from grads.products import gauss_newton_product, gradient, gradients, hvp, jvp, metric, value_and_gradient, vhp, vjp
 from grads.sparse import WrongPatternError, check_pattern, sparse
 from grads.sparsity import jacobian_sparsity
 
@@ -38,13 +30,16 @@ __all__ = [
     "Estimate",
     "Factored",
     "Identity",
+    "MemoryLimitError",
     "Method",
     "Pattern",
+    "Plan",
     "UnknownMethodError",
     "UnsupportedMethodError",
     "WrongPatternError",
     "calibrate",
     "check_pattern",
+    "explain",
     "gauss_newton_product",
     "get_method",
     "gradient",

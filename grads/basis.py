@@ -1,7 +1,8 @@
 """The plain methods: every basis vector through the whole function, forward or reverse, at once or in chunks.
 
 `fwd`: J e_j for all columns j (one linearisation, one vmap). `rev`: e_i^T J for all rows i. The chunked forms
-linearise once and run `lax.map` over groups of basis vectors, so the memory of one group is reused by the next.
+linearise once and run `lax.map` over groups of basis vectors, so the memory of one group is reused by the
+next.
 """
 
 import itertools

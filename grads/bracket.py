@@ -2,19 +2,22 @@
 
 For segments i..j-1 between states of widths w_i and w_j, the Jacobian is one of
 
-    leaf      one segment of known structure (a weight matrix, a diagonal), or by w_i tangents or w_j cotangents
+    leaf      one segment of known structure (a weight matrix, a diagonal), or by w_i tangents or w_j
+              cotangents
     forward   w_i tangents through all segments;     reverse   w_j cotangents through all of them
     tangent   J(i,k), then its w_i columns through k..j;   adjoint   J(k,j), then its w_j rows through i..k
     product   J(k,j) @ J(i,k)
 
-and the cheapest choice for every range follows from shorter ranges. Sources: Griewank & Naumann (2003), Accumulating
-Jacobians as chained sparse matrix products; Naumann, arXiv 2406.11862; Maertens & Naumann, arXiv 2505.06056.
+and the cheapest choice for every range follows from shorter ranges. Sources: Griewank & Naumann (2003),
+Accumulating Jacobians as chained sparse matrix products; Naumann, arXiv 2406.11862; Maertens & Naumann, arXiv
+2505.06056.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from grads.basis import FORWARD_ONLY, REVERSE_ONLY
 from grads.costs import Work, equation_work
@@ -44,6 +47,14 @@ class Chain:
     segments: tuple[Segment, ...]
     widths: tuple[int, ...]
     steps: dict[tuple[int, int], Step]
+    tables: Any = None
+
+    def push_cost(self, action: str, split: int) -> tuple[float, float]:
+        """(seconds, operations) of "tangent" through split..end, or of "adjoint" through 0..split."""
+        t, last = self.tables, len(self.segments)
+        if action == "tangent":
+            return t.pushed(0, split, last), t.operations(split, last, self.widths[0], 0)
+        return t.pulled(last, 0, split), t.operations(0, split, self.widths[-1], 1)
 
     @property
     def root(self) -> Step:
@@ -88,7 +99,7 @@ def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, it
     for length in range(2, count + 1):
         for i in range(count - length + 1):
             steps[i, i + length] = _best(steps, tables, i, i + length)
-    return Chain(segments, widths, steps)
+    return Chain(segments, widths, steps, tables)
 
 
 def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:

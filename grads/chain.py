@@ -1,10 +1,12 @@
-"""The methods `chain` and `structured`: local Jacobians between cuts, multiplied in the cheapest order.
+"""The method `chain`: local Jacobians between cuts, multiplied in the cheapest order.
 
-`chain` cuts the program, plans with `grads.bracket` and emits: one forward sweep that differentiates each group of
-segments as the plan needs it (jvp, vjp, a diagonal, a weight matrix), then tangents, adjoints and products. Nothing of
-the analysis can change the result: a segment of unproved structure is differentiated by JAX itself.
+`chain` cuts the program, plans with `grads.bracket` and emits: one forward sweep that differentiates each
+group of segments as the plan needs it (jvp, vjp, a diagonal, a weight matrix), then tangents, adjoints and
+products. Nothing of the analysis can change the result: a segment of unproved structure is differentiated by
+JAX itself.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -57,19 +59,47 @@ def root_of(problem: Problem, chain: Chain) -> Step:
 
 def cost(problem: Problem) -> Cost:
     """Time and operations of the plan; memory of its widest step."""
-    chain, machine = plan_chain(problem), current()
-    step = root_of(problem, chain)
-    itemsize = problem.dtype.itemsize
+    chain = plan_chain(problem)
+    return step_cost(problem, chain, root_of(problem, chain))
+
+
+def step_cost(problem: Problem, chain: Chain, root: Step) -> Cost:
+    """Cost of a step and of the steps it builds on, with the chunk that meets the memory limit."""
+    machine, itemsize = current(), problem.dtype.itemsize
     primal = sum(w.seconds(1, machine) for w in costs.graph_work(problem, False))
-    memory, moved = 0.0, 0.0
-    for s in chain.walk(step):
+    moved = sum(
+        (chain.widths[s.start] * chain.widths[s.stop] + _held(chain, s)) * itemsize for s in chain.walk(root)
+    )
+    chunk = chunk_of(problem, chain, root)
+    memory = _memory(problem, chain, root, chunk)
+    spread = costs.output_bytes(problem) / machine.bandwidth if root.diagonal else 0.0
+    return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
+
+
+def chunk_of(problem: Problem, chain: Chain, root: Step) -> int | None:
+    """Columns at once: the user's, else the most that fits the memory limit (None: all)."""
+    limit = problem.options.memory_limit
+    if problem.options.chunk_size is not None or limit is None:
+        return problem.options.chunk_size
+    options = [None, 256, 64, 16, 4, 1]
+    return next((c for c in options if _memory(problem, chain, root, c) <= limit), 1)
+
+
+def _held(chain: Chain, step: Step) -> int:
+    return sum(chain.widths[p.start] * chain.widths[p.stop] for p in chain.parts(step))
+
+
+def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> float:
+    """Peak elements over the steps (operands, result, and what the columns in flight hold), plus the output."""
+    most = 0.0
+    for s in chain.walk(root):
         n, m = chain.widths[s.start], chain.widths[s.stop]
-        held = sum(chain.widths[p.start] * chain.widths[p.stop] for p in chain.parts(s))
         columns = {"forward": n, "tangent": n, "reverse": m, "adjoint": m}.get(s.action, 0)
-        memory = max(memory, (2 * columns * _widest(problem, chain, s) + held) * itemsize)
-        moved += (held + n * m) * itemsize
-    out = costs.output_bytes(problem)
-    return Cost(step.operations, moved, step.seconds + primal, memory + out)
+        flight = 2 * min(columns, chunk or columns) * _widest(problem, chain, s)
+        stacked = n * m if chunk and columns > chunk else 0
+        most = max(most, flight + stacked + _held(chain, s))
+    values = sum(size(o) for e in problem.graph.body for o in e.outvars)
+    return (most + values) * problem.dtype.itemsize + costs.output_bytes(problem)
 
 
 def _widest(problem: Problem, chain: Chain, step: Step) -> int:
@@ -101,7 +131,11 @@ class _Group:
 def build(problem: Problem) -> Callable:
     """Emit the plan as a function of constants and leaves."""
     chain = plan_chain(problem)
-    root = root_of(problem, chain)
+    return emit(problem, chain, root_of(problem, chain))
+
+
+def emit(problem: Problem, chain: Chain, root: Step) -> Callable:
+    """Emit one step of a chain (and the steps it builds on) as a function of constants and leaves."""
     groups = _groups(chain, root)
     graph = problem.graph
 
@@ -114,7 +148,7 @@ def build(problem: Problem) -> Callable:
         env.update(zip(graph.invars, leaves, strict=True))
         for g in groups:
             _sweep(problem, chain, g, env)
-        emitter = _Emitter(problem, chain, groups)
+        emitter = _Emitter(chain, groups, chunk_of(problem, chain, root))
         if problem.options.factored and root.action == "product":
             right, left = (emitter.make(s) for s in chain.parts(root))
             jac = Factored((left, right))
@@ -135,7 +169,7 @@ def _groups(chain: Chain, root: Step) -> list[_Group]:
     marks = sorted(
         {0, len(chain.segments), *(p for s in steps for p in (s.start, s.stop, s.split) if p is not None)}
     )
-    groups = [_Group(a, b) for a, b in zip(marks, marks[1:], strict=False)]
+    groups = [_Group(a, b) for a, b in itertools.pairwise(marks)]
     for s in steps:
         if s.action == "leaf":
             need, lo, hi = "local", s.start, s.stop
@@ -197,8 +231,8 @@ def _local(segment: Any, group: _Group, env: dict) -> Factor:
 class _Emitter:
     """Turns steps into factors, given groups that have been swept."""
 
-    def __init__(self, problem: Problem, chain: Chain, groups: list[_Group]):
-        self.problem, self.chain, self.groups = problem, chain, groups
+    def __init__(self, chain: Chain, groups: list[_Group], chunk: int | None):
+        self.chain, self.groups, self.chunk = chain, groups, chunk
 
     def make(self, step: Step) -> Factor:
         """The Jacobian of one step."""
@@ -222,7 +256,7 @@ class _Emitter:
                 xs = g.push(*xs) if forward else g.pull(list(xs))
             return tuple(xs)
 
-        stack = mapped(jax.vmap(one), stack, self.problem.options.chunk_size)
+        stack = mapped(jax.vmap(one), stack, self.chunk)
         flat = [a.reshape(a.shape[0], -1) for a in stack]
         return Dense(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), transposed=forward)
 

@@ -1,9 +1,9 @@
 """Counting operations over a jaxpr, and what they cost on this machine.
 
-Operations are counted by our own rules, never by XLA's `cost_analysis`, which counts the body of a loop once. The
-derivative of an equation with p tangents (or p cotangents) costs p times the linear part of the equation: a matrix
-product 2 * out * contracted, a convolution 2 * out * kernel, an elementwise operation one per element, a scan its
-length times its body.
+Operations are counted by our own rules, never by XLA's `cost_analysis`, which counts the body of a loop once.
+The derivative of an equation with p tangents (or p cotangents) costs p times the linear part of the equation:
+a matrix product 2 * out * contracted, a convolution 2 * out * kernel, an elementwise operation one per
+element, a scan its length times its body.
 """
 
 import math
@@ -178,7 +178,8 @@ def default_chunk(problem: Problem, direction: str) -> int:
 def plain_cost(problem: Problem, direction: str, chunked: bool) -> Cost:
     """Predicted cost of pushing every basis vector through the whole function.
 
-    memory = 2 * widest live set * columns in flight + output (twice, where chunks are stacked and then transposed).
+    memory = 2 * widest live set * columns in flight + output (twice, where chunks are stacked and then
+    transposed).
     """
     machine = current()
     works = graph_work(problem, direction == "rev")

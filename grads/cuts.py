@@ -1,10 +1,12 @@
 """Where to cut a program into a chain of local Jacobians.
 
-At each equation boundary the state is all live active values, and its width is their total size: so heads with two
-outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with one live value and
-local minima of the width profile; at most about 30 are kept, the relatively narrowest first.
+At each equation boundary the state is all live active values, and its width is their total size: so heads
+with two outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with
+one live value and local minima of the width profile; at most about 30 are kept, the relatively narrowest
+first.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,7 +70,7 @@ def _prune(parts: list[Segment], active: frozenset) -> list[Segment]:
     while len(parts) > MOST_CUTS:
         ratios = [
             width(a.outs) / max(1, min(width(a.ins), width(b.outs)))
-            for a, b in zip(parts, parts[1:], strict=False)
+            for a, b in itertools.pairwise(parts)
         ]
         worst = max(range(len(ratios)), key=ratios.__getitem__)
         a, b = parts[worst], parts[worst + 1]

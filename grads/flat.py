@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -26,9 +26,11 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow them.
+    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow
+    them.
 
-    `retrace` is the flat function itself, for a method that needs the program at other shapes.
+    `session` holds, while a method is chosen and built, the flat function ("fun") and the values of its
+    constants ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
     """
 
     graph: Graph
@@ -36,7 +38,7 @@ class Problem:
     outputs: tuple[jax.ShapeDtypeStruct, ...]
     aux: int
     options: Options
-    retrace: Callable | None = None
+    session: dict = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -97,8 +99,8 @@ class Call:
 def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False, allow_int=False) -> Call:
     """Separate the differentiated leaves of a call from the rest; check them as jacfwd does.
 
-    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex leaves
-    without `holomorphic` (and real ones with it); ValueError for argnums out of range.
+    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex
+    leaves without `holomorphic` (and real ones with it); ValueError for argnums out of range.
     """
     numbers = _check_argnums(argnums, len(args))
     chosen = tuple(args[i] for i in numbers) if isinstance(argnums, (tuple, list)) else args[numbers[0]]

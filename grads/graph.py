@@ -1,9 +1,9 @@
 """A traced function as one flat list of equations, with activity and live sets.
 
-Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible place to
-cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay single equations:
-inlining them would change the derivative or the memory. Sources: Griewank & Walther, Evaluating Derivatives, ch. 6
-(activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
+Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible
+place to cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay
+single equations: inlining them would change the derivative or the memory. Sources: Griewank & Walther,
+Evaluating Derivatives, ch. 6 (activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
 """
 
 import math
@@ -45,9 +45,11 @@ def called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
 
 @dataclass(frozen=True)
 class Graph:
-    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals) out.
+    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals)
+    out.
 
-    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of `constvars`.
+    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of
+    `constvars`.
     """
 
     constvars: tuple[Any, ...]

@@ -26,7 +26,8 @@ def value_and_jacobian(
     precision: Any = None,
     remat: bool = False,
 ) -> Callable:
-    """Return a function of the same arguments that returns `(value, J)`, or `((value, aux), J)` with `has_aux`.
+    """Return a function of the same arguments that returns `(value, J)`, or `((value, aux), J)` with
+    `has_aux`.
 
     The arguments are those of `jacobian`. The value costs nothing extra.
     """
@@ -69,21 +70,23 @@ def jacobian(
     The result has jacfwd's pytree, shapes and dtypes: outputs outside, inputs inside, each block of shape
     output.shape + input.shape in the dtype of the output. With `has_aux` it returns `(J, aux)`.
 
-    method        a registered name (`grads.methods()`), a `Method`, "auto" (cost model) or "autotune" (measured)
+    method        a registered name (`grads.methods()`), a `Method`, "auto" (cost model) or "autotune"
+                  (measured)
     chunk_size    columns (or rows) at once for the chunked methods; default: what fits the cache
     memory_limit  bytes of temporaries plus output; "auto" chooses within it
     batch_axis    the function maps independent examples along this axis of every input and output; the result
-                  then is the Jacobian of each example, (batch, *output, *input), as `vmap(jacfwd(one example))`
+                  then is the Jacobian of each example, (batch, *output, *input), as `vmap(jacfwd(one
+                  example))`
     output        "dense"; "transposed" (inputs outside, blocks input.shape + output.shape); "factored"
                   (`Factored`, the flat (m, n) matrix as a product); "bcoo" (flat (m, n) coordinate form);
                   "operator" (`JacobianOperator`: products only)
     precision     matrix multiplication precision, as in `jax.default_matmul_precision`
     remat         recompute intermediate values when the Jacobian is differentiated again
 
-    Raises TypeError for arguments that cannot be differentiated (not arrays, integers without `allow_int`, complex
-    without `holomorphic`); ValueError for argnums out of range and for bad options; UnknownMethodError with the
-    nearest name; UnsupportedMethodError when the method cannot do this function, and MemoryLimitError when no method
-    meets the limit.
+    Raises TypeError for arguments that cannot be differentiated (not arrays, integers without `allow_int`,
+    complex without `holomorphic`); ValueError for argnums out of range and for bad options;
+    UnknownMethodError with the nearest name; UnsupportedMethodError when the method cannot do this function,
+    and MemoryLimitError when no method meets the limit.
     """
     both = value_and_jacobian(
         fun,

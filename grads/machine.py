@@ -2,14 +2,17 @@
 
     seconds(one operation) = max(operations / rate(kind, smallest dimension), bytes / bandwidth) + dispatch
 
-The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory), so it is
-a table in that dimension, interpolated in the logarithm.
+The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory),
+so it is a table in that dimension, interpolated in the logarithm.
 """
 
+import itertools
 import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,15 +23,17 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per operation.
+    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per
+    operation.
 
-    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay fast.
+    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay
+    fast.
     """
 
     name: str
-    dot: tuple[tuple[float, float], ...]
-    conv: tuple[tuple[float, float], ...]
-    conv_transposed: tuple[tuple[float, float], ...]
+    dot: tuple[tuple[int | float, float], ...]
+    conv: tuple[tuple[int | float, float], ...]
+    conv_transposed: tuple[tuple[int | float, float], ...]
     elementwise: float
     bandwidth: float
     dispatch: float
@@ -41,10 +46,10 @@ class Machine:
         return _interpolate(getattr(self, kind), smallest) * min(1.0, 4 / itemsize)
 
 
-def _interpolate(table: tuple[tuple[float, float], ...], x: float) -> float:
+def _interpolate(table: tuple[tuple[int | float, float], ...], x: float) -> float:
     if x <= table[0][0]:
         return table[0][1]
-    for (x0, y0), (x1, y1) in zip(table, table[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(table):
         if x <= x1:
             t = math.log(x / x0) / math.log(x1 / x0)
             return y0 ** (1 - t) * y1**t
@@ -55,11 +60,11 @@ _DEFAULTS = {
     "cpu": Machine(
         "cpu (shipped default)",
         dot=((1, 6e9), (4, 2e10), (16, 6e10), (64, 1e11), (256, 1.2e11)),
-        conv=((1, 2e9), (8, 1e10), (32, 4e10), (128, 6e10)),
-        conv_transposed=((1, 5e8), (8, 2e9), (32, 5e9), (128, 8e9)),
+        conv=((1, 1e10), (8, 4e10), (32, 6e10), (64, 8e10)),
+        conv_transposed=((1, 1e10), (8, 2e10), (32, 4e10), (64, 5e10)),
         elementwise=2e9,
-        bandwidth=1e10,
-        dispatch=1.5e-6,
+        bandwidth=4e9,
+        dispatch=1e-6,
     ),
     "gpu": Machine(
         "gpu (shipped default)",
@@ -119,10 +124,11 @@ def _best_seconds(fun, *args, repeats: int = 5) -> float:
 
 
 def calibrate(store: bool = True) -> Machine:
-    """Measure the rates of the default device (two to five seconds) and store them in the user's cache folder.
+    """Measure the rates of the default device (two to five seconds) and store them in the user's cache
+    folder.
 
-    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is written;
-    the measured rates are used for the rest of the process in both cases.
+    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is
+    written; the measured rates are used for the rest of the process in both cases.
     """
     ones = lambda *shape: jnp.ones(shape, jnp.float32)
     base = _best_seconds(lambda x: x + 1, ones(4), repeats=50)
@@ -148,8 +154,7 @@ def calibrate(store: bool = True) -> Machine:
     )
     if store:
         _store(found)
-    machine.cache_clear()
-    _remember(found)
+    _measured[:] = [found]
     return found
 
 
@@ -160,24 +165,26 @@ def _chain_of_products(x):
 
 
 def _conv_rates(transposed: bool, base: float) -> list[tuple[float, float]]:
-    """Rates of a 4x4 stride 2 convolution on 16 x 16 images (or its transpose), by number of channels."""
+    """Rates of a 4x4 stride 2 convolution of 16 images (or of its transpose), by number of channels."""
+
+    def conv(x, w):
+        return jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def pull(y, w):
+        like = jax.ShapeDtypeStruct((16, 16, 16, w.shape[2]), jnp.float32)
+        return jax.linear_transpose(lambda x: conv(x, w), like)(y)[0]
+
     rates = []
     for channels in (1, 8, 32, 64):
         x = jnp.ones((16, 16, 16, channels), jnp.float32)
         w = jnp.ones((4, 4, channels, 32), jnp.float32)
-        layout = ("NHWC", "HWIO", "NHWC")
-        conv = lambda x, w: jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=layout)
         operations = 2 * 16 * 8 * 8 * 32 * 16 * channels
-        if transposed:
-            y, pull = jax.vjp(conv, x, w)
-            seconds = _best_seconds(lambda y, w: jax.linear_transpose(lambda x: conv(x, w), x)(y)[0], y, w)
-        else:
-            seconds = _best_seconds(conv, x, w)
+        seconds = _best_seconds(pull, conv(x, w), w) if transposed else _best_seconds(conv, x, w)
         rates.append((channels, operations / max(seconds - base, 1e-7)))
     return rates
 
 
-def _increasing(table: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+def _increasing(table: list[tuple[float, float]]) -> tuple[tuple[int | float, float], ...]:
     best, out = 0.0, []
     for x, y in table:
         best = max(best, y)
@@ -198,10 +205,16 @@ def _store(found: Machine) -> None:
 _measured: list[Machine] = []
 
 
-def _remember(found: Machine) -> None:
-    _measured[:] = [found]
-
-
 def current() -> Machine:
     """The rates `auto` uses now: measured in this process, else stored, else shipped."""
-    return _measured[0] if _measured else machine()
+    return _measured[-1] if _measured else machine()
+
+
+@contextmanager
+def using(rates: Machine) -> Iterator[None]:
+    """Predict with these rates inside the context."""
+    _measured.append(rates)
+    try:
+        yield
+    finally:
+        _measured.pop()

@@ -1,6 +1,7 @@
 """The forms in which a Jacobian is returned, and the pytrees of jacfwd around them.
 
-A method returns a list of lists of blocks, a `Factored`, a flat `BCOO`, or `PerExample` blocks (see `grads.registry`).
+A method returns a list of lists of blocks, a `Factored`, a flat `BCOO`, or `PerExample` blocks (see
+`grads.registry`).
 """
 
 import itertools

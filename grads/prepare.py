@@ -1,8 +1,9 @@
 """From a flat call to a compiled Jacobian: trace, choose, build, compile once per program.
 
-Every call traces the user's function again (a closed-over parameter may have changed since), which takes about a
-millisecond; the plan and the compiled program are looked up by the traced program itself: its equations, shapes, the
-options and the device. Closed-over arrays are arguments of the compiled program, not constants in it.
+Every call traces the user's function again (a closed-over parameter may have changed since), which takes
+about a millisecond; the plan and the compiled program are looked up by the traced program itself: its
+equations, shapes, the options and the device. Closed-over arrays are arguments of the compiled program, not
+constants in it.
 """
 
 from collections import OrderedDict
@@ -33,7 +34,8 @@ def problem_of(call: Call, options: Options) -> tuple[Problem, tuple[Any, ...]]:
     graph, constants = trace(call.flat, call.leaves)
     avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
     outs, aux = call.out_avals()
-    return Problem(graph, avals, outs, aux, options, call.flat), constants
+    session = {"fun": call.flat, "constants": constants}
+    return Problem(graph, avals, outs, aux, options, session), constants
 
 
 def run(
@@ -44,11 +46,16 @@ def run(
         problem, constants = problem_of(call, options)
     except _UNTRACEABLE as error:
         return _untraceable(call, options, method, output, error)
+    if options.batch_axis is not None and not any(
+        isinstance(x, jax.core.Tracer) for x in (*constants, *call.leaves)
+    ):
+        select.check_batch(problem, constants, call.leaves)
     key = (fingerprint(problem.graph), problem.aux, options, method, output, precision, jax.default_backend())
     compiled = _COMPILED.get(key)
     if compiled is None:
-        chosen = select.choose(problem, method, constants, call.leaves)
+        chosen = select.choose(problem, method, constants, call.leaves, key)
         compiled = _COMPILED[key] = jax.jit(_program(problem, chosen, output), inline=True)
+        problem.session.clear()
         while len(_COMPILED) > _KEEP:
             _COMPILED.popitem(last=False)
     else:

@@ -1,8 +1,9 @@
 """The table of Jacobian methods, and what a method must provide.
 
 A user's call `jacobian(fun, argnums)(*args)` is first made flat (see `grads.flat`): the differentiated
-arguments become a list of array *leaves*, the outputs become a list of arrays, and everything else the function
-reads (other arguments, closed-over arrays) becomes a list of *constants*. What is left is a `grads.flat.Problem`:
+arguments become a list of array *leaves*, the outputs become a list of arrays, and everything else the
+function reads (other arguments, closed-over arrays) becomes a list of *constants*. What is left is a
+`grads.flat.Problem`:
 
     problem.inputs, problem.outputs   shapes and dtypes (`jax.ShapeDtypeStruct`) of leaves and of results
     problem.n, problem.m              total number of input and output elements
@@ -17,13 +18,13 @@ A method is three functions of a problem:
     build(problem) -> evaluate        `evaluate(constants, leaves) -> (outputs, jac)`, pure and traceable
 
 `jac` is a list of lists of blocks, `jac[i][j]` of shape `outputs[i].shape + inputs[j].shape`; or a
-`grads.factored.Factored` of shape (m, n) (outputs and inputs raveled and concatenated in order); or a two-dimensional
-`jax.experimental.sparse.BCOO` of that shape. Dtypes are cast to jacfwd's convention (the dtype of the output) by the
-caller, and the caller compiles `evaluate`, so a method need not call `jax.jit`.
+`grads.factored.Factored` of shape (m, n) (outputs and inputs raveled and concatenated in order); or a
+two-dimensional `jax.experimental.sparse.BCOO` of that shape. Dtypes are cast to jacfwd's convention (the
+dtype of the output) by the caller, and the caller compiles `evaluate`, so a method need not call `jax.jit`.
 
-Every leaf of `problem.inputs` is floating point and differentiated; integer leaves were made constants before.
-A method with parameters of its own (a sparsity pattern, a rank) is made by a function that returns a `Method`;
-`jacobian(..., method=that)` accepts a `Method` wherever it accepts a name.
+Every leaf of `problem.inputs` is floating point and differentiated; integer leaves were made constants
+before. A method with parameters of its own (a sparsity pattern, a rank) is made by a function that returns a
+`Method`; `jacobian(..., method=that)` accepts a `Method` wherever it accepts a name.
 """
 
 import difflib
@@ -36,8 +37,9 @@ from typing import Any
 class Cost:
     """Predicted cost of one evaluation.
 
-    `operations`: floating point operations; `bytes`: memory traffic; `seconds`: predicted time; `memory`: peak
-    bytes of temporaries plus output; `chunk`: columns (or rows) in flight at once, where there is such a choice.
+    `operations`: floating point operations; `bytes`: memory traffic; `seconds`: predicted time; `memory`:
+    peak bytes of temporaries plus output; `chunk`: columns (or rows) in flight at once, where there is such a
+    choice.
     """
 
     operations: float

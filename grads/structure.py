@@ -1,12 +1,13 @@
 """What the local Jacobian of a piece of a program looks like, where that can be proved from the program.
 
     identity   the output is the input in another shape
-    diagonal   every output element depends on the input element of the same flat position (activations, biases)
+    diagonal   every output element depends on the input element of the same flat position (activations,
+               biases)
     weight     a vector times a matrix that does not depend on the input: the Jacobian is that matrix
     general    anything else: differentiated by jvp or vjp
 
-So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a product with
-the identity matrix.
+So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a
+product with the identity matrix.
 """
 
 from collections.abc import Sequence
@@ -81,7 +82,7 @@ def is_diagonal(eqns: Sequence[Any], start: Any, end: Any, active: Any) -> bool:
         local = name in ELEMENTWISE or (
             len(e.outvars) == 1 and len(operands) == 1 and _is_reshape(e, operands[0])
         )
-        if not local and not (name == "custom_jvp_call" and _custom_is_diagonal(e, operands)):
+        if not local and not (name == "custom_jvp_call" and custom_is_diagonal(e, operands)):
             return False
         aligned.update(e.outvars)
     return end in aligned
@@ -91,7 +92,7 @@ def _is_reshape(eqn: Any, operand: Any) -> bool:
     return eqn.invars[0] is operand and _keeps_order(eqn)
 
 
-def _custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
+def custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
     """A custom rule decides the derivative, so look at the program of the rule, not at the function."""
     if len(operands) != 1 or len(eqn.outvars) != 1 or eqn.invars.count(operands[0]) != 1:
         return False
