@@ -17,9 +17,20 @@ from grads.registry import (
 from grads.select import MemoryLimitError
 from grads.estimators import Estimate
 from grads.hessian import hessian, hessian_sparsity
+from grads.operator import JacobianOperator, jacobian_operator
 from grads.pattern import Pattern
 from grads.per_example import per_example_gradient_norms, per_example_gradients
-from grads.products import gauss_newton_product, gradient, gradients, hvp, jvp, metric, value_and_gradient, vhp, vjp
+from grads.products import (
+    gauss_newton_product,
+    gradient,
+    gradients,
+    hvp,
+    jvp,
+    metric,
+    value_and_gradient,
+    vhp,
+    vjp,
+)
 from grads.sparse import WrongPatternError, check_pattern, sparse
 from grads.sparsity import jacobian_sparsity
 
@@ -30,6 +41,7 @@ __all__ = [
     "Estimate",
     "Factored",
     "Identity",
+    "JacobianOperator",
     "MemoryLimitError",
     "Method",
     "Pattern",
@@ -48,6 +60,7 @@ __all__ = [
     "hessian_sparsity",
     "hvp",
     "jacobian",
+    "jacobian_operator",
     "jacobian_sparsity",
     "jvp",
     "methods",

@@ -46,7 +46,7 @@ class Plan:
 
 
 def plan(pattern: Pattern, mode: str = "auto") -> Plan:
-    """Colour a pattern: mode "fwd" (columns), "rev" (rows) or "auto" (the fewer colours; columns if equal)."""
+    """Colour a pattern: mode "fwd" (columns), "rev" (rows) or "auto" (the fewer colours)."""
     if mode not in ("auto", "fwd", "rev"):
         raise ValueError(f"unknown mode {mode!r} for a coloured Jacobian; there are: auto, fwd, rev")
     forward = Plan(pattern, colour_columns(pattern), False) if mode != "rev" else None
@@ -172,11 +172,7 @@ def check_pattern(fun: Callable, x: Any, pattern: Any, *, mode: str = "auto") ->
     if len(bad):
         row = np.asarray(jax.linear_transpose(push, flat)(jnp.zeros_like(y).at[bad[0]].set(1))[0])
         missed = np.setdiff1d(np.flatnonzero(row), given.columns[given.rows == bad[0]])
-        where = (
-            f"missed nonzeros of row {bad[0]}: columns {missed[:5].tolist()}"
-            if len(missed)
-            else f"row {bad[0]}"
-        )
+        where = f"it misses columns {missed[:5].tolist()} of row {bad[0]}"
         raise WrongPatternError(
             f"the sparsity pattern is wrong in {len(bad)} rows: {where}. Pass a larger pattern, or none: "
             "grads.jacobian_sparsity finds a safe one"

@@ -251,7 +251,8 @@ def _target(graph: Graph, eqn: Any, operands: list, known: dict) -> np.ndarray |
     kind = operand.aval.dtype
     if math.prod(operand.aval.shape) >= 1 / jnp.finfo(kind).eps:
         return None  # numbers beyond the mantissa
-    add = graph.function([eqn], dict.fromkeys(filter(is_var, (operand, updates, index))), eqn.outvars)
+    inputs = list(dict.fromkeys(filter(is_var, (operand, updates, index))))
+    add = graph.function([eqn], inputs, eqn.outvars)
     zeros = jnp.zeros(operand.aval.shape, kind)
     rest = [known[index]] if is_var(index) else []
     with jax.ensure_compile_time_eval():
