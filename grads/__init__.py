@@ -15,6 +15,7 @@ from grads.registry import (
     register_method,
 )
 from grads.select import MemoryLimitError
+from grads import difference, sketch  # noqa: F401
 from grads.estimators import Estimate
 from grads.hessian import hessian, hessian_sparsity
 from grads.operator import JacobianOperator, jacobian_operator
@@ -31,6 +32,7 @@ from grads.products import (
     vhp,
     vjp,
 )
+from grads.sketch import randomized_svd
 from grads.sparse import WrongPatternError, check_pattern, sparse
 from grads.sparsity import jacobian_sparsity
 
@@ -67,6 +69,7 @@ __all__ = [
     "metric",
     "per_example_gradient_norms",
     "per_example_gradients",
+    "randomized_svd",
     "register_method",
     "sparse",
     "value_and_gradient",
