@@ -18,16 +18,19 @@ __all__ = ["complex_evaluate", "unsupported"]
 
 _ANALYTIC = frozenset(
     "add sub mul div neg exp log sin cos tan tanh sinh cosh sqrt rsqrt integer_pow square exp2 log1p expm1 logistic "
-    "add_any dot_general conv_general_dilated reduce_sum cumsum reshape squeeze expand_dims transpose rev slice "
-    "broadcast_in_dim concatenate stack split pad gather dynamic_slice dynamic_update_slice select_n copy copy_p pow "
-    "scatter scatter-add reduce_prod triangular_solve optimization_barrier asinh atan atanh tile".split()
+    "add_any reduce_sum cumsum reshape squeeze expand_dims transpose rev slice broadcast_in_dim concatenate stack "
+    "split pad gather dynamic_slice dynamic_update_slice select_n copy copy_p pow reduce_prod asinh atan atanh "
+    "optimization_barrier tile".split()
 )
+_LINEAR = frozenset(("scatter", "scatter-add"))
+_BILINEAR = frozenset(("dot_general", "conv_general_dilated"))
 _REAL_ONLY = frozenset(
     "gt lt ge le eq ne sign floor ceil round is_finite stop_gradient argmax argmin".split()
 )
 _CALLS = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 _CALLS |= {name: "jaxpr" for name in ("remat", "remat2", "checkpoint")}
 _OWN = frozenset("abs max min reduce_max reduce_min convert_element_type scan".split())
+_KNOWN = _ANALYTIC | _LINEAR | _BILINEAR | _REAL_ONLY | _OWN
 
 
 def unsupported(eqns: Iterable[Any]) -> str | None:
@@ -37,7 +40,7 @@ def unsupported(eqns: Iterable[Any]) -> str | None:
         if name in _CALLS or name == "scan":
             if inner := unsupported(_inner(eqn).eqns):
                 return inner
-        elif name not in _ANALYTIC | _REAL_ONLY | _OWN and any(is_float(v.aval) for v in eqn.invars):
+        elif name not in _KNOWN and any(is_float(v.aval) for v in eqn.invars):
             return name
     return None
 
@@ -87,17 +90,35 @@ def _step(graph: Graph, eqn: Any, values: list) -> list:
         best = (jnp.max if name == "reduce_max" else jnp.min)(real, axes, keepdims=True)
         chosen = real == best
         return [jnp.sum(jnp.where(chosen, values[0], 0), axes) / jnp.sum(chosen, axes)]
+    if name in _LINEAR:
+        split = lambda part: [
+            part(v) if is_float(var.aval) else v for v, var in zip(values, eqn.invars, strict=True)
+        ]
+        return _joined(_bind(eqn, split(jnp.real)), _bind(eqn, split(jnp.imag)))
+    if name in _BILINEAR:
+        return _product(eqn, *values)
     kind = jnp.result_type(*(v for v in values if jnp.iscomplexobj(v)))
-    return _bind(
-        eqn, [v.astype(kind) if is_float(var.aval) else v for v, var in zip(values, eqn.invars, strict=True)]
-    )
+    lifted = zip(values, eqn.invars, strict=True)
+    return _bind(eqn, [v.astype(kind) if is_float(var.aval) else v for v, var in lifted])
+
+
+def _joined(real: list, imaginary: list) -> list:
+    return [lax.complex(a, b) for a, b in zip(real, imaginary, strict=True)]
+
+
+def _product(eqn: Any, a: Any, b: Any) -> list:
+    """(a_r + i a_i)(b_r + i b_i) by real products: a fused complex product cancels the tiny imaginary part."""
+    times = lambda x, y: _bind(eqn, [x, y])[0]
+    imaginary = []
+    if jnp.iscomplexobj(a):
+        imaginary.append(times(jnp.imag(a), jnp.real(b)))
+    if jnp.iscomplexobj(b):
+        imaginary.append(times(jnp.real(a), jnp.imag(b)))
+    return [lax.complex(times(jnp.real(a), jnp.real(b)), sum(imaginary[1:], start=imaginary[0]))]
 
 
 def _bind(eqn: Any, values: list) -> list:
-    params = dict(eqn.params)
-    if params.get("preferred_element_type") is not None:
-        params["preferred_element_type"] = jnp.result_type(*values)
-    out = eqn.primitive.bind(*values, **params)
+    out = eqn.primitive.bind(*values, **eqn.params)
     return list(out) if eqn.primitive.multiple_results else [out]
 
 

@@ -72,7 +72,6 @@ def _build_difference(problem: Problem) -> Callable:
 
 def _build_complex(problem: Problem) -> Callable:
     def evaluate(constants: Any, leaves: Any) -> tuple[list, list]:
-        _, flat = _flat(problem, constants, leaves)
         unravel = ravel_pytree(tuple(leaves))[1]
         h = 1e-20
 
