@@ -5,6 +5,7 @@ Every function returns {label: seconds}, interleaved minima in one process; `rat
 it. Run one: `python -m experiments.jacobian_workloads norms` (or functionals, brusselator).
 """
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -86,7 +87,54 @@ def brusselator_times(side: int = 24, seconds: float = 8.0, dtype: Any = jnp.flo
     return interleaved(calls, seconds)
 
 
+def functionals(what: str, sizes: tuple[int, ...] = SIZES, seconds: float = 12.0) -> dict[str, float]:
+    """Exact ||J||_F^2 ("frobenius"), "trace" or "svdvals" of the dense autoencoder: factored against jacfwd
+    first.
+    """
+    from grads import jacobian_operator
+
+    (x,), weights = autoencoder(sizes)
+    usual = {
+        "frobenius": lambda j: jnp.sum(j**2),
+        "trace": jnp.trace,
+        "svdvals": lambda j: jnp.linalg.svd(j, compute_uv=False),
+    }[what]
+    options = {"squared": True} if what == "frobenius" else {}
+    ours = lambda x, w: getattr(jacobian_operator(lambda x: dense(x, w), x), what)(**options).value
+    calls = {"factored": jax.jit(ours), "jacfwd": jax.jit(lambda x, w: usual(jax.jacfwd(dense)(x, w)))}
+    got, want = (call(x, weights) for call in calls.values())
+    error = float(jnp.max(jnp.abs(got - want)) / jnp.max(jnp.abs(want)))
+    if error > 1e-4:
+        raise AssertionError(f"{what} disagrees by {error:.1e}")
+    return interleaved({name: lambda call=call: call(x, weights) for name, call in calls.items()}, seconds)
+
+
+def penalty_gradient(
+    batch: int = 16, sizes: tuple[int, ...] = SIZES, seconds: float = 12.0
+) -> dict[str, float]:
+    """d / d parameters of the mean ||J||_F^2 over a batch, factored against vmap(jacrev)."""
+    return interleaved({name: lambda c=c: c() for name, c in _penalty(batch, sizes).items()}, seconds)
+
+
+def _penalty(batch: int, sizes: tuple[int, ...]) -> dict[str, Callable]:
+    from grads import jacobian_operator
+
+    xs, weights = autoencoder(sizes, batch=batch)
+    one = lambda x, w: jacobian_operator(lambda x: dense(x, w), x).frobenius(squared=True).value
+    ours = lambda w: jnp.mean(jax.vmap(lambda x: one(x, w))(xs))
+    usual = lambda w: jnp.sum(jax.vmap(lambda x: jax.jacrev(dense)(x, w))(xs) ** 2) / batch
+    compiled = {
+        n: jax.jit(jax.grad(f)).lower(weights).compile() for n, f in (("factored", ours), ("jacrev", usual))
+    }
+    return {name: lambda c=c: c(weights) for name, c in compiled.items()}
+
+
 WORKLOADS = {
+    **{
+        w: (functools.partial(functionals, w), "factored", "jacfwd")
+        for w in ("frobenius", "trace", "svdvals")
+    },
+    "penalty": (penalty_gradient, "factored", "jacrev"),
     "norms": (per_example_norms, "auto", "explicit"),
     "brusselator": (brusselator_times, "sparse", "asdex"),
 }

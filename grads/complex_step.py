@@ -17,10 +17,10 @@ from grads.graph import Graph, build_graph, is_float, is_var
 __all__ = ["complex_evaluate", "unsupported"]
 
 _ANALYTIC = frozenset(
-    "add sub mul div neg exp log sin cos tan tanh sinh cosh sqrt rsqrt integer_pow square exp2 log1p expm1 logistic "
-    "add_any reduce_sum cumsum reshape squeeze expand_dims transpose rev slice broadcast_in_dim concatenate stack "
-    "split pad gather dynamic_slice dynamic_update_slice select_n copy copy_p pow reduce_prod asinh atan atanh "
-    "optimization_barrier tile".split()
+    "add sub mul div neg exp log sin cos tan tanh sinh cosh sqrt rsqrt integer_pow square exp2 log1p expm1 "
+    "logistic add_any reduce_sum cumsum reshape squeeze expand_dims transpose rev slice broadcast_in_dim "
+    "concatenate stack split pad gather dynamic_slice dynamic_update_slice select_n copy copy_p pow reduce_prod "
+    "asinh atan atanh optimization_barrier tile".split()
 )
 _LINEAR = frozenset(("scatter", "scatter-add"))
 _BILINEAR = frozenset(("dot_general", "conv_general_dilated"))
@@ -91,10 +91,9 @@ def _step(graph: Graph, eqn: Any, values: list) -> list:
         chosen = real == best
         return [jnp.sum(jnp.where(chosen, values[0], 0), axes) / jnp.sum(chosen, axes)]
     if name in _LINEAR:
-        split = lambda part: [
-            part(v) if is_float(var.aval) else v for v, var in zip(values, eqn.invars, strict=True)
-        ]
-        return _joined(_bind(eqn, split(jnp.real)), _bind(eqn, split(jnp.imag)))
+        pairs = list(zip(values, eqn.invars, strict=True))
+        take = lambda part: [part(v) if is_float(var.aval) else v for v, var in pairs]
+        return _joined(_bind(eqn, take(jnp.real)), _bind(eqn, take(jnp.imag)))
     if name in _BILINEAR:
         return _product(eqn, *values)
     kind = jnp.result_type(*(v for v in values if jnp.iscomplexobj(v)))
@@ -107,7 +106,7 @@ def _joined(real: list, imaginary: list) -> list:
 
 
 def _product(eqn: Any, a: Any, b: Any) -> list:
-    """(a_r + i a_i)(b_r + i b_i) by real products: a fused complex product cancels the tiny imaginary part."""
+    """(a_r + i a_i)(b_r + i b_i) by real products: fused complex ones cancel the tiny imaginary part."""
     times = lambda x, y: _bind(eqn, [x, y])[0]
     imaginary = []
     if jnp.iscomplexobj(a):
