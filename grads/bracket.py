@@ -76,16 +76,15 @@ class Chain:
 
     @cached_property
     def factored(self) -> Step:
-        """The cheapest way that ends in a product kept as two factors; the root where none is narrower."""
+        """The way that ends in a product through the narrowest cut; the root where no cut is narrow."""
         last = len(self.segments)
-        narrow = min(self.widths[0], self.widths[-1])
         options = []
         for k in range(1, last):
-            if self.widths[k] < narrow:
+            if self.widths[k] < min(self.widths[0], self.widths[-1]):
                 a, b = self.steps[0, k], self.steps[k, last]
                 seconds, ops = a.seconds + b.seconds, a.operations + b.operations
-                options.append((seconds, Step("product", 0, last, k, seconds, ops)))
-        return min(options, key=lambda o: o[0])[1] if options else self.root
+                options.append(Step("product", 0, last, k, seconds, ops))
+        return min(options, key=lambda s: (self.widths[s.split], s.seconds)) if options else self.root
 
 
 def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, itemsize: int) -> Chain:
