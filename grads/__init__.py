@@ -15,23 +15,64 @@ from grads.registry import (
     register_method,
 )
 from grads.select import MemoryLimitError
+from grads import difference, sketch  # noqa: F401
+from grads.check import WrongJacobianError, check_jacobian
+from grads.compare import Comparison, compare
+from grads.estimators import Estimate
+from grads.hessian import hessian, hessian_sparsity
+from grads.modules import of_module
+from grads.operator import JacobianOperator, jacobian_operator
+from grads.pattern import Pattern
+from grads.per_example import per_example_gradient_norms, per_example_gradients
+from grads.products import gauss_newton_product, gradient, gradients, hvp, jvp, metric
+from grads.products import value_and_gradient, vhp, vjp
+from grads.sketch import randomized_svd
+from grads.sparse import WrongPatternError, check_pattern, sparse
+from grads.sparsity import jacobian_sparsity
 
 __all__ = [
+    "Comparison",
     "Cost",
     "Dense",
     "Diagonal",
+    "Estimate",
     "Factored",
     "Identity",
+    "JacobianOperator",
     "MemoryLimitError",
     "Method",
+    "Pattern",
     "Plan",
     "UnknownMethodError",
     "UnsupportedMethodError",
+    "WrongJacobianError",
+    "WrongPatternError",
     "calibrate",
+    "check_jacobian",
+    "check_pattern",
+    "compare",
     "explain",
+    "gauss_newton_product",
     "get_method",
+    "gradient",
+    "gradients",
+    "hessian",
+    "hessian_sparsity",
+    "hvp",
     "jacobian",
+    "jacobian_operator",
+    "jacobian_sparsity",
+    "jvp",
     "methods",
+    "metric",
+    "of_module",
+    "per_example_gradient_norms",
+    "per_example_gradients",
+    "randomized_svd",
     "register_method",
+    "sparse",
+    "value_and_gradient",
     "value_and_jacobian",
+    "vhp",
+    "vjp",
 ]
