@@ -22,7 +22,7 @@ from grads.independence import NotIndependentError, batch_axes
 from grads.machine import current, using
 from grads.one_example import one_example
 from grads.outputs import PerExample
-from grads.registry import Cost, Method, register_method
+from grads.registry import Cost, Method, Number, register_method
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,13 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
     from grads.select import predicted
 
     machine = current()
-    with using(replace(machine, dispatch=0.0)):  # an operation is dispatched once for all examples
+    # a chunk of examples shares dispatches and makes the products large
+    with using(replace(machine, dispatch=0.0, dot=machine.dot[-1:])):
         rows = [r for r in predicted(single) if r.method.name != "batched" and r.method.exact]
     best = min((r for r in rows if r.cost is not None), key=lambda r: r.cost.seconds)
     cost = best.cost
     held = max(cost.memory, 1.0)
-    chunk = problem.options.chunk_size or max(1, int(8 * machine.cache // held))
+    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
     if problem.options.memory_limit is not None:
         room = problem.options.memory_limit - result_bytes(problem, lay)
         chunk = max(1, min(chunk, int(room // held)))
@@ -133,6 +134,8 @@ def _by_passes(problem: Problem, lay: Layout) -> _Way:
             works = costs.graph_work(problem, not forward)
             seconds = sum(w.seconds(columns, machine) for w in works) + _writing(problem, lay)
             memory = 2 * costs.column_bytes(problem) * columns + result_bytes(problem, lay)
+            if memory > 4 * machine.cache:  # temporaries of the whole batch are fresh memory
+                seconds += costs.moved_bytes(works, columns) / machine.bandwidth
             note = f"{columns} {'tangents' if forward else 'cotangents'} of the whole batch"
             cost = Cost(
                 costs.operations(works, columns),
@@ -146,13 +149,13 @@ def _by_passes(problem: Problem, lay: Layout) -> _Way:
     return min(options, key=lambda w: w.cost.seconds)
 
 
-def result_bytes(problem: Problem, lay: Layout) -> float:
+def result_bytes(problem: Problem, lay: Layout) -> Number:
     """Bytes of the result: one block per example, and the full matrix unless the user stated the batch axis."""
     full = costs.output_bytes(problem)
     return full / lay.count if problem.options.batch_axis is not None else full * (1 + 1 / lay.count)
 
 
-def _writing(problem: Problem, lay: Layout) -> float:
+def _writing(problem: Problem, lay: Layout) -> Number:
     return result_bytes(problem, lay) / current().bandwidth
 
 

@@ -24,6 +24,7 @@ from grads.costs import Work, equation_work
 from grads.cuts import width
 from grads.flat import primitive_names
 from grads.machine import Machine
+from grads.registry import Number
 from grads.structure import Segment
 
 
@@ -35,8 +36,8 @@ class Step:
     start: int
     stop: int
     split: int | None
-    seconds: float
-    operations: float
+    seconds: Number
+    operations: Number
     diagonal: bool = False
 
 
@@ -49,7 +50,7 @@ class Chain:
     steps: dict[tuple[int, int], Step]
     tables: Any = None
 
-    def push_cost(self, action: str, split: int) -> tuple[float, float]:
+    def push_cost(self, action: str, split: int) -> tuple[Number, Number]:
         """(seconds, operations) of "tangent" through split..end, or of "adjoint" through 0..split."""
         t, last = self.tables, len(self.segments)
         if action == "tangent":
@@ -75,16 +76,15 @@ class Chain:
 
     @cached_property
     def factored(self) -> Step:
-        """The cheapest way that ends in a product kept as two factors; the root where none is narrower."""
+        """The way that ends in a product through the narrowest cut; the root where no cut is narrow."""
         last = len(self.segments)
-        narrow = min(self.widths[0], self.widths[-1])
         options = []
         for k in range(1, last):
-            if self.widths[k] < narrow:
+            if self.widths[k] < min(self.widths[0], self.widths[-1]):
                 a, b = self.steps[0, k], self.steps[k, last]
                 seconds, ops = a.seconds + b.seconds, a.operations + b.operations
-                options.append((seconds, Step("product", 0, last, k, seconds, ops)))
-        return min(options, key=lambda o: o[0])[1] if options else self.root
+                options.append(Step("product", 0, last, k, seconds, ops))
+        return min(options, key=lambda s: (self.widths[s.split], s.seconds)) if options else self.root
 
 
 def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, itemsize: int) -> Chain:
@@ -143,15 +143,15 @@ class _Tables:
         self._seconds = [{p: _sums(works[d], blocked[d], p, machine) for p in set(widths)} for d in (0, 1)]
         self._ops = [_cumulate([sum(w.operations * w.repeat for w in ws) for ws in works[d]]) for d in (0, 1)]
 
-    def pushed(self, columns_of: int, i: int, j: int) -> float:
+    def pushed(self, columns_of: int, i: int, j: int) -> Number:
         """Seconds of w[columns_of] tangents through segments i..j-1."""
         return _difference(self._seconds[0][self.widths[columns_of]], i, j)
 
-    def pulled(self, rows_of: int, i: int, j: int) -> float:
+    def pulled(self, rows_of: int, i: int, j: int) -> Number:
         """Seconds of w[rows_of] cotangents through segments i..j-1, backwards."""
         return _difference(self._seconds[1][self.widths[rows_of]], i, j)
 
-    def operations(self, i: int, j: int, columns: int, direction: int) -> float:
+    def operations(self, i: int, j: int, columns: int, direction: int) -> Number:
         """Operations of so many tangents (0) or cotangents (1) through segments i..j-1."""
         return (self._ops[direction][j] - self._ops[direction][i]) * columns
 
@@ -159,14 +159,14 @@ class _Tables:
         """The Jacobian of one segment."""
         kind, n, m = self.segments[k].kind, self.widths[k], self.widths[k + 1]
         if kind != "general":
-            ops = float(m) if kind == "diagonal" else 0.0
-            return Step("leaf", k, k + 1, None, self.machine.dispatch, ops, kind != "weight")
+            ops, seconds = (float(m), self.machine.dispatch) if kind == "diagonal" else (0.0, 0.0)
+            return Step("leaf", k, k + 1, None, seconds, ops, kind != "weight")
         forward, reverse = self.pushed(k, k, k + 1), self.pulled(k + 1, k, k + 1)
         if forward <= reverse:
             return Step("forward", k, k + 1, None, forward, self.operations(k, k + 1, n, 0))
         return Step("reverse", k, k + 1, None, reverse, self.operations(k, k + 1, m, 1))
 
-    def product(self, a: Step, b: Step) -> float:
+    def product(self, a: Step, b: Step) -> Number:
         """Seconds of J(b) @ J(a)."""
         m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
         if a.diagonal and b.diagonal:
@@ -174,11 +174,11 @@ class _Tables:
         if a.diagonal or b.diagonal:
             work = Work("elementwise", m * n, m * n * self.itemsize, 0, math.inf, math.inf, self.itemsize)
         else:
-            moved = (m * k + k * n + m * n) * self.itemsize
-            work = Work("dot", 2.0 * m * k * n, moved, 0, math.inf, min(m, k, n), self.itemsize)
+            moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize
+            work = Work("dot", 2.0 * m * k * n, moved, read, math.inf, min(m, k, n), self.itemsize)
         return work.seconds(1, self.machine)
 
-    def product_ops(self, a: Step, b: Step) -> float:
+    def product_ops(self, a: Step, b: Step) -> Number:
         """Operations of J(b) @ J(a)."""
         m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
         if a.diagonal and b.diagonal:
@@ -190,14 +190,14 @@ def _blocked(s: Segment, names: set[str]) -> bool:
     return any(primitive_names(e) & names for e in s.eqns)
 
 
-def _cumulate(values: Sequence[float]) -> list[float]:
+def _cumulate(values: Sequence[Number]) -> list[Number]:
     out = [0.0]
     for v in values:
         out.append(out[-1] + v)
     return out
 
 
-def _sums(works, blocked, columns, machine) -> list[tuple[int, float]]:
+def _sums(works, blocked, columns, machine) -> list[tuple[int, Number]]:
     """Prefix sums of (blocked segments, seconds)."""
     out = [(0, 0.0)]
     for ws, stop in zip(works, blocked, strict=True):
@@ -205,5 +205,5 @@ def _sums(works, blocked, columns, machine) -> list[tuple[int, float]]:
     return out
 
 
-def _difference(sums: list[tuple[int, float]], i: int, j: int) -> float:
+def _difference(sums: list[tuple[int, Number]], i: int, j: int) -> Number:
     return math.inf if sums[j][0] > sums[i][0] else sums[j][1] - sums[i][1]

@@ -23,7 +23,7 @@ from grads.factored import Dense, Diagonal, Factor, Factored, Identity, multiply
 from grads.flat import Problem
 from grads.graph import is_var, size
 from grads.machine import Machine, current
-from grads.registry import Cost, register_method
+from grads.registry import Cost, Number, register_method
 from grads.structure import weight_matrix
 
 
@@ -36,6 +36,8 @@ def supports(problem: Problem) -> str | None:
     if not end_state(problem.graph) or not problem.graph.live[0]:
         return "no output depends on the input: use 'fwd'"
     parts = segments(problem.graph)
+    if not parts:
+        return "the function returns its input: use 'fwd'"
     if len(parts) < 2 and not any(s.structured for s in parts):
         inside = parts[0].eqns[0].primitive.name if len(parts[0].eqns) == 1 else "the program"
         return f"nothing to split: {inside!r} is one piece without a cut; use 'fwd' or 'rev'"
@@ -86,10 +88,11 @@ def chunk_of(problem: Problem, chain: Chain, root: Step) -> int | None:
 
 
 def _held(chain: Chain, step: Step) -> int:
-    return sum(chain.widths[p.start] * chain.widths[p.stop] for p in chain.parts(step))
+    """Elements of the operands of a step; a weight matrix is the user's own, a diagonal is a vector."""
+    return sum(chain.widths[p.start] * chain.widths[p.stop] for p in chain.parts(step) if p.action != "leaf")
 
 
-def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> float:
+def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> Number:
     """Peak elements over the steps (operands, result, and what the columns in flight hold), plus the output."""
     most = 0.0
     for s in chain.walk(root):

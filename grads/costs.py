@@ -14,7 +14,7 @@ from typing import Any
 from grads.flat import Problem
 from grads.graph import is_float, is_var, size
 from grads.machine import Machine, current
-from grads.registry import Cost
+from grads.registry import Cost, Number
 
 FREE = {
     "reshape",
@@ -35,21 +35,21 @@ class Work:
     """Derivative work of one equation: per column (or row) and fixed; `smallest` without and `free` times columns."""
 
     kind: str
-    operations: float
-    bytes: float
-    fixed_bytes: float
-    free: float
-    smallest: float
+    operations: Number
+    bytes: Number
+    fixed_bytes: Number
+    free: Number
+    smallest: Number
     itemsize: int
-    repeat: float = 1.0
+    repeat: Number = 1.0
 
-    def seconds(self, columns: float, machine: Machine) -> float:
+    def seconds(self, columns: Number, machine: Machine) -> Number:
         """Predicted time of this equation for so many columns at once."""
         rate = machine.rate(self.kind, min(self.free * columns, self.smallest), self.itemsize)
-        moved = self.bytes * columns + self.fixed_bytes
-        # what fits the cache moves about four times faster than memory
-        bandwidth = machine.bandwidth * (4 if moved < machine.cache else 1)
-        return self.repeat * (max(self.operations * columns / rate, moved / bandwidth) + machine.dispatch)
+        moved = self.bytes * columns
+        transfer = moved / (machine.cached if moved < machine.cache else machine.bandwidth)
+        transfer += self.fixed_bytes / machine.cached
+        return self.repeat * (max(self.operations * columns / rate, transfer) + machine.dispatch)
 
 
 def equation_work(eqn: Any, active: Iterable[Any], reverse: bool) -> list[Work]:
@@ -133,11 +133,11 @@ def _program_work(program: Any, on: Sequence[bool], reverse: bool) -> list[Work]
     return works
 
 
-def _scaled(works: list[Work], times: float) -> list[Work]:
+def _scaled(works: list[Work], times: Number) -> list[Work]:
     return [Work(**{**vars(w), "repeat": w.repeat * times}) for w in works]
 
 
-def operations(works: Iterable[Work], columns: float) -> float:
+def operations(works: Iterable[Work], columns: Number) -> Number:
     """Total operations of these equations for so many columns."""
     return sum(w.operations * w.repeat for w in works) * columns
 
@@ -148,18 +148,18 @@ def graph_work(problem: Problem, reverse: bool) -> list[Work]:
     return [w for e in problem.graph.body for w in equation_work(e, active, reverse)]
 
 
-def moved_bytes(works: Iterable[Work], columns: float) -> float:
+def moved_bytes(works: Iterable[Work], columns: Number) -> Number:
     """Total memory traffic of these equations for so many columns."""
     return sum((w.bytes * columns + w.fixed_bytes) * w.repeat for w in works)
 
 
-def column_bytes(problem: Problem) -> float:
+def column_bytes(problem: Problem) -> Number:
     """Bytes that one column (or row) holds at its widest: the widest live set."""
     width = max((*problem.graph.widths, problem.n, problem.m))
     return float(width * problem.dtype.itemsize)
 
 
-def output_bytes(problem: Problem) -> float:
+def output_bytes(problem: Problem) -> Number:
     """Bytes of the dense Jacobian."""
     return float(problem.m * problem.n * problem.dtype.itemsize)
 

@@ -69,8 +69,7 @@ def _prune(parts: list[Segment], active: frozenset) -> list[Segment]:
     parts = list(parts)
     while len(parts) > MOST_CUTS:
         ratios = [
-            width(a.outs) / max(1, min(width(a.ins), width(b.outs)))
-            for a, b in itertools.pairwise(parts)
+            width(a.outs) / max(1, min(width(a.ins), width(b.outs))) for a, b in itertools.pairwise(parts)
         ]
         worst = max(range(len(ratios)), key=ratios.__getitem__)
         a, b = parts[worst], parts[worst + 1]

@@ -84,7 +84,7 @@ def rule_program(eqn: Any) -> Any:
 
     try:
         return jax.make_jaxpr(rule)(*avals, *tangents)
-    except Exception:
+    except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError):
         return None
 
 

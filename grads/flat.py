@@ -33,7 +33,7 @@ class Problem:
     constants ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
     """
 
-    graph: Graph
+    graph: Graph | None
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     outputs: tuple[jax.ShapeDtypeStruct, ...]
     aux: int

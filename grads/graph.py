@@ -43,6 +43,12 @@ def called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
     return getattr(inner, "jaxpr", inner), tuple(getattr(inner, "consts", ()))
 
 
+def _debug_info(inputs: int, outputs: int) -> Any:
+    """What JAX wants to know of a program that no function was traced for: names to print in errors."""
+    name = lambda kind, count: tuple(f"{kind}{i}" for i in range(count))
+    return jexc.DebugInfo("grads", "a piece of the traced program", name("x", inputs), name("y", outputs))
+
+
 @dataclass(frozen=True)
 class Graph:
     """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals)
@@ -58,7 +64,6 @@ class Graph:
     outvars: tuple[Any, ...]
     constants: tuple[Any, ...]
     effects: frozenset
-    debug_info: Any
 
     @cached_property
     def _activity(self) -> tuple[tuple, tuple, frozenset]:
@@ -114,7 +119,7 @@ class Graph:
             outvars=list(outputs),
             eqns=list(eqns),
             effects=self.effects,
-            debug_info=self.debug_info,
+            debug_info=_debug_info(len(inputs), len(outputs)),
         )
         return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))
 
@@ -166,7 +171,6 @@ def build_graph(closed: Any) -> Graph:
         tuple(read(v) for v in closed.jaxpr.outvars),
         tuple(constants),
         frozenset(closed.effects),
-        closed.jaxpr.debug_info,
     )
 
 
@@ -187,6 +191,6 @@ def apply_equation(eqn: Any, operands: Sequence[Any]) -> Any:
         outvars=outs,
         eqns=[eqn.replace(invars=fresh, outvars=outs)],
         effects=eqn.effects,
-        debug_info=None,
+        debug_info=_debug_info(len(fresh), len(outs)),
     )
     return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))(*operands)

@@ -20,6 +20,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from grads.registry import Number
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -31,22 +33,23 @@ class Machine:
     """
 
     name: str
-    dot: tuple[tuple[int | float, float], ...]
-    conv: tuple[tuple[int | float, float], ...]
-    conv_transposed: tuple[tuple[int | float, float], ...]
-    elementwise: float
-    bandwidth: float
-    dispatch: float
-    cache: float = 1e6
+    dot: tuple[tuple[Number, Number], ...]
+    conv: tuple[tuple[Number, Number], ...]
+    conv_transposed: tuple[tuple[Number, Number], ...]
+    elementwise: Number
+    bandwidth: Number
+    dispatch: Number
+    cache: Number = 1e6
+    cached: Number = 2e10
 
-    def rate(self, kind: str, smallest: float, itemsize: int = 4) -> float:
+    def rate(self, kind: str, smallest: Number, itemsize: int = 4) -> Number:
         """Operations per second for this kind of operation; float64 runs at half the rate, 16 bit as 32."""
         if kind == "elementwise":
             return self.elementwise * min(1.0, 4 / itemsize)
         return _interpolate(getattr(self, kind), smallest) * min(1.0, 4 / itemsize)
 
 
-def _interpolate(table: tuple[tuple[int | float, float], ...], x: float) -> float:
+def _interpolate(table: tuple[tuple[Number, Number], ...], x: Number) -> Number:
     if x <= table[0][0]:
         return table[0][1]
     for (x0, y0), (x1, y1) in itertools.pairwise(table):
@@ -63,7 +66,7 @@ _DEFAULTS = {
         conv=((1, 1e10), (8, 4e10), (32, 6e10), (64, 8e10)),
         conv_transposed=((1, 1e10), (8, 2e10), (32, 4e10), (64, 5e10)),
         elementwise=2e9,
-        bandwidth=4e9,
+        bandwidth=1.5e9,
         dispatch=1e-6,
     ),
     "gpu": Machine(
@@ -75,6 +78,7 @@ _DEFAULTS = {
         bandwidth=1e12,
         dispatch=5e-6,
         cache=3e7,
+        cached=4e12,
     ),
     "tpu": Machine(
         "tpu (shipped default)",
@@ -85,6 +89,7 @@ _DEFAULTS = {
         bandwidth=1e12,
         dispatch=3e-6,
         cache=3e7,
+        cached=4e12,
     ),
 }
 
@@ -112,7 +117,7 @@ def machine() -> Machine:
     return _DEFAULTS.get(jax.devices()[0].platform, _DEFAULTS["gpu"])
 
 
-def _best_seconds(fun, *args, repeats: int = 5) -> float:
+def _best_seconds(fun, *args, repeats: int = 5) -> Number:
     run = jax.jit(fun)
     jax.block_until_ready(run(*args))
     best = math.inf
@@ -139,7 +144,7 @@ def calibrate(store: bool = True) -> Machine:
     stream = ones(1 << 23)
     bandwidth = 2 * stream.nbytes / _best_seconds(lambda x: x + 1.0, stream)
     cached = ones(1 << 16)
-    elementwise = cached.size / max(_best_seconds(lambda x: x * x + 1.0, cached, repeats=20) - base, 1e-7)
+    inside = max(_best_seconds(lambda x: x * x + 1.0, cached, repeats=50) - base, 1e-7)
     shipped = _DEFAULTS.get(jax.devices()[0].platform, _DEFAULTS["gpu"])
     chained = _best_seconds(_chain_of_products, ones(8, 8), repeats=50)
     found = replace(
@@ -148,8 +153,9 @@ def calibrate(store: bool = True) -> Machine:
         dot=_increasing(dot),
         conv=_increasing(_conv_rates(False, base)),
         conv_transposed=_increasing(_conv_rates(True, base)),
-        elementwise=elementwise,
+        elementwise=cached.size / inside,
         bandwidth=bandwidth,
+        cached=max(2 * cached.nbytes / inside, bandwidth),
         dispatch=max((chained - base) / 32, 1e-7),
     )
     if store:
@@ -164,7 +170,7 @@ def _chain_of_products(x):
     return x
 
 
-def _conv_rates(transposed: bool, base: float) -> list[tuple[float, float]]:
+def _conv_rates(transposed: bool, base: Number) -> list[tuple[Number, Number]]:
     """Rates of a 4x4 stride 2 convolution of 16 images (or of its transpose), by number of channels."""
 
     def conv(x, w):
@@ -184,7 +190,7 @@ def _conv_rates(transposed: bool, base: float) -> list[tuple[float, float]]:
     return rates
 
 
-def _increasing(table: list[tuple[float, float]]) -> tuple[tuple[int | float, float], ...]:
+def _increasing(table: list[tuple[Number, Number]]) -> tuple[tuple[Number, Number], ...]:
     best, out = 0.0, []
     for x, y in table:
         best = max(best, y)

@@ -9,7 +9,7 @@ from grads.bracket import Chain, Step
 from grads.chain import plan_chain, root_of
 from grads.flat import Options, flatten_call
 from grads.machine import current
-from grads.registry import Cost, Method
+from grads.registry import Cost, Method, Number
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,14 @@ class Plan:
     device: str
 
     @property
-    def operations(self) -> float:
+    def operations(self) -> Number:
         """Predicted operations of the chosen method."""
         return self.cost.operations if self.cost else float("nan")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The width of every cut, from the input to the output."""
+        return tuple(c.width for c in self.cuts)
 
     @property
     def width(self) -> int:
@@ -76,7 +81,7 @@ def _line(row: select.Row, chosen: bool) -> str:
     )
 
 
-def _number(x: float) -> str:
+def _number(x: Number) -> str:
     for unit, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if x >= scale:
             return f"{x / scale:.3g} {unit}"

@@ -32,6 +32,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+Number = int | float
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -42,10 +44,10 @@ class Cost:
     choice.
     """
 
-    operations: float
-    bytes: float
-    seconds: float
-    memory: float
+    operations: Number
+    bytes: Number
+    seconds: Number
+    memory: Number
     chunk: int | None = None
     note: str = ""
 

@@ -27,6 +27,9 @@ ELEMENTWISE = frozenset(
 RESHAPES = frozenset({"reshape", "squeeze", "expand_dims", "copy", "copy_p"})
 
 
+UNTRACEABLE_RULE = (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError)
+
+
 @dataclass(frozen=True)
 class Segment:
     """The equations between two cuts; `ins` and `outs` are the live active variables there."""
@@ -108,7 +111,7 @@ def custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
 
     try:
         graph = build_graph(jax.make_jaxpr(rule)(avals[where], *avals))
-    except Exception:  # a rule we cannot trace is a rule we cannot see through
+    except UNTRACEABLE_RULE:  # what cannot be traced cannot be seen through
         return False
     tangent, out = graph.invars[0], graph.outvars[0]
     if not is_var(out):

@@ -6,6 +6,7 @@ row). For one dense layer nothing is left. `chain` contains these plans; `struct
 seeds are worth.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,6 +25,8 @@ def supports(problem: Problem) -> str | None:
     chain = chains.plan_chain(problem)
     if not (chain.segments[0].structured or chain.segments[-1].structured):
         return "neither the first nor the last operation has a known Jacobian: use 'chain', 'fwd' or 'rev'"
+    if math.isinf(plan(problem)[1].seconds):
+        return "the rest of the program has no derivative in the direction of the seed: use 'chain' or 'auto'"
     return None
 
 
