@@ -111,7 +111,8 @@ def _probes(fun: Callable, x: PyTree, jac: PyTree, rtol: float | None, seed: int
     v = like(x)
     y = jax.eval_shape(fun, x)
     u = like(jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), y))
-    out_tree, in_tree = jax.tree.structure(y), jax.tree.structure(x)
+    out_tree: Any = jax.tree.structure(y)
+    in_tree: Any = jax.tree.structure(x)
     rows = [in_tree.flatten_up_to(r) for r in out_tree.flatten_up_to(jac)]
     pushed = [
         sum(jnp.tensordot(b, d, d.ndim) for b, d in zip(r, jax.tree.leaves(v), strict=True)) for r in rows

@@ -53,7 +53,7 @@ class Comparison:
 
     def __str__(self) -> str:
         head = ("method", "run ms", "x primal", "compile s", "temp MB", "out MB", "Mops", "error")
-        lines = [head]
+        lines: list[tuple[str, ...]] = [head]
         for r in self.rows:
             if r.refused:
                 lines.append((r.method, f"- {r.refused}", *[""] * 6))
@@ -86,7 +86,9 @@ def compare(
             get_method(name)
     want = reference(lambda x: fun(x, *args[1:]), args[0])
     problem, _ = problem_of(flatten_call(fun, 0, args, {}), Options())
-    rows, calls = {}, {"": jax.jit(fun).lower(*args).compile()}
+    rows: dict[str, Row] = {}
+    calls: dict[str, Callable] = {}
+    calls[""] = jax.jit(fun).lower(*args).compile()
     for name in names:
         try:
             rows[name], calls[name] = _first(fun, args, name, problem, want)
@@ -102,7 +104,7 @@ def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tu
     start = time.perf_counter()
     compiled = jax.jit(jacobian(fun, method=name)).lower(*args).compile()
     took = time.perf_counter() - start
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     cost = None if name == "auto" else get_method(name).cost(problem)
     got = compiled(*args)
     pairs = list(zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True))

@@ -18,9 +18,9 @@ __all__ = ["complex_evaluate", "unsupported"]
 
 _ANALYTIC = frozenset(
     "add sub mul div neg exp log sin cos tan tanh sinh cosh sqrt rsqrt integer_pow square exp2 log1p expm1 "
-    "logistic add_any reduce_sum cumsum reshape squeeze expand_dims transpose rev slice broadcast_in_dim "
-    "concatenate stack split pad gather dynamic_slice dynamic_update_slice select_n copy copy_p pow reduce_prod "
-    "asinh atan atanh optimization_barrier tile".split()
+    "logistic add_any reduce_sum cumsum reshape squeeze expand_dims transpose rev slice broadcast_in_dim pad "
+    "concatenate stack split gather dynamic_slice dynamic_update_slice select_n copy copy_p reduce_prod "
+    "pow asinh atan atanh optimization_barrier tile".split()
 )
 _LINEAR = frozenset(("scatter", "scatter-add"))
 _BILINEAR = frozenset(("dot_general", "conv_general_dilated"))

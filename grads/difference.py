@@ -71,13 +71,15 @@ def _build_difference(problem: Problem) -> Callable:
 
 
 def _build_complex(problem: Problem) -> Callable:
+    graph: Any = problem.graph
+
     def evaluate(constants: Any, leaves: Any) -> tuple[list, list]:
         unravel = ravel_pytree(tuple(leaves))[1]
         h = 1e-20
 
         def column(e: jax.Array) -> jax.Array:
             shifted = [jax.lax.complex(x, h * d) for x, d in zip(leaves, unravel(e), strict=True)]
-            outs = complex_evaluate(problem.graph, constants, shifted)[: len(problem.outputs)]
+            outs = complex_evaluate(graph, constants, shifted)[: len(problem.outputs)]
             slopes = [jnp.imag(y) if jnp.iscomplexobj(y) else jnp.zeros(jnp.shape(y)) for y in outs]
             return jnp.concatenate([jnp.ravel(s) for s in slopes]) / h
 
@@ -89,6 +91,8 @@ def _build_complex(problem: Problem) -> Callable:
 def _supports_complex(problem: Problem) -> str | None:
     if any(a.dtype.itemsize < 4 for a in problem.inputs):
         return "half precision has no complex numbers: use 'fwd' or 'rev'"
+    if problem.graph is None:
+        return "the function cannot be traced: use 'fwd' or 'rev'"
     name = unsupported(problem.graph.eqns)
     found = f"{name} has no complex step here: use 'finite_difference' or 'fwd'" if name else None
     return _real(problem) or found

@@ -54,22 +54,23 @@ def hessian(
         )
 
     def evaluate(*args: Any, **kwargs: Any) -> Any:
-        chosen = tuple(args[i] for i in argnums) if isinstance(argnums, (tuple, list)) else args[argnums]
+        single = isinstance(argnums, int)
+        numbers: Any = (argnums,) if single else tuple(argnums)  # type: ignore[arg-type]
+        chosen = args[numbers[0]] if single else tuple(args[i] for i in numbers)
         flat, unravel = ravel_pytree(chosen)
         box: dict[str, Any] = {}
 
         def flat_fun(f: Array) -> tuple[Array, Any]:
             new = list(args)
-            values = unravel(f) if isinstance(argnums, (tuple, list)) else (unravel(f),)
-            for i, value in zip(
-                argnums if isinstance(argnums, (tuple, list)) else (argnums,), values, strict=True
-            ):
+            values = (unravel(f),) if single else unravel(f)
+            for i, value in zip(numbers, values, strict=True):
                 new[i] = value
             result = fun(*new, **kwargs)
             y, aux = result if has_aux else (result, None)
             box["y"] = jax.eval_shape(lambda: y)
             return ravel_pytree(y)[0], aux
 
+        matrix: Any
         if sparsity is None:
             matrix, aux = _dense(flat_fun, flat, mode, chunk_size)
         else:
@@ -151,8 +152,9 @@ def _coloured(
 
 def _assemble(matrix: Array, y: PyTree, x: PyTree) -> PyTree:
     """Cut (m, n, n) into blocks output + input + input, in the trees of y, x and x."""
-    outs, out_tree = jax.tree.flatten(y)
-    leaves, tree = jax.tree.flatten(x)
+    outs, leaves = jax.tree.leaves(y), jax.tree.leaves(x)
+    out_tree: Any = jax.tree.structure(y)
+    tree: Any = jax.tree.structure(x)
     bounds = lambda avals: np.cumsum([0, *(int(np.prod(jnp.shape(a))) for a in avals)])
     rows, columns = bounds(outs), bounds(leaves)
 

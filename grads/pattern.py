@@ -36,14 +36,16 @@ class Pattern:
         if isinstance(given, Pattern):
             return given
         if hasattr(given, "indices") and hasattr(given, "n_sparse"):
-            return cls.at(*np.asarray(given.indices).T, given.shape)
+            index = np.asarray(given.indices)
+            return cls.at(index[:, 0], index[:, 1], given.shape)
         if hasattr(given, "tocoo"):
             coo = given.tocoo()
             return cls.at(coo.row, coo.col, given.shape)
         dense = np.asarray(given)
         if dense.ndim != 2:
             raise ValueError(f"a pattern is a matrix, got shape {dense.shape}")
-        return cls.at(*np.nonzero(dense), dense.shape)
+        rows, columns = np.nonzero(dense)
+        return cls.at(rows, columns, dense.shape)
 
     @classmethod
     def at(cls, rows: Any, columns: Any, shape: Any) -> "Pattern":

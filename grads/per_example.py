@@ -86,7 +86,8 @@ def _ghost(loss: Loss, params: PyTree, examples: PyTree) -> Callable[[PyTree], P
     count = len(leaves)
 
     def flat(*values: Array) -> tuple[Array]:
-        return (loss(tree.unflatten(values[:count]), data_tree.unflatten(values[count:])),)
+        example = jax.tree.unflatten(data_tree, values[count:])
+        return (loss(jax.tree.unflatten(tree, values[:count]), example),)
 
     graph, constants = trace(flat, (*leaves, *data))
     taps = _taps(graph, graph.invars[:count])
@@ -111,7 +112,7 @@ def _ghost(loss: Loss, params: PyTree, examples: PyTree) -> Callable[[PyTree], P
             at = [_index(tapped, eqn) for eqn, *_ in uses]
             pairs = [pair(read[j], deltas[j]) for j, (*_, pair) in zip(at, uses, strict=True)]
             out[i] = _product_norm(*(jnp.concatenate(side) for side in zip(*pairs, strict=True)))
-        return tree.unflatten(out)
+        return jax.tree.unflatten(tree, out)
 
     return squares
 

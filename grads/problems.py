@@ -14,7 +14,7 @@ import numpy as np
 
 __all__ = ["Problem", "catalogue", "problem", "register_problem"]
 
-Build = Callable[[np.random.Generator, Any], tuple[Callable, tuple, Callable]]
+Build = Callable[[np.random.Generator, Any], tuple]
 
 
 class Problem(NamedTuple):
@@ -64,8 +64,9 @@ def problem(name: str, dtype: Any = None) -> Problem:
     build, tags = builders[name]
     dtype = jnp.zeros(()).dtype if dtype is None else jnp.dtype(dtype)
     rng = np.random.default_rng(sum(map(ord, name)))
-    fun, args, jacobian, *second = build(rng, dtype)
-    return Problem(name, fun, args, jacobian, tags, second[0] if second else None)
+    fun, args, *derivatives = build(rng, dtype)
+    first, second = (*derivatives, None)[:2]
+    return Problem(name, fun, args, first, tags, second)
 
 
 def catalogue(*tags: str, without: tuple[str, ...] = (), dtype: Any = None) -> tuple[Problem, ...]:

@@ -121,7 +121,8 @@ def metric(
 
 def _like(x: PyTree, v: PyTree, name: str) -> PyTree:
     """Return v with the dtypes of x; raise ValueError unless it has x's tree and shapes."""
-    if jax.tree.structure(x) != jax.tree.structure(v):
+    want: Any = jax.tree.structure(x)
+    if want != jax.tree.structure(v):
         raise ValueError(f"{name} has the tree {jax.tree.structure(v)}, expected {jax.tree.structure(x)}")
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(v), strict=True):
         if jnp.shape(a) != jnp.shape(b):

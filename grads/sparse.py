@@ -91,6 +91,7 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
 
     def prepared(problem: Problem) -> tuple[Plan, bool]:
         if id(problem) not in made:
+            assert problem.graph is not None  # `supports` refused it
             found = graph_sparsity(problem.graph)
             if given is not None and given.shape != (problem.m, problem.n):
                 raise ValueError(
@@ -102,6 +103,8 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
         return made[id(problem)][1:]
 
     def supports(problem: Problem) -> str | None:
+        if problem.graph is None:
+            return "the function cannot be traced: use 'fwd' or 'rev'"
         if problem.is_complex:
             return "a coloured Jacobian needs real values: use 'fwd' or 'rev'"
         if not problem.n or not problem.m:
@@ -127,6 +130,7 @@ def _evaluate(
 ) -> Any:
     flat, unravel = ravel_pytree(tuple(leaves))
     fun = lambda x: ravel_pytree(problem.bind(constants)(*unravel(x)))[0]
+    push: Any
     if plan.reverse:
         y, pull = jax.vjp(fun, flat)
         product, dtype = (lambda u: pull(u)[0]), y.dtype

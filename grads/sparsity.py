@@ -23,9 +23,9 @@ from grads.pattern import Pattern
 __all__ = ["graph_sparsity", "jacobian_sparsity"]
 
 _ELEMENTWISE = frozenset(
-    "add sub mul div neg max min pow integer_pow exp exp2 log log1p expm1 sin cos tan asin acos atan atan2 sinh "
-    "cosh tanh asinh acosh atanh sqrt rsqrt cbrt logistic erf erfc erf_inv lgamma digamma abs square add_any rem "
-    "select_n clamp conj real imag complex copy copy_p convert_element_type reduce_precision".split()
+    "add sub mul div neg max min pow integer_pow exp exp2 log log1p expm1 sin cos tan asin acos atan atan2 "
+    "sinh cosh tanh asinh acosh atanh sqrt rsqrt cbrt logistic erf erfc erf_inv lgamma digamma abs square "
+    "rem add_any select_n clamp conj real imag complex copy copy_p convert_element_type reduce_precision".split()
 )
 _REDUCTIONS = frozenset(
     "reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp".split()
@@ -43,7 +43,8 @@ _LARGEST_CONSTANT = 10**7  # elements of an index array worth evaluating
 def jacobian_sparsity(fun: Callable, x: Any) -> Pattern:
     """Return the pattern of d fun / dx, leaves of both trees raveled and concatenated in order."""
     leaves, tree = jax.tree.flatten(x)
-    graph, constants = trace(lambda *xs: jax.tree.leaves(fun(tree.unflatten(xs))), leaves)
+    flat = lambda *xs: jax.tree.leaves(fun(jax.tree.unflatten(tree, xs)))
+    graph, constants = trace(flat, leaves)
     return graph_sparsity(graph, constants)
 
 
@@ -244,7 +245,7 @@ def _moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarr
 
 
 def _target(graph: Graph, eqn: Any, operands: list, known: dict) -> np.ndarray | None:
-    """Return where each update of a scatter-add lands, from its transpose (a gather) of the output's numbers."""
+    """Return where each update of a scatter-add lands, from its transpose, a gather of numbers."""
     operand, index, updates = eqn.invars
     if (is_var(index) and index not in known) or not is_var(operand) or not is_var(updates):
         return None

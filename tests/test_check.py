@@ -1,4 +1,4 @@
-"""`check_jacobian` passes what is right and names what is wrong; `compare` measures; modules are functions."""
+"""`check_jacobian` passes right Jacobians and names wrong ones; `compare` measures; modules work."""
 
 import jax
 import jax.numpy as jnp

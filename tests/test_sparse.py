@@ -1,4 +1,4 @@
-"""Patterns hold every nonzero, colourings separate, coloured Jacobians are exact, wrong patterns are caught."""
+"""Patterns hold every nonzero, colourings separate, coloured Jacobians are exact, wrong patterns caught."""
 
 import jax
 import jax.numpy as jnp
