@@ -129,7 +129,7 @@ def _penalty(batch: int, sizes: tuple[int, ...]) -> dict[str, Callable]:
     return {name: lambda c=c: c(weights) for name, c in compiled.items()}
 
 
-WORKLOADS = {
+WORKLOADS: dict[str, tuple[Callable[..., dict[str, float]], str, str]] = {
     **{
         w: (functools.partial(functionals, w), "factored", "jacfwd")
         for w in ("frobenius", "trace", "svdvals")

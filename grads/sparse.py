@@ -73,9 +73,8 @@ def coloured(
     else:
         compressed = jax.vmap(product)(seeds)
     group, place = (rows, columns) if plan.reverse else (columns, rows)
-    # one flat index is gathered faster than a pair
-    flat = plan.colours[group].astype(np.int32) * compressed.shape[1] + place
-    return compressed.reshape(-1).at[flat].get(mode="promise_in_bounds", unique_indices=True)
+    colour = plan.colours[group].astype(np.int32)
+    return compressed.at[colour, place].get(mode="promise_in_bounds", unique_indices=True)
 
 
 def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = None) -> Method:

@@ -25,7 +25,8 @@ __all__ = ["graph_sparsity", "jacobian_sparsity"]
 _ELEMENTWISE = frozenset(
     "add sub mul div neg max min pow integer_pow exp exp2 log log1p expm1 sin cos tan asin acos atan atan2 "
     "sinh cosh tanh asinh acosh atanh sqrt rsqrt cbrt logistic erf erfc erf_inv lgamma digamma abs square "
-    "rem add_any select_n clamp conj real imag complex copy copy_p convert_element_type reduce_precision".split()
+    "rem add_any select_n clamp conj real imag complex copy copy_p convert_element_type "
+    "reduce_precision".split()
 )
 _REDUCTIONS = frozenset(
     "reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp".split()
