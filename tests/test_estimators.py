@@ -31,10 +31,9 @@ def repeat(estimator, a):
     return jax.jit(jax.vmap(lambda key: estimator(lambda v: a @ v, N, key)))(keys)
 
 
-@pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("name", TRACES)
-def test_trace_is_unbiased_with_an_honest_standard_error(name, symmetric):
-    a = matrix(symmetric)
+def test_trace_is_unbiased_with_an_honest_standard_error(name):
+    a = matrix(symmetric=False)
     got = repeat(TRACES[name], a)
     spread = np.std(got.value)
     assert abs(np.mean(got.value) - jnp.trace(a)) < 4.5 * spread / REPEATS**0.5  # biased by 8% of a std: red

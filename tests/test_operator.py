@@ -8,7 +8,7 @@ import pytest
 from grads import jacobian_operator, metric
 from grads.problems import problem
 
-NAMES = ("dense_autoencoder", "low_rank", "dense_decoder", "dense_encoder", "layer_norm", "residual")
+NAMES = ("dense_autoencoder", "dense_decoder", "residual")
 
 
 def pair(name, dtype=None):
