@@ -115,3 +115,8 @@ def _untraceable(
     if output == "transposed":
         blocks = outputs.transpose_blocks(blocks, problem)
     return list(results[: len(outs)]), list(results[len(outs) :]), blocks
+
+
+def forget() -> None:
+    """Drop all compiled Jacobians and plans."""
+    _COMPILED.clear()
