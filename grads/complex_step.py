@@ -124,7 +124,12 @@ def _bind(eqn: Any, values: list) -> list:
 def _scan(eqn: Any, values: list) -> list:
     """Run the loop with a complex carry; what is real and stays real costs a zero imaginary part."""
     p, inner = eqn.params, _inner(eqn)
-    held, carried = p["num_consts"], p["num_carry"]
+    # rows in and out have one axis more outside than inside; the names of the counts differ between JAX versions
+    longer = lambda out, ins: sum(
+        len(a.aval.shape) > len(b.aval.shape) for a, b in zip(out, ins, strict=True)
+    )
+    carried = len(eqn.outvars) - longer(eqn.outvars, inner.outvars)
+    held = len(eqn.invars) - carried - longer(eqn.invars, inner.invars)
     kind = jnp.result_type(*(v for v in values if jnp.iscomplexobj(v)))
     lift = lambda v: v.astype(kind) if jnp.issubdtype(v.dtype, jnp.floating) else v
     constants, start, rows = values[:held], values[held : held + carried], values[held + carried :]
