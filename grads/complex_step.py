@@ -124,7 +124,7 @@ def _bind(eqn: Any, values: list) -> list:
 def _scan(eqn: Any, values: list) -> list:
     """Run the loop with a complex carry; what is real and stays real costs a zero imaginary part."""
     p, inner = eqn.params, _inner(eqn)
-    # rows in and out have one axis more outside than inside; the names of the counts differ between JAX versions
+    # rows have one axis more outside than inside (the names of the parameters differ between JAX versions)
     longer = lambda out, ins: sum(
         len(a.aval.shape) > len(b.aval.shape) for a, b in zip(out, ins, strict=True)
     )
