@@ -1,1 +1,78 @@
 """Gradients, Jacobians and operators on them; knows nothing of models."""
+
+from grads import basis, chain, structured, batched  # noqa: F401, I001  (they register their methods, in this order)
+from grads.factored import Dense, Diagonal, Factored, Identity
+from grads.jacobian import jacobian, value_and_jacobian
+from grads.machine import calibrate
+from grads.plan import Plan, explain
+from grads.registry import (
+    Cost,
+    Method,
+    UnknownMethodError,
+    UnsupportedMethodError,
+    get_method,
+    methods,
+    register_method,
+)
+from grads.select import MemoryLimitError
+from grads import difference, sketch  # noqa: F401
+from grads.check import WrongJacobianError, check_jacobian
+from grads.compare import Comparison, compare
+from grads.estimators import Estimate
+from grads.hessian import hessian, hessian_sparsity
+from grads.modules import of_module
+from grads.operator import JacobianOperator, jacobian_operator
+from grads.pattern import Pattern
+from grads.per_example import per_example_gradient_norms, per_example_gradients
+from grads.products import gauss_newton_product, gradient, gradients, hvp, jvp, metric
+from grads.products import value_and_gradient, vhp, vjp
+from grads.sketch import randomized_svd
+from grads.sparse import WrongPatternError, check_pattern, sparse
+from grads.sparsity import jacobian_sparsity
+
+__all__ = [
+    "Comparison",
+    "Cost",
+    "Dense",
+    "Diagonal",
+    "Estimate",
+    "Factored",
+    "Identity",
+    "JacobianOperator",
+    "MemoryLimitError",
+    "Method",
+    "Pattern",
+    "Plan",
+    "UnknownMethodError",
+    "UnsupportedMethodError",
+    "WrongJacobianError",
+    "WrongPatternError",
+    "calibrate",
+    "check_jacobian",
+    "check_pattern",
+    "compare",
+    "explain",
+    "gauss_newton_product",
+    "get_method",
+    "gradient",
+    "gradients",
+    "hessian",
+    "hessian_sparsity",
+    "hvp",
+    "jacobian",
+    "jacobian_operator",
+    "jacobian_sparsity",
+    "jvp",
+    "methods",
+    "metric",
+    "of_module",
+    "per_example_gradient_norms",
+    "per_example_gradients",
+    "randomized_svd",
+    "register_method",
+    "sparse",
+    "value_and_gradient",
+    "value_and_jacobian",
+    "vhp",
+    "vjp",
+]

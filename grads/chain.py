@@ -1,0 +1,313 @@
+"""The method `chain`: local Jacobians between cuts, multiplied in the cheapest order.
+
+`chain` cuts the program, plans with `grads.bracket` and emits: one forward sweep that differentiates each
+group of segments as the plan needs it (jvp, vjp, a diagonal, a weight matrix), then tangents, adjoints and
+products. Nothing of the analysis can change the result: a segment of unproved structure is differentiated by
+JAX itself.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from grads import costs
+from grads.basis import identity, mapped
+from grads.bracket import Chain, Step, bracket
+from grads.cuts import end_state, segments
+from grads.factored import Dense, Diagonal, Factor, Factored, Identity, multiply
+from grads.flat import Problem
+from grads.graph import is_var, size
+from grads.machine import Machine, current
+from grads.registry import Cost, Number, register_method
+from grads.structure import weight_matrix
+
+
+def supports(problem: Problem) -> str | None:
+    """A chain needs at least two segments, real values and no side effects."""
+    if problem.graph.effects:
+        return "the function has side effects, which cannot be split: use 'fwd' or 'rev'"
+    if problem.is_complex:
+        return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
+    if not end_state(problem.graph) or not problem.graph.live[0]:
+        return "no output depends on the input: use 'fwd'"
+    parts = segments(problem.graph)
+    if not parts:
+        return "the function returns its input: use 'fwd'"
+    if len(parts) < 2 and not any(s.structured for s in parts):
+        inside = parts[0].eqns[0].primitive.name if len(parts[0].eqns) == 1 else "the program"
+        return f"nothing to split: {inside!r} is one piece without a cut; use 'fwd' or 'rev'"
+    return None
+
+
+def plan_chain(problem: Problem) -> Chain:
+    """The segments of a problem and their cheapest bracketing on this machine."""
+    return _planned(problem, current())
+
+
+@lru_cache(maxsize=64)
+def _planned(problem: Problem, machine: Machine) -> Chain:
+    return bracket(segments(problem.graph), problem.graph.active, machine, problem.dtype.itemsize)
+
+
+def root_of(problem: Problem, chain: Chain) -> Step:
+    """The last step of the plan: a kept product when the user asked for factors."""
+    return chain.factored if problem.options.factored else chain.root
+
+
+def cost(problem: Problem) -> Cost:
+    """Time and operations of the plan; memory of its widest step."""
+    chain = plan_chain(problem)
+    return step_cost(problem, chain, root_of(problem, chain))
+
+
+def step_cost(problem: Problem, chain: Chain, root: Step) -> Cost:
+    """Cost of a step and of the steps it builds on, with the chunk that meets the memory limit."""
+    machine, itemsize = current(), problem.dtype.itemsize
+    primal = sum(w.seconds(1, machine) for w in costs.graph_work(problem, False))
+    moved = sum(
+        (chain.widths[s.start] * chain.widths[s.stop] + _held(chain, s)) * itemsize for s in chain.walk(root)
+    )
+    chunk = chunk_of(problem, chain, root)
+    memory = _memory(problem, chain, root, chunk)
+    spread = costs.output_bytes(problem) / machine.bandwidth if root.diagonal else 0.0
+    return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
+
+
+def chunk_of(problem: Problem, chain: Chain, root: Step) -> int | None:
+    """Columns at once: the user's, else the most that fits the memory limit (None: all)."""
+    limit = problem.options.memory_limit
+    if problem.options.chunk_size is not None or limit is None:
+        return problem.options.chunk_size
+    options = [None, 256, 64, 16, 4, 1]
+    return next((c for c in options if _memory(problem, chain, root, c) <= limit), 1)
+
+
+def _held(chain: Chain, step: Step) -> int:
+    """Elements of the operands of a step; a weight matrix is the user's own, a diagonal is a vector."""
+    return sum(chain.widths[p.start] * chain.widths[p.stop] for p in chain.parts(step) if p.action != "leaf")
+
+
+def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> Number:
+    """Peak elements over the steps (operands, result, and what the columns in flight hold), plus the output."""
+    most = 0.0
+    for s in chain.walk(root):
+        n, m = chain.widths[s.start], chain.widths[s.stop]
+        columns = {"forward": n, "tangent": n, "reverse": m, "adjoint": m}.get(s.action, 0)
+        flight = 2 * min(columns, chunk or columns) * _widest(problem, chain, s)
+        stacked = n * m if chunk and columns > chunk else 0
+        most = max(most, flight + stacked + _held(chain, s))
+    values = sum(size(o) for e in problem.graph.body for o in e.outvars)
+    return (most + values) * problem.dtype.itemsize + costs.output_bytes(problem)
+
+
+def _widest(problem: Problem, chain: Chain, step: Step) -> int:
+    """Widest live value that a step pushes its columns through."""
+    first = {"tangent": step.split}.get(step.action, step.start)
+    last = {"adjoint": step.split}.get(step.action, step.stop)
+    inside = [
+        size(o)
+        for s in chain.segments[first:last]
+        for e in s.eqns
+        for o in e.outvars
+        if o in problem.graph.active
+    ]
+    return max([*inside, *chain.widths[first : last + 1]])
+
+
+@dataclass
+class _Group:
+    """Consecutive segments that the plan always uses together, and what it needs of them."""
+
+    start: int
+    stop: int
+    needs: set[str] = field(default_factory=set)
+    push: Callable | None = None
+    pull: Callable | None = None
+    local: Factor | None = None
+
+
+def build(problem: Problem) -> Callable:
+    """Emit the plan as a function of constants and leaves."""
+    chain = plan_chain(problem)
+    return emit(problem, chain, root_of(problem, chain))
+
+
+def emit(problem: Problem, chain: Chain, root: Step) -> Callable:
+    """Emit one step of a chain (and the steps it builds on) as a function of constants and leaves."""
+    groups = _groups(chain, root)
+    graph = problem.graph
+
+    def evaluate(constants: Sequence[Any], leaves: Sequence[Any]):
+        env: dict[Any, Any] = dict(zip(graph.constvars, constants, strict=True))
+        wanted = [o for e in graph.prologue for o in e.outvars if not _dropped(o)]
+        env.update(
+            zip(wanted, graph.function(graph.prologue, graph.constvars, wanted)(*constants), strict=True)
+        )
+        env.update(zip(graph.invars, leaves, strict=True))
+        for g in groups:
+            _sweep(problem, chain, g, env)
+        emitter = _Emitter(chain, groups, chunk_of(problem, chain, root))
+        if problem.options.factored and root.action == "product":
+            right, left = (emitter.make(s) for s in chain.parts(root))
+            jac = Factored((left, right))
+        else:
+            jac = Factored((emitter.make(root),))
+        outs = [env[v] if is_var(v) else jnp.asarray(v.val, v.aval.dtype) for v in graph.outvars]
+        return outs, _embed(problem, jac)
+
+    return evaluate
+
+
+def _dropped(v: Any) -> bool:
+    return type(v).__name__ == "DropVar"
+
+
+def _groups(chain: Chain, root: Step) -> list[_Group]:
+    steps = chain.walk(root)
+    marks = sorted(
+        {0, len(chain.segments), *(p for s in steps for p in (s.start, s.stop, s.split) if p is not None)}
+    )
+    groups = [_Group(a, b) for a, b in itertools.pairwise(marks)]
+    for s in steps:
+        if s.action == "leaf":
+            need, lo, hi = "local", s.start, s.stop
+        elif s.action in ("forward", "tangent"):
+            need, lo, hi = "push", s.start if s.split is None else s.split, s.stop
+        elif s.action in ("reverse", "adjoint"):
+            need, lo, hi = "pull", s.start, s.stop if s.split is None else s.split
+        else:
+            continue
+        for g in groups:
+            if lo <= g.start and g.stop <= hi:
+                g.needs.add(need)
+    return groups
+
+
+def _sweep(problem: Problem, chain: Chain, group: _Group, env: dict) -> None:
+    """Evaluate a group, adding all its values to `env`, and differentiate it as the plan needs."""
+    parts = chain.segments[group.start : group.stop]
+    eqns = [e for s in parts for e in s.eqns]
+    ins, outs = parts[0].ins, parts[-1].outs
+    inside = list(dict.fromkeys(o for e in eqns for o in e.outvars if not _dropped(o)))
+    reads = dict.fromkeys(v for e in eqns for v in e.invars if is_var(v))
+    known = [v for v in reads if v not in set(inside) and v not in set(ins)]
+    results = list(dict.fromkeys([*outs, *inside]))
+    run = problem.graph.function(eqns, (*ins, *known), results)
+    fixed = [env[v] for v in known]
+
+    def primal(*xs):
+        values = run(*xs, *fixed)
+        return values[: len(outs)], values[len(outs) :]
+
+    primal = jax.checkpoint(primal) if problem.options.remat else primal
+    at = [env[v] for v in ins]
+    if "push" in group.needs or (group.needs == {"local"} and parts[0].kind == "diagonal"):
+        ys, group.push, rest = jax.linearize(primal, *at, has_aux=True)
+    elif "pull" in group.needs:
+        ys, group.pull, rest = jax.vjp(primal, *at, has_aux=True)
+    else:
+        ys, rest = primal(*at)
+    if "pull" in group.needs and group.pull is None:
+        group.pull = jax.linear_transpose(group.push, *at)
+    env.update(zip(results, (*ys, *rest), strict=True))
+    if "local" in group.needs:
+        group.local = _local(parts[0], group, env)
+
+
+def _local(segment: Any, group: _Group, env: dict) -> Factor:
+    if segment.kind == "identity":
+        return Identity(size(segment.ins[0]))
+    if segment.kind == "diagonal":
+        push = group.push or jax.linear_transpose(group.pull, env[segment.outs[0]])
+        return Diagonal(push(jnp.ones_like(env[segment.ins[0]]))[0].reshape(-1))
+    (eqn,) = (e for e in segment.eqns if e.primitive.name == "dot_general")
+    other = eqn.invars[1 - eqn.invars.index(segment.ins[0])]
+    value = env[other] if is_var(other) else jnp.asarray(other.val)
+    return Dense(*weight_matrix(eqn, segment.ins[0], value))
+
+
+class _Emitter:
+    """Turns steps into factors, given groups that have been swept."""
+
+    def __init__(self, chain: Chain, groups: list[_Group], chunk: int | None):
+        self.chain, self.groups, self.chunk = chain, groups, chunk
+
+    def make(self, step: Step) -> Factor:
+        """The Jacobian of one step."""
+        if step.action == "leaf":
+            return next(g.local for g in self.groups if g.start == step.start)
+        parts = [self.make(p) for p in self.chain.parts(step)]
+        if step.action == "product":
+            return multiply(parts[1], parts[0])
+        return self._through(step, parts)
+
+    def _through(self, step: Step, parts: list[Factor]) -> Factor:
+        forward = step.action in ("forward", "tangent")
+        lo = step.split if step.action == "tangent" else step.start
+        hi = step.split if step.action == "adjoint" else step.stop
+        state = self.chain.segments[lo].ins if forward else self.chain.segments[hi - 1].outs
+        stack = _rows(parts[0], forward, state) if parts else identity([v.aval for v in state])
+        inside = [g for g in self.groups if lo <= g.start and g.stop <= hi]
+
+        def one(*xs):
+            for g in inside if forward else reversed(inside):
+                xs = g.push(*xs) if forward else g.pull(list(xs))
+            return tuple(xs)
+
+        stack = mapped(jax.vmap(one), stack, self.chunk)
+        flat = [a.reshape(a.shape[0], -1) for a in stack]
+        return Dense(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), transposed=forward)
+
+
+def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array]:
+    """Columns of J (forward) or rows of J (reverse) as a stack of states."""
+    if isinstance(factor, Dense):
+        matrix = factor.array if factor.transposed == forward else factor.array.mT
+    elif isinstance(factor, Identity):
+        return identity([v.aval for v in state])
+    else:
+        matrix = factor.matrix
+    ends, total = [], 0
+    for v in state:
+        total += size(v)
+        ends.append(total)
+    pieces = jnp.split(matrix, ends[:-1], axis=1) if len(state) > 1 else [matrix]
+    return [
+        p.reshape(p.shape[0], *v.aval.shape).astype(v.aval.dtype) for p, v in zip(pieces, state, strict=True)
+    ]
+
+
+def _embed(problem: Problem, jac: Factored) -> Any:
+    """Place the Jacobian between the end states into the Jacobian of all outputs with respect to all inputs."""
+    graph = problem.graph
+    start, end = graph.live[0], end_state(graph)
+    outvars = graph.outvars[: len(problem.outputs)]
+    if start == graph.invars and end == outvars:
+        return jac
+    matrix = jac.materialize()
+    rows, cols = _offsets(end), _offsets(start)
+    return [
+        [
+            matrix[rows[o] : rows[o] + size(o), cols[i] : cols[i] + size(i)].reshape(*y.shape, *x.shape)
+            if is_var(o) and o in rows and i in cols
+            else jnp.zeros((*y.shape, *x.shape), y.dtype)
+            for i, x in zip(graph.invars, problem.inputs, strict=True)
+        ]
+        for o, y in zip(outvars, problem.outputs, strict=True)
+    ]
+
+
+def _offsets(state: Sequence[Any]) -> dict[Any, int]:
+    out, total = {}, 0
+    for v in state:
+        out[v] = total
+        total += size(v)
+    return out
+
+
+register_method("chain", supports=supports, cost=cost, build=build)

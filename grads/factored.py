@@ -1,0 +1,179 @@
+"""A matrix kept as a product of factors, J = F_1 F_2 ... F_k, each dense, diagonal or the identity.
+
+A Jacobian through a narrow latent is such a product: for a 784-20-784 autoencoder, (784, 20) times (20, 784).
+Norms, traces and singular values are much cheaper from the factors than from the 784 x 784 matrix.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Shaped
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Dense:
+    """A dense factor, stored as `array` (rows, cols), or as its transpose when `transposed`."""
+
+    array: Shaped[Array, "a b"]
+    transposed: bool = field(default=False, metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of the factor."""
+        a, b = self.array.shape[-2:]
+        return (b, a) if self.transposed else (a, b)
+
+    @property
+    def matrix(self) -> Shaped[Array, "rows cols"]:
+        """The factor as a (rows, cols) array."""
+        return self.array.mT if self.transposed else self.array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Diagonal:
+    """diag(d)."""
+
+    d: Shaped[Array, " n"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.d.shape[-1], self.d.shape[-1])
+
+    @property
+    def matrix(self) -> Shaped[Array, "n n"]:
+        """The factor as an array."""
+        return jnp.diag(self.d)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Identity:
+    """The n x n identity."""
+
+    n: int = field(metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.n, self.n)
+
+    @property
+    def matrix(self) -> Shaped[Array, "n n"]:
+        """The factor as an array."""
+        return jnp.eye(self.n)
+
+
+Factor = Dense | Diagonal | Identity
+
+
+def multiply(a: Factor, b: Factor) -> Factor:
+    """Return a @ b, keeping identities and diagonals; a dense result is stored untransposed."""
+    if isinstance(a, Identity):
+        return b
+    if isinstance(b, Identity):
+        return a
+    if isinstance(a, Diagonal) and isinstance(b, Diagonal):
+        return Diagonal(a.d * b.d)
+    if isinstance(a, Diagonal) and isinstance(b, Dense):
+        d = a.d[None, :] if b.transposed else a.d[:, None]
+        return Dense(d * b.array, b.transposed)
+    if isinstance(a, Dense) and isinstance(b, Diagonal):
+        d = b.d[:, None] if a.transposed else b.d[None, :]
+        return Dense(d * a.array, a.transposed)
+    assert isinstance(a, Dense)
+    assert isinstance(b, Dense)
+    contract = ((0 if a.transposed else 1,), (1 if b.transposed else 0,))
+    return Dense(jax.lax.dot_general(a.array, b.array, (contract, ((), ()))))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Factored:
+    """J = factors[0] @ factors[1] @ ..., of shape (m, n): outputs and inputs raveled and concatenated."""
+
+    factors: tuple[Factor, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return (self.factors[0].shape[0], self.factors[-1].shape[1])
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The dtype of the materialised matrix."""
+        leaves = jax.tree.leaves(self.factors)
+        return jnp.result_type(*leaves) if leaves else jnp.result_type(float)
+
+    @property
+    def rank(self) -> int:
+        """The narrowest dimension of the product: an upper bound on rank(J)."""
+        return min([f.shape[0] for f in self.factors] + [f.shape[1] for f in self.factors])
+
+    def _split(self) -> int:
+        widths = [f.shape[0] for f in self.factors[1:]]
+        return 1 + widths.index(min(widths))
+
+    @property
+    def left(self) -> Shaped[Array, "m r"]:
+        """The product of the factors left of the narrowest inner dimension; J = left @ right."""
+        if len(self.factors) == 1:
+            return self.factors[0].matrix.astype(self.dtype)
+        return _product(self.factors[: self._split()]).matrix
+
+    @property
+    def right(self) -> Shaped[Array, "r n"]:
+        """The product of the factors right of the narrowest inner dimension; J = left @ right."""
+        if len(self.factors) == 1:
+            return jnp.eye(self.shape[1], dtype=self.dtype)
+        return _product(self.factors[self._split() :]).matrix
+
+    @property
+    def T(self) -> "Factored":
+        """The transpose, still factored."""
+        return Factored(tuple(_transpose(f) for f in reversed(self.factors)))
+
+    def __matmul__(self, v: Shaped[Array, "n ..."]) -> Shaped[Array, "m ..."]:
+        """J v for a vector or a matrix of columns, factor by factor from the right."""
+        for factor in reversed(self.factors):
+            v = _apply(factor, v)
+        return v
+
+    def materialize(self) -> Shaped[Array, "m n"]:
+        """Return the dense (m, n) array."""
+        if len(self.factors) == 1:
+            return self.factors[0].matrix.astype(self.dtype)
+        split = self._split()
+        return multiply(_product(self.factors[:split]), _product(self.factors[split:])).matrix.astype(
+            self.dtype
+        )
+
+
+def _product(factors: tuple[Factor, ...]) -> Factor:
+    """Multiply from the end that is narrower, so that no intermediate is wider than it must be."""
+    factors = tuple(factors)
+    if factors[0].shape[0] < factors[-1].shape[1]:
+        out = factors[0]
+        for f in factors[1:]:
+            out = multiply(out, f)
+        return out
+    out = factors[-1]
+    for f in reversed(factors[:-1]):
+        out = multiply(f, out)
+    return out
+
+
+def _transpose(f: Factor) -> Factor:
+    return Dense(f.array, not f.transposed) if isinstance(f, Dense) else f
+
+
+def _apply(f: Factor, v):
+    if isinstance(f, Identity):
+        return v
+    if isinstance(f, Diagonal):
+        return f.d.reshape((-1,) + (1,) * (v.ndim - 1)) * v
+    axis = 0 if f.transposed else 1
+    return jax.lax.dot_general(f.array, v, (((axis,), (0,)), ((), ())))

@@ -1,0 +1,196 @@
+"""A traced function as one flat list of equations, with activity and live sets.
+
+Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible
+place to cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay
+single equations: inlining them would change the derivative or the memory. Sources: Griewank & Walther,
+Evaluating Derivatives, ch. 6 (activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend import core as jexc
+
+_INLINED = {"pjit", "jit", "closed_call", "core_call"}
+_ZERO_DERIVATIVE = {"stop_gradient"}
+
+
+def size(v: Any) -> int:
+    """Number of elements of a variable."""
+    return math.prod(v.aval.shape)
+
+
+def is_var(v: Any) -> bool:
+    """True for a variable, False for a literal."""
+    return not isinstance(v, jexc.Literal)
+
+
+def is_float(aval: Any) -> bool:
+    """True for a dtype that carries a derivative (real or complex floating point)."""
+    return jnp.issubdtype(aval.dtype, jnp.inexact)
+
+
+def called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
+    """Return the (jaxpr, constants) an equation calls exactly once with its own operands, or None."""
+    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    if inner is None or not hasattr(inner, "eqns"):
+        return None
+    return getattr(inner, "jaxpr", inner), tuple(getattr(inner, "consts", ()))
+
+
+def _debug_info(inputs: int, outputs: int) -> Any:
+    """What JAX wants to know of a program that no function was traced for: names to print in errors."""
+    name = lambda kind, count: tuple(f"{kind}{i}" for i in range(count))
+    return jexc.DebugInfo("grads", "a piece of the traced program", name("x", inputs), name("y", outputs))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals)
+    out.
+
+    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of
+    `constvars`.
+    """
+
+    constvars: tuple[Any, ...]
+    invars: tuple[Any, ...]
+    eqns: tuple[Any, ...]
+    outvars: tuple[Any, ...]
+    constants: tuple[Any, ...]
+    effects: frozenset
+
+    @cached_property
+    def _activity(self) -> tuple[tuple, tuple, frozenset]:
+        depends, active = set(self.invars), {v for v in self.invars if is_float(v.aval)}
+        prologue, body = [], []
+        for e in self.eqns:
+            if not any(is_var(v) and v in depends for v in e.invars):
+                prologue.append(e)
+                continue
+            body.append(e)
+            depends.update(e.outvars)
+            if e.primitive.name not in _ZERO_DERIVATIVE and any(is_var(v) and v in active for v in e.invars):
+                active.update(o for o in e.outvars if is_float(o.aval))
+        return tuple(prologue), tuple(body), frozenset(active)
+
+    @property
+    def prologue(self) -> tuple[Any, ...]:
+        """The equations that do not depend on the differentiated inputs."""
+        return self._activity[0]
+
+    @property
+    def body(self) -> tuple[Any, ...]:
+        """The equations that depend on the differentiated inputs, in order."""
+        return self._activity[1]
+
+    @property
+    def active(self) -> frozenset:
+        """The variables through which a derivative flows."""
+        return self._activity[2]
+
+    @cached_property
+    def live(self) -> tuple[tuple[Any, ...], ...]:
+        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in order."""
+        active, body = self.active, self.body
+        needed = {v for v in self.outvars if is_var(v) and v in active}
+        sets = [needed]
+        for e in reversed(body):
+            needed = (needed - set(e.outvars)) | {v for v in active_inputs(e, active) if _carries(e, active)}
+            sets.append(needed)
+        order = {v: i for i, v in enumerate([*self.invars, *(o for e in body for o in e.outvars)])}
+        return tuple(tuple(sorted(s, key=order.__getitem__)) for s in reversed(sets))
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Total size of the live active values at each boundary."""
+        return tuple(sum(size(v) for v in vs) for vs in self.live)
+
+    def function(self, eqns: Iterable[Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable:
+        """Return the function (*inputs) -> list of outputs evaluated by these equations."""
+        jaxpr = jexc.Jaxpr(
+            constvars=(),
+            invars=list(inputs),
+            outvars=list(outputs),
+            eqns=list(eqns),
+            effects=self.effects,
+            debug_info=_debug_info(len(inputs), len(outputs)),
+        )
+        return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))
+
+    def evaluate(self, constants: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
+        """Evaluate the whole program."""
+        return self.function(self.eqns, (*self.constvars, *self.invars), self.outvars)(*constants, *leaves)
+
+
+def active_inputs(eqn: Any, active: frozenset | set) -> list[Any]:
+    """The distinct active operands of an equation."""
+    return list(dict.fromkeys(v for v in eqn.invars if is_var(v) and v in active))
+
+
+def _carries(eqn: Any, active: frozenset) -> bool:
+    return any(o in active for o in eqn.outvars)
+
+
+def build_graph(closed: Any) -> Graph:
+    """Inline the plain calls of a closed jaxpr."""
+    eqns: list[Any] = []
+    constvars, constants = list(closed.jaxpr.constvars), []
+
+    def walk(jaxpr: Any, names: dict) -> Callable:
+        def read(v: Any) -> Any:
+            return names.get(v, v) if is_var(v) else v
+
+        for e in jaxpr.eqns:
+            inner = called(e) if e.primitive.name in _INLINED else None
+            if inner is None:
+                fresh = [o if isinstance(o, jexc.DropVar) else jexc.Var(o.aval) for o in e.outvars]
+                names.update(zip(e.outvars, fresh, strict=True))
+                eqns.append(e.replace(invars=[read(v) for v in e.invars], outvars=fresh))
+                continue
+            body, values = inner
+            local = dict(zip(body.invars, map(read, e.invars), strict=True))
+            for var, value in zip(body.constvars, values, strict=True):
+                local[var] = jexc.Var(var.aval)
+                constvars.append(local[var])
+                constants.append(value)
+            out = walk(body, local)
+            names.update(zip(e.outvars, map(out, body.outvars), strict=True))
+        return read
+
+    read = walk(closed.jaxpr, {})
+    return Graph(
+        tuple(constvars),
+        tuple(closed.jaxpr.invars),
+        tuple(eqns),
+        tuple(read(v) for v in closed.jaxpr.outvars),
+        tuple(constants),
+        frozenset(closed.effects),
+    )
+
+
+def trace(fun: Callable, leaves: Sequence[Any]) -> tuple[Graph, tuple[Any, ...]]:
+    """Trace `fun(*leaves) -> tuple of arrays` and return its graph and the values of its constants."""
+    closed = jax.make_jaxpr(lambda *xs: tuple(fun(*xs)))(*leaves)
+    graph = build_graph(closed)
+    return graph, (*closed.consts, *graph.constants)
+
+
+def apply_equation(eqn: Any, operands: Sequence[Any]) -> Any:
+    """Evaluate one equation on values for all its operands; returns one value or a list."""
+    fresh = [jexc.Var(v.aval) for v in eqn.invars]
+    outs = [jexc.Var(o.aval) for o in eqn.outvars]
+    jaxpr = jexc.Jaxpr(
+        constvars=(),
+        invars=fresh,
+        outvars=outs,
+        eqns=[eqn.replace(invars=fresh, outvars=outs)],
+        effects=eqn.effects,
+        debug_info=_debug_info(len(fresh), len(outs)),
+    )
+    return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))(*operands)

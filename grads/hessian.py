@@ -1,0 +1,169 @@
+"""Hessians in four orders of modes, in chunks, and by colours where the pattern is sparse."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental.sparse import BCOO
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from grads.pattern import Pattern
+from grads.sparse import check_pattern, coloured, mismatch, plan
+from grads.sparsity import jacobian_sparsity
+
+__all__ = ["hessian", "hessian_sparsity"]
+
+MODES = ("fwd_over_rev", "rev_over_fwd", "fwd_over_fwd", "rev_over_rev")
+
+
+def hessian(
+    fun: Callable,
+    argnums: int | Sequence[int] = 0,
+    *,
+    mode: str = "fwd_over_rev",
+    chunk_size: int | None = None,
+    sparsity: Any = None,
+    output: str = "dense",
+    has_aux: bool = False,
+) -> Callable[..., Any]:
+    """Return x -> d^2 fun / dx^2: a drop-in for `jax.hessian` (trees and shapes: output + input + input).
+
+    mode         outer over inner differentiation; "fwd_over_rev" (n forward passes over the gradient) is the
+    usual best
+                 for one output, "fwd_over_fwd" for few inputs and many outputs; the others for functions
+                 without a
+                 forward or reverse rule
+    chunk_size   basis vectors of the outer pass in flight at once (default: all)
+    sparsity     "auto" (from the traced program) or a pattern (n x n: dense, BCOO, SciPy, `Pattern`), for one
+    real output
+                 and a flat order of all inputs: as many products H v as colours. A given pattern that misses
+                 a nonzero
+                 gives nan, and outside of `jit` WrongPatternError
+    output       "dense", or "bcoo" (the flat n x n matrix; needs `sparsity`)
+
+    Raises ValueError for unknown modes and outputs, TypeError for a sparse Hessian of several outputs.
+    """
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r} for a Hessian; there are: {', '.join(MODES)}")
+    if output not in ("dense", "bcoo") or (output == "bcoo" and sparsity is None):
+        raise ValueError(
+            f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}'
+        )
+
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        single = isinstance(argnums, int)
+        numbers: Any = (argnums,) if single else tuple(argnums)  # type: ignore[arg-type]
+        chosen = args[numbers[0]] if single else tuple(args[i] for i in numbers)
+        flat, unravel = ravel_pytree(chosen)
+        box: dict[str, Any] = {}
+
+        def flat_fun(f: Array) -> tuple[Array, Any]:
+            new = list(args)
+            values = (unravel(f),) if single else unravel(f)
+            for i, value in zip(numbers, values, strict=True):
+                new[i] = value
+            result = fun(*new, **kwargs)
+            y, aux = result if has_aux else (result, None)
+            box["y"] = jax.eval_shape(lambda: y)
+            return ravel_pytree(y)[0], aux
+
+        matrix: Any
+        if sparsity is None:
+            matrix, aux = _dense(flat_fun, flat, mode, chunk_size)
+        else:
+            matrix, aux = _coloured(flat_fun, flat, mode, chunk_size, sparsity)
+            if output == "bcoo":
+                return (matrix, aux) if has_aux else matrix
+            matrix = matrix.todense()[None]
+        tree = _assemble(matrix, box["y"], chosen)
+        return (tree, aux) if has_aux else tree
+
+    return evaluate
+
+
+def hessian_sparsity(fun: Callable, x: PyTree) -> Pattern:
+    """Return a pattern, n x n over the raveled x, that holds all nonzeros of the Hessian of a real scalar
+    `fun`.
+    """
+    flat, unravel = ravel_pytree(x)
+    return jacobian_sparsity(jax.grad(lambda f: jnp.reshape(fun(unravel(f)), ())), flat)
+
+
+def _inner(fun: Callable, n: int, mode: str) -> Callable[[Array], tuple[Array, Any]]:
+    """Return f -> (d fun / df (m, n), aux) by the inner mode."""
+
+    def forward(f: Array) -> tuple[Array, Any]:
+        _, push, aux = jax.linearize(fun, f, has_aux=True)
+        return jax.vmap(push, out_axes=-1)(jnp.eye(n, dtype=f.dtype)), aux
+
+    def reverse(f: Array) -> tuple[Array, Any]:
+        y, pull, aux = jax.vjp(fun, f, has_aux=True)
+        return jax.vmap(lambda u: pull(u)[0])(jnp.eye(y.size, dtype=y.dtype)), aux
+
+    return forward if mode.endswith("fwd") else reverse
+
+
+def _dense(fun: Callable, flat: Array, mode: str, chunk_size: int | None) -> tuple[Array, Any]:
+    """Return (the Hessian as (m, n, n), aux)."""
+    n = flat.size
+    inner = _inner(fun, n, mode)
+    many = lambda f, basis: jax.lax.map(f, basis, batch_size=chunk_size) if chunk_size else jax.vmap(f)(basis)
+    if mode.startswith("fwd"):
+        _, push, aux = jax.linearize(inner, flat, has_aux=True)
+        return jnp.moveaxis(many(push, jnp.eye(n, dtype=flat.dtype)), 0, -1), aux
+    first, pull, aux = jax.vjp(inner, flat, has_aux=True)
+    rows = many(lambda u: pull(u.reshape(first.shape))[0], jnp.eye(first.size, dtype=first.dtype))
+    return rows.reshape(*first.shape, n), aux
+
+
+def _coloured(
+    fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any
+) -> tuple[BCOO, Any]:
+    """Return (H as BCOO, aux) by one product H v per colour."""
+
+    def scalar(f: Array) -> tuple[Array, Any]:
+        y, aux = fun(f)
+        if y.size != 1:
+            raise TypeError(f"a sparse Hessian needs one output, got {y.size}")
+        return y, aux
+
+    inner = _inner(scalar, flat.size, mode)
+    gradient = lambda f: inner(f)[0][0]
+    found = jacobian_sparsity(gradient, flat)
+    given = found if isinstance(sparsity, str) else Pattern.of(sparsity)
+    sure = given.covers(found)
+    if not sure and not isinstance(flat, jax.core.Tracer):
+        check_pattern(gradient, flat, given)
+    if mode.startswith("fwd"):
+        _, product, aux = jax.linearize(inner, flat, has_aux=True)
+        push = lambda v: product(v)[0]
+    else:  # H is symmetric: u^T H = H u
+        _, pull, aux = jax.vjp(inner, flat, has_aux=True)
+        push = lambda v: pull(v[None])[0]
+    data = coloured(push, plan(given, "fwd"), flat.dtype, chunk_size)
+    if not sure:
+        data = jnp.where(jnp.any(mismatch(push, data, given, flat)), jnp.nan, data)
+    index = jnp.asarray(np.stack([given.rows, given.columns], axis=1))
+    return BCOO((data, index), shape=given.shape, indices_sorted=True, unique_indices=True), aux
+
+
+def _assemble(matrix: Array, y: PyTree, x: PyTree) -> PyTree:
+    """Cut (m, n, n) into blocks output + input + input, in the trees of y, x and x."""
+    outs, leaves = jax.tree.leaves(y), jax.tree.leaves(x)
+    out_tree: Any = jax.tree.structure(y)
+    tree: Any = jax.tree.structure(x)
+    bounds = lambda avals: np.cumsum([0, *(int(np.prod(jnp.shape(a))) for a in avals)])
+    rows, columns = bounds(outs), bounds(leaves)
+
+    def block(i: int, j: int, k: int) -> Array:
+        part = matrix[rows[i] : rows[i + 1], columns[j] : columns[j + 1], columns[k] : columns[k + 1]]
+        return part.reshape(*outs[i].shape, *jnp.shape(leaves[j]), *jnp.shape(leaves[k])).astype(
+            outs[i].dtype
+        )
+
+    count = range(len(leaves))
+    inside = lambda i: tree.unflatten([tree.unflatten([block(i, j, k) for k in count]) for j in count])
+    return out_tree.unflatten([inside(i) for i in range(len(outs))])

@@ -1,0 +1,138 @@
+"""`jacobian` and `value_and_jacobian`: drop-ins for `jax.jacfwd` that choose the method and the form of the result."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import jax
+
+from grads import outputs, prepare
+from grads.flat import Options, flatten_call, restore
+from grads.registry import Method, get_method
+
+
+def value_and_jacobian(
+    fun: Callable,
+    argnums: int | tuple[int, ...] = 0,
+    *,
+    method: str | Method = "auto",
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    chunk_size: int | None = None,
+    memory_limit: int | None = None,
+    batch_axis: int | None = None,
+    output: str = "dense",
+    precision: Any = None,
+    remat: bool = False,
+) -> Callable:
+    """Return a function of the same arguments that returns `(value, J)`, or `((value, aux), J)` with
+    `has_aux`.
+
+    The arguments are those of `jacobian`. The value costs nothing extra.
+    """
+    _check(fun, method, chunk_size, memory_limit, batch_axis, output)
+    options = Options(chunk_size, memory_limit, batch_axis, holomorphic, remat, output == "factored")
+
+    def evaluate(*args, **kwargs):
+        if output == "operator":
+            return _operator(fun, argnums, has_aux, args, kwargs)
+        call = flatten_call(
+            fun, argnums, args, kwargs, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int
+        )
+        with nullcontext() if precision is None else jax.default_matmul_precision(precision):
+            values, aux, jac = prepare.run(call, options, method, output, precision)
+        value, rest = restore(call.store, values, aux)
+        if output in ("dense", "transposed"):
+            jac = outputs.assemble(jac, call, output == "transposed")
+        return ((value, rest) if has_aux else value), jac
+
+    return evaluate
+
+
+def jacobian(
+    fun: Callable,
+    argnums: int | tuple[int, ...] = 0,
+    *,
+    method: str | Method = "auto",
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    allow_int: bool = False,
+    chunk_size: int | None = None,
+    memory_limit: int | None = None,
+    batch_axis: int | None = None,
+    output: str = "dense",
+    precision: Any = None,
+    remat: bool = False,
+) -> Callable:
+    """Return the Jacobian of `fun`, J[i, j] = d fun(x)_i / d x_j: a drop-in for `jax.jacfwd`.
+
+    The result has jacfwd's pytree, shapes and dtypes: outputs outside, inputs inside, each block of shape
+    output.shape + input.shape in the dtype of the output. With `has_aux` it returns `(J, aux)`.
+
+    method        a registered name (`grads.methods()`), a `Method`, "auto" (cost model) or "autotune"
+                  (measured)
+    chunk_size    columns (or rows) at once for the chunked methods; default: what fits the cache
+    memory_limit  bytes of temporaries plus output; "auto" chooses within it
+    batch_axis    the function maps independent examples along this axis of every input and output; the result
+                  then is the Jacobian of each example, (batch, *output, *input), as `vmap(jacfwd(one
+                  example))`
+    output        "dense"; "transposed" (inputs outside, blocks input.shape + output.shape); "factored"
+                  (`Factored`, the flat (m, n) matrix as a product); "bcoo" (flat (m, n) coordinate form);
+                  "operator" (`JacobianOperator`: products only)
+    precision     matrix multiplication precision, as in `jax.default_matmul_precision`
+    remat         recompute intermediate values when the Jacobian is differentiated again
+
+    Raises TypeError for arguments that cannot be differentiated (not arrays, integers without `allow_int`,
+    complex without `holomorphic`); ValueError for argnums out of range and for bad options;
+    UnknownMethodError with the nearest name; UnsupportedMethodError when the method cannot do this function,
+    and MemoryLimitError when no method meets the limit.
+    """
+    both = value_and_jacobian(
+        fun,
+        argnums,
+        method=method,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
+        allow_int=allow_int,
+        chunk_size=chunk_size,
+        memory_limit=memory_limit,
+        batch_axis=batch_axis,
+        output=output,
+        precision=precision,
+        remat=remat,
+    )
+
+    def evaluate(*args, **kwargs):
+        value, jac = both(*args, **kwargs)
+        return (jac, value[1]) if has_aux else jac
+
+    return evaluate
+
+
+def _check(fun, method, chunk_size, memory_limit, batch_axis, output) -> None:
+    if not callable(fun):
+        raise TypeError(f"jacobian differentiates a function, got {fun!r}")
+    if method not in ("auto", "autotune"):
+        get_method(method)
+    if output not in outputs.OUTPUTS:
+        raise ValueError(f"unknown output {output!r}; choose one of {', '.join(outputs.OUTPUTS)}")
+    for name, value in (("chunk_size", chunk_size), ("memory_limit", memory_limit)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"{name} must be a positive integer or None, got {value!r}")
+    if batch_axis is not None and (isinstance(batch_axis, bool) or not isinstance(batch_axis, int)):
+        raise TypeError(f"batch_axis must be an integer or None, got {batch_axis!r}")
+    if batch_axis is not None and output in ("factored", "operator", "bcoo"):
+        raise ValueError(f"batch_axis gives one Jacobian per example, which output={output!r} does not hold")
+
+
+def _operator(fun, argnums, has_aux, args, kwargs) -> Any:
+    from grads.operator import jacobian_operator
+
+    if has_aux or not isinstance(argnums, int):
+        raise ValueError('output="operator" takes one argument number and no aux')
+
+    def one(x):
+        return fun(*args[:argnums], x, *args[argnums + 1 :], **kwargs)
+
+    return fun(*args, **kwargs), jacobian_operator(one, args[argnums])

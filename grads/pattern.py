@@ -1,0 +1,102 @@
+"""Positions of the nonzeros of a sparse matrix, and colourings that let few products see all of them.
+
+Two columns that share no row can be probed by one product J (e_i + e_j): each row's value belongs to one of
+them. A colouring groups columns so (rows likewise, by u^T J). Source: Gebremedhin, Manne & Pothen 2005, "What
+color is your Jacobian?", sections 3 and 4 (distance-2 colouring of one side of the bipartite graph, greedy,
+largest degree first).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+__all__ = ["Pattern", "colour_columns", "colour_rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """Positions (rows, columns) of the entries that may be nonzero in a matrix of `shape`, sorted by row."""
+
+    rows: Int[np.ndarray, " nnz"]
+    columns: Int[np.ndarray, " nnz"]
+    shape: tuple[int, int]
+
+    def __post_init__(self):
+        for name, index, size in (("row", self.rows, self.shape[0]), ("column", self.columns, self.shape[1])):
+            if len(index) and not 0 <= index.min() <= index.max() < size:
+                raise ValueError(
+                    f"a {name} of the pattern is outside 0..{size - 1}: {index.min()}..{index.max()}"
+                )
+
+    @classmethod
+    def of(cls, given: Any) -> "Pattern":
+        """Make a pattern from a dense array (nonzeros), a BCOO, a SciPy sparse matrix, or a Pattern."""
+        if isinstance(given, Pattern):
+            return given
+        if hasattr(given, "indices") and hasattr(given, "n_sparse"):
+            index = np.asarray(given.indices)
+            return cls.at(index[:, 0], index[:, 1], given.shape)
+        if hasattr(given, "tocoo"):
+            coo = given.tocoo()
+            return cls.at(coo.row, coo.col, given.shape)
+        dense = np.asarray(given)
+        if dense.ndim != 2:
+            raise ValueError(f"a pattern is a matrix, got shape {dense.shape}")
+        rows, columns = np.nonzero(dense)
+        return cls.at(rows, columns, dense.shape)
+
+    @classmethod
+    def at(cls, rows: Any, columns: Any, shape: Any) -> "Pattern":
+        """Make a pattern from positions in any order."""
+        keys = np.unique(np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64))
+        rows, columns = np.divmod(keys, max(shape[1], 1))
+        return cls(rows.astype(np.int32), columns.astype(np.int32), (int(shape[0]), int(shape[1])))
+
+    @property
+    def density(self) -> float:
+        """Share of entries that may be nonzero."""
+        return len(self.rows) / max(1, self.shape[0] * self.shape[1])
+
+    def dense(self) -> Bool[np.ndarray, "m n"]:
+        """The pattern as a boolean matrix."""
+        out = np.zeros(self.shape, bool)
+        out[self.rows, self.columns] = True
+        return out
+
+    def covers(self, other: "Pattern") -> bool:
+        """True when every position of `other` is one of this pattern."""
+        key = lambda p: p.rows.astype(np.int64) * p.shape[1] + p.columns
+        return self.shape == other.shape and bool(np.isin(key(other), key(self), assume_unique=True).all())
+
+
+def colour_columns(pattern: Pattern) -> Int[np.ndarray, " n"]:
+    """Return a colour per column; columns of one colour share no row. Greedy, fullest columns first."""
+    m, n = pattern.shape
+    by_row = _grouped(pattern.columns, pattern.rows, m)
+    by_column = _grouped(pattern.rows, pattern.columns, n)
+    order = sorted(range(n), key=lambda j: -sum(len(by_row[i]) for i in by_column[j]))
+    colours = [0] * n
+    used = [0] * m  # the colours of a row's columns, one bit each
+    for j in order:
+        taken = 0
+        for i in by_column[j]:
+            taken |= used[i]
+        bit = ~taken & (taken + 1)  # the lowest free one
+        colours[j] = bit.bit_length() - 1
+        for i in by_column[j]:
+            used[i] |= bit
+    return np.asarray(colours, np.int32).reshape(n)
+
+
+def colour_rows(pattern: Pattern) -> Int[np.ndarray, " m"]:
+    """Return a colour per row such that rows of one colour share no column."""
+    return colour_columns(Pattern.at(pattern.columns, pattern.rows, pattern.shape[::-1]))
+
+
+def _grouped(values: np.ndarray, groups: np.ndarray, count: int) -> list[list[int]]:
+    """Return the list of values of every group."""
+    order = np.argsort(groups, kind="stable")
+    ends = np.cumsum(np.bincount(groups, minlength=count))[:-1]
+    return [part.tolist() for part in np.split(values[order], ends)] if count else []

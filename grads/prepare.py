@@ -1,0 +1,122 @@
+"""From a flat call to a compiled Jacobian: trace, choose, build, compile once per program.
+
+Every call traces the user's function again (a closed-over parameter may have changed since), which takes
+about a millisecond; the plan and the compiled program are looked up by the traced program itself: its
+equations, shapes, the options and the device. Closed-over arrays are arguments of the compiled program, not
+constants in it.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from grads import outputs, select
+from grads.fingerprint import fingerprint
+from grads.flat import Call, Options, Problem
+from grads.graph import trace
+from grads.registry import Method, UnsupportedMethodError
+
+_UNTRACEABLE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+_COMPILED: OrderedDict[Any, Callable] = OrderedDict()
+_KEEP = 256
+
+
+def problem_of(call: Call, options: Options) -> tuple[Problem, tuple[Any, ...]]:
+    """Trace a call; return the problem and the values of its constants."""
+    graph, constants = trace(call.flat, call.leaves)
+    avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
+    outs, aux = call.out_avals()
+    session = {"fun": call.flat, "constants": constants}
+    return Problem(graph, avals, outs, aux, options, session), constants
+
+
+def run(
+    call: Call, options: Options, method: str | Method, output: str, precision: Any
+) -> tuple[list, list, Any]:
+    """Return (output arrays, aux arrays, Jacobian in the form `output`)."""
+    try:
+        problem, constants = problem_of(call, options)
+    except _UNTRACEABLE as error:
+        return _untraceable(call, options, method, output, error)
+    if options.batch_axis is not None and not any(
+        isinstance(x, jax.core.Tracer) for x in (*constants, *call.leaves)
+    ):
+        select.check_batch(problem, constants, call.leaves)
+    key = (fingerprint(problem.graph), problem.aux, options, method, output, precision, jax.default_backend())
+    compiled = _COMPILED.get(key)
+    if compiled is None:
+        chosen = select.choose(problem, method, constants, call.leaves, key)
+        compiled = _COMPILED[key] = jax.jit(_program(problem, chosen, output), inline=True)
+        problem.session.clear()
+        while len(_COMPILED) > _KEEP:
+            _COMPILED.popitem(last=False)
+    else:
+        _COMPILED.move_to_end(key)
+    return compiled(constants, call.leaves)
+
+
+def _program(problem: Problem, method: Method, output: str) -> Callable:
+    evaluate = method.build(problem) if problem.n and problem.m else _empty(problem)
+    count = len(problem.outputs)
+
+    def program(constants: Sequence[Any], leaves: Sequence[Any]):
+        values, jac = evaluate(constants, leaves)
+        results = problem.graph.evaluate(constants, leaves) if values is None or problem.aux else values
+        return list(results[:count]), list(results[count:]), _format(jac, problem, output)
+
+    return program
+
+
+def _format(jac: Any, problem: Problem, output: str) -> Any:
+    if output == "factored":
+        return outputs.to_factored(jac, problem)
+    if output == "bcoo":
+        return outputs.to_bcoo(jac, problem)
+    if output == "transposed":
+        return outputs.transpose_blocks(outputs.to_blocks(jac, problem), problem)
+    return outputs.to_blocks(jac, problem)
+
+
+def _empty(problem: Problem) -> Callable:
+    """A Jacobian without entries."""
+    return lambda constants, leaves: (
+        None,
+        [[jnp.zeros((*o.shape, *i.shape), o.dtype) for i in problem.inputs] for o in problem.outputs],
+    )
+
+
+def _untraceable(
+    call: Call, options: Options, method: Any, output: str, error: Exception
+) -> tuple[list, list, Any]:
+    """Python control flow on values cannot be traced: differentiate operation by operation, as jacfwd does."""
+    if method not in ("auto", "autotune", "fwd", "rev") or output not in ("dense", "transposed"):
+        raise UnsupportedMethodError(
+            "the function branches on the values of its arguments, so it cannot be traced "
+            f"({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, or lax.cond / jnp.where in the function"
+        ) from error
+    results = call.flat(*call.leaves)
+    outs, _ = call.out_avals()
+    sizes = [sum(a.size for a in avals) for avals in (call.leaves, outs)]
+    reverse = method == "rev" or (method != "fwd" and sizes[1] < sizes[0])
+    transform = jax.jacrev if reverse else jax.jacfwd
+    fun = lambda *leaves: list(call.flat(*leaves)[: len(outs)])
+    blocks = transform(fun, tuple(range(len(call.leaves))), holomorphic=options.holomorphic)(*call.leaves)
+    avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
+    problem = Problem(None, avals, outs, 0, options)
+    blocks = outputs.to_blocks([list(row) for row in blocks], problem)
+    if output == "transposed":
+        blocks = outputs.transpose_blocks(blocks, problem)
+    return list(results[: len(outs)]), list(results[len(outs) :]), blocks
+
+
+def forget() -> None:
+    """Drop all compiled Jacobians and plans."""
+    _COMPILED.clear()
