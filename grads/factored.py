@@ -71,7 +71,7 @@ Factor = Dense | Diagonal | Identity
 
 
 def multiply(a: Factor, b: Factor) -> Factor:
-    """Return a @ b, keeping identities and diagonals; a dense result is stored untransposed."""
+    """Return a @ b, keeping identities and diagonals; two transposed factors give a transposed one."""
     if isinstance(a, Identity):
         return b
     if isinstance(b, Identity):
@@ -86,6 +86,8 @@ def multiply(a: Factor, b: Factor) -> Factor:
         return Dense(d * a.array, a.transposed)
     assert isinstance(a, Dense)
     assert isinstance(b, Dense)
+    if a.transposed and b.transposed:  # (a b)^T = b^T a^T, both as they lie in memory
+        return Dense(jax.lax.dot_general(b.array, a.array, (((1,), (0,)), ((), ()))), transposed=True)
     contract = ((0 if a.transposed else 1,), (1 if b.transposed else 0,))
     return Dense(jax.lax.dot_general(a.array, b.array, (contract, ((), ()))))
 
