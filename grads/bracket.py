@@ -136,7 +136,10 @@ class _Tables:
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize
         works = [
-            [[w for e in s.eqns for w in equation_work(e, active, reverse)] for s in segments]
+            [
+                [w for e in s.eqns if _carries(e, active) for w in equation_work(e, active, reverse)]
+                for s in segments
+            ]
             for reverse in (False, True)
         ]
         blocked = [[_blocked(s, names) for s in segments] for names in (REVERSE_ONLY, FORWARD_ONLY)]
@@ -195,6 +198,10 @@ class _Tables:
         if a.diagonal and b.diagonal:
             return float(k)
         return float(m * n) if a.diagonal or b.diagonal else 2.0 * m * k * n
+
+
+def _carries(eqn: Any, active: frozenset) -> bool:
+    return any(o in active for o in eqn.outvars)
 
 
 def _blocked(s: Segment, names: set[str]) -> bool:
