@@ -136,7 +136,10 @@ class _Tables:
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize
         works = [
-            [[w for e in s.eqns for w in equation_work(e, active, reverse)] for s in segments]
+            [
+                [w for e in s.eqns if _carries(e, active) for w in equation_work(e, active, reverse)]
+                for s in segments
+            ]
             for reverse in (False, True)
         ]
         blocked = [[_blocked(s, names) for s in segments] for names in (REVERSE_ONLY, FORWARD_ONLY)]
@@ -169,21 +172,36 @@ class _Tables:
     def product(self, a: Step, b: Step) -> Number:
         """Seconds of J(b) @ J(a)."""
         m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
+        if self._identity(a) or self._identity(b):
+            return 0.0
         if a.diagonal and b.diagonal:
             return self.machine.dispatch
         if a.diagonal or b.diagonal:
-            work = Work("elementwise", m * n, m * n * self.itemsize, 0, math.inf, math.inf, self.itemsize)
+            # fused into the producer of the other factor or into the consumer of the result
+            work = Work(
+                "elementwise", m * n / 2, m * n * self.itemsize / 2, 0, math.inf, math.inf, self.itemsize
+            )
+            return work.seconds(1, self.machine) - self.machine.dispatch
         else:
             moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize
             work = Work("dot", 2.0 * m * k * n, moved, read, math.inf, min(m, k, n), self.itemsize)
         return work.seconds(1, self.machine)
 
+    def _identity(self, s: Step) -> bool:
+        return s.action == "leaf" and self.segments[s.start].kind == "identity"
+
     def product_ops(self, a: Step, b: Step) -> Number:
         """Operations of J(b) @ J(a)."""
         m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
+        if self._identity(a) or self._identity(b):
+            return 0.0
         if a.diagonal and b.diagonal:
             return float(k)
         return float(m * n) if a.diagonal or b.diagonal else 2.0 * m * k * n
+
+
+def _carries(eqn: Any, active: frozenset) -> bool:
+    return any(o in active for o in eqn.outvars)
 
 
 def _blocked(s: Segment, names: set[str]) -> bool:

@@ -26,6 +26,17 @@ FREE = {
     "broadcast_in_dim",
     "symbolic_zeros",
 }
+MOVES = FREE | {
+    "transpose",
+    "slice",
+    "concatenate",
+    "pad",
+    "rev",
+    "gather",
+    "dynamic_slice",
+    "split",
+    "select_n",
+}
 REDUCTIONS = ("reduce_", "cum", "argm", "sort", "top_k")
 UNKNOWN_TRIPS = 16  # a while loop does not say how often it runs
 
@@ -70,7 +81,7 @@ def equation_work(eqn: Any, active: Iterable[Any], reverse: bool) -> list[Work]:
     read = sum(size(v) for v, a in zip(eqn.invars, on, strict=True) if a)
     if name in FREE and (name != "broadcast_in_dim" or out == read):
         return []
-    operations = max(out, read) if name.startswith(REDUCTIONS) else out * sum(on)
+    operations = 0 if name in MOVES else max(out, read) if name.startswith(REDUCTIONS) else out * sum(on)
     # XLA fuses neighbouring elementwise operations: about one in three reads and writes memory
     return [Work("elementwise", operations, (out + read) * itemsize / 3, 0, math.inf, math.inf, itemsize)]
 
@@ -145,7 +156,8 @@ def operations(works: Iterable[Work], columns: Number) -> Number:
 def graph_work(problem: Problem, reverse: bool) -> list[Work]:
     """Derivative work of the whole function."""
     active = problem.graph.active
-    return [w for e in problem.graph.body for w in equation_work(e, active, reverse)]
+    carrying = (e for e in problem.graph.body if any(o in active for o in e.outvars))
+    return [w for e in carrying for w in equation_work(e, active, reverse)]
 
 
 def moved_bytes(works: Iterable[Work], columns: Number) -> Number:

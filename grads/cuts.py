@@ -20,14 +20,25 @@ def candidates(graph: Graph) -> list[int]:
     """Boundaries worth a cut, the first and the last included."""
     widths, live = graph.widths, graph.live
     last = len(widths) - 1
-    keep = [0]
+    if not last:
+        return [0]
+    single = [b for b in range(1, last) if len(live[b]) == 1 and widths[b]]
+    fixed = [0, *single, last]
+    keep = list(fixed)
     for b in range(1, last):
-        before = next((w for w in reversed(widths[:b]) if w != widths[b]), None)
-        after = next((w for w in widths[b + 1 :] if w != widths[b]), None)
-        minimum = (before is None or widths[b] < before) and (after is None or widths[b] < after)
-        if widths[b] and (len(live[b]) == 1 or minimum):
+        around = max(
+            widths[max(f for f in fixed if f <= b)], widths[min(f for f in fixed if f >= b)]
+        )  # several values together must be narrower than the single ones beside them
+        if len(live[b]) > 1 and widths[b] <= 0.9 * around and _is_minimum(widths, b):
             keep.append(b)
-    return [*keep, last] if last else keep
+    return sorted(keep)
+
+
+def _is_minimum(widths: Sequence[int], b: int) -> bool:
+    """True when the nearest other widths on both sides are larger."""
+    before = next((w for w in reversed(widths[:b]) if w != widths[b]), None)
+    after = next((w for w in widths[b + 1 :] if w != widths[b]), None)
+    return (before is None or widths[b] < before) and (after is None or widths[b] < after)
 
 
 def end_state(graph: Graph) -> tuple[Any, ...]:

@@ -71,7 +71,7 @@ Factor = Dense | Diagonal | Identity
 
 
 def multiply(a: Factor, b: Factor) -> Factor:
-    """Return a @ b, keeping identities and diagonals; a dense result is stored untransposed."""
+    """Return a @ b, keeping identities and diagonals; a tall dense result is stored transposed."""
     if isinstance(a, Identity):
         return b
     if isinstance(b, Identity):
@@ -86,8 +86,21 @@ def multiply(a: Factor, b: Factor) -> Factor:
         return Dense(d * a.array, a.transposed)
     assert isinstance(a, Dense)
     assert isinstance(b, Dense)
-    contract = ((0 if a.transposed else 1,), (1 if b.transposed else 0,))
-    return Dense(jax.lax.dot_general(a.array, b.array, (contract, ((), ()))))
+    if b.shape[1] < a.shape[0]:  # (a b)^T = b^T a^T: the short side leads, which matrix products like best
+        return Dense(_matmul(b.array, not b.transposed, a.array, not a.transposed), transposed=True)
+    return Dense(_matmul(a.array, a.transposed, b.array, b.transposed))
+
+
+def _matmul(left: jax.Array, flip_left: bool, right: jax.Array, flip_right: bool) -> jax.Array:
+    """left @ right, either given as its transpose.
+
+    A small left operand is laid out by rows first: XLA's CPU product is about 1.7 times slower when it must read its
+    left operand by columns, and without the barrier XLA folds the transposition back into the product.
+    """
+    if flip_left and left.size <= right.size:
+        left, flip_left = jax.lax.optimization_barrier(left.mT), False
+    contract = ((0 if flip_left else 1,), (1 if flip_right else 0,))
+    return jax.lax.dot_general(left, right, (contract, ((), ())))
 
 
 @jax.tree_util.register_dataclass

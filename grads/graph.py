@@ -77,7 +77,15 @@ class Graph:
             depends.update(e.outvars)
             if e.primitive.name not in _ZERO_DERIVATIVE and any(is_var(v) and v in active for v in e.invars):
                 active.update(o for o in e.outvars if is_float(o.aval))
-        return tuple(prologue), tuple(body), frozenset(active)
+        return tuple(prologue), tuple(body), frozenset(self._reaching(body, active))
+
+    def _reaching(self, body: Sequence[Any], active: set) -> set:
+        """Those active variables through which an output depends on the inputs."""
+        useful = {v for v in self.outvars if is_var(v) and v in active}
+        for e in reversed(body):
+            if e.primitive.name not in _ZERO_DERIVATIVE and any(o in useful for o in e.outvars):
+                useful.update(v for v in e.invars if is_var(v) and v in active)
+        return useful
 
     @property
     def prologue(self) -> tuple[Any, ...]:

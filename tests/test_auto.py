@@ -1,0 +1,161 @@
+"""What `auto` chooses, why, within which memory; batched functions; autotune."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import grads
+from grads.machine import _DEFAULTS, using
+
+
+@pytest.fixture(autouse=True)
+def _shipped_rates():
+    with using(_DEFAULTS["cpu"]):
+        yield
+
+
+def weight(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape) / np.sqrt(shape[0]))
+
+
+A, B = weight(0, 200, 100), weight(1, 100, 5)
+
+
+def narrow(x):
+    return jnp.tanh(jnp.tanh(x @ A) @ B)
+
+
+def wide(z):
+    return jnp.tanh(jnp.tanh(z @ B.T) @ A.T)
+
+
+def test_choices():
+    loop = lambda f: lambda x: jax.lax.scan(lambda c, _: (f(c), None), x, None, length=3)[0]
+    assert grads.explain(lambda x: wide(narrow(x)), jnp.ones(200)).method == "chain"
+    assert grads.explain(narrow, jnp.ones((16, 200))).method == "batched"
+    tall = loop(lambda c: jnp.concatenate([c[1:], c[:1]]) * jnp.sin(c))
+    assert grads.explain(lambda x: jnp.outer(tall(x), jnp.sin(tall(x))), jnp.ones(4)).method.startswith(
+        ("fwd", "chain")
+    )
+    scalar = lambda x: loop(lambda c: jnp.cumsum(jnp.sin(c)))(x).sum()
+    assert grads.explain(scalar, jnp.ones(300)).method.startswith(("rev", "chain"))
+    plan = grads.explain(narrow, jnp.ones(200), method="rev")
+    assert plan.method == "rev"
+    assert "asked for by name" in str(plan)
+
+
+def test_plan_lists_every_method_with_a_reason_or_a_cost():
+    plan = grads.explain(lambda x: x - x.mean(0, keepdims=True), jnp.ones((4, 3)))
+    rows = {r.method.name: r for r in plan.rows}
+    assert set(grads.methods()) == set(rows)
+    assert "reduce_sum" in rows["batched"].reason
+    assert rows["fwd"].cost.operations > 0
+
+
+def test_memory_limit():
+    fun = lambda x: jnp.tanh(jnp.sin(jnp.outer(x, jnp.ones(200))) @ weight(4, 200, 3)).sum(1)
+    x = jnp.linspace(0.0, 1.0, 300)
+    reference = jax.jacfwd(fun)(x)
+    for limit in (60_000_000, 8_000_000, 4_000_000):
+        jac = jax.jit(grads.jacobian(fun, memory_limit=limit))
+        memory = jac.lower(x).compile().memory_analysis()
+        assert memory.temp_size_in_bytes + memory.output_size_in_bytes <= limit
+        np.testing.assert_allclose(jac(x), reference, atol=1e-12)
+    with pytest.raises(grads.MemoryLimitError, match=r"memory_limit=1000 .*least"):
+        grads.jacobian(fun, memory_limit=1000)(x)
+
+
+BATCHED = {
+    "dense": lambda x: jax.nn.relu(x.reshape(4, -1) @ A[:6]) @ B,
+    "divided": lambda x: jnp.tanh(x.reshape(4, -1) @ A[:6]) @ B / x.shape[0],
+    "softmax": lambda x: jax.nn.softmax(x.reshape(4, 6), axis=1),
+    "per example constants": lambda x: x.reshape(4, 6) * jnp.arange(4.0)[:, None],
+    "scan": lambda x: jax.lax.scan(lambda c, w: (jnp.sin(c * w), None), x.reshape(4, 6), jnp.ones((3, 4, 6)))[
+        0
+    ],
+    "pooled": lambda x: jax.lax.reduce_window(
+        x.reshape(4, 6), -jnp.inf, jax.lax.max, (1, 2), (1, 2), "VALID"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_batched(name):
+    fun, x = BATCHED[name], weight(3, 4, 6)
+    reference = jax.jacfwd(fun)(x)
+    np.testing.assert_allclose(grads.jacobian(fun, method="batched")(x), reference, atol=1e-12)
+    blocks = grads.jacobian(fun, batch_axis=0)(x)
+    index = jnp.arange(4)
+    np.testing.assert_allclose(blocks, jnp.moveaxis(reference, -2, 1)[index, index], atol=1e-12)
+    turned = grads.jacobian(fun, batch_axis=0, output="transposed")(x)
+    np.testing.assert_allclose(turned, jnp.moveaxis(blocks, -1, 1), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: x - x.mean(0, keepdims=True),
+        lambda x: jnp.cumsum(x, 0),
+        lambda x: x[::-1],
+        lambda x: jnp.roll(x, 1, axis=0),
+        lambda x: (x @ x.T) @ x,
+        lambda x: jnp.sort(x, axis=0),
+        lambda x: x * x[:1],
+        lambda x: x.reshape(6, 4).T.reshape(4, 6),
+    ],
+)
+def test_mixed_examples_are_never_batched(fun):
+    x = weight(5, 4, 6)
+    with pytest.raises(grads.UnsupportedMethodError, match="independent"):
+        grads.jacobian(fun, method="batched")(x)
+    np.testing.assert_allclose(grads.jacobian(fun)(x), jax.jacfwd(fun)(x), atol=1e-12)
+    with pytest.raises(ValueError, match="not independent"):
+        grads.jacobian(fun, batch_axis=0)(x)
+
+
+def test_stated_batch_axis_without_a_proof():
+    fun = lambda x: jnp.stack([jnp.sin(x[i]) * x[i].sum() for i in range(3)])
+    x = weight(6, 3, 4)
+    blocks = grads.jacobian(fun, batch_axis=0)(x)
+    np.testing.assert_allclose(blocks, jax.vmap(jax.jacfwd(lambda r: jnp.sin(r) * r.sum()))(x), atol=1e-12)
+    last = grads.jacobian(lambda x: jnp.tanh(B[:4].T @ x), batch_axis=-1)(x.T)
+    reference = jax.vmap(jax.jacfwd(lambda r: jnp.tanh(B[:4].T @ r)))(x)
+    np.testing.assert_allclose(last, reference, atol=1e-12)
+
+
+def test_batched_passes_do_not_grow_with_the_batch():
+    count = lambda batch: grads.explain(narrow, jnp.ones((batch, 200)), method="batched").operations / batch
+    assert count(64) == pytest.approx(count(8), rel=0.05)
+
+
+def test_autotune_agrees_and_remembers():
+    calls = []
+
+    def fun(x):
+        calls.append(1)
+        return narrow(x)
+
+    jac = grads.jacobian(fun, method="autotune")
+    x = weight(7, 200)
+    np.testing.assert_allclose(jac(x), jax.jacfwd(narrow)(x), atol=1e-12)
+    traced = len(calls)
+    jac(x)
+    assert len(calls) == traced + 1  # traced again, but neither timed nor compiled again
+    np.testing.assert_allclose(jax.jit(jac)(x), jax.jacfwd(narrow)(x), atol=1e-12)
+
+
+def test_registered_method_is_used():
+    def build(problem):
+        def evaluate(constants, leaves):
+            (y,) = problem.bind(constants)(*leaves)
+            return (y,), [[jnp.ones((*y.shape, *leaves[0].shape))]]
+
+        return evaluate
+
+    grads.register_method("ones", supports=lambda p: None, cost=lambda p: None, build=build)
+    try:
+        np.testing.assert_array_equal(grads.jacobian(narrow, method="ones")(jnp.ones(200)), np.ones((5, 200)))
+        assert grads.explain(narrow, jnp.ones(200)).method != "ones"
+    finally:
+        grads.registry._METHODS.pop("ones")
