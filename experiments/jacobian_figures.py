@@ -68,7 +68,7 @@ def _jacobian_figure(
 
 def _plain_figures() -> list[Figure]:
     asked = {
-        ("dense", 1): 8, ("dense", 16): 5, ("deep", 1): 6, ("deep", 16): 5, ("conv", 1): 40, ("layernorm", 1): 15,
+        ("dense", 1): 8, ("dense", 16): 5, ("deep", 1): 6, ("deep", 16): 5, ("conv", 1): 40, ("layernorm", 1): 15,  # noqa: E501
         ("batchnorm", 1): 60, ("residual", 1): 10,
     }  # fmt: skip
     out = []
@@ -122,7 +122,7 @@ def _functional_figures() -> list[Figure]:
         fun, n = net.part("autoencoder")
         usual, ours = tasks[task]
         functions = {
-            **{k: (lambda p, x, j=j: usual(j(p, x))) for k, j in plain(fun, False).items()},
+            **{k: (lambda p, x, j=j, usual=usual: usual(j(p, x))) for k, j in plain(fun, False).items()},
             "ours": lambda p, x, fun=fun, ours=ours: ours(grads.jacobian_operator(lambda v: fun(p, v), x)),
         }
         times = measure(functions, (net.params, inputs(n, 1, jnp.float32)), rounds=5)
@@ -187,7 +187,7 @@ def _compile_figures() -> list[Figure]:
         x, best = inputs(n, 1, jnp.float32), {}
         for _ in range(5):
             for name, transform in (("jacfwd", jax.jacfwd), ("jacrev", jax.jacrev), ("auto", grads.jacobian)):
-                fresh = lambda p, x, t=transform: t(lambda v: fun(p, v))(x)
+                fresh = lambda p, x, t=transform, fun=fun: t(lambda v: fun(p, v))(x)
                 grads.prepare.forget()
                 jax.clear_caches()
                 start = time.perf_counter()

@@ -187,7 +187,9 @@ def batchnorm() -> Network:
 
 
 def recurrent() -> Network:
-    """A recurrent encoder over 28 rows of 28 pixels (64 states) and a recurrent decoder, tanh, with lax.scan."""
+    """A recurrent encoder over 28 rows of 28 pixels (64 states) and a recurrent decoder, tanh,
+    with lax.scan.
+    """
     params = {
         "in": _normal(0, 28, 64), "rec": _normal(1, 64, 64) * 0.9, "mean": _normal(2, 64, 20),
         "start": _normal(3, 20, 64), "step": _normal(4, 64, 64) * 0.9, "out": _normal(5, 64, 28),

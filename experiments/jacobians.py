@@ -20,7 +20,9 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def own_function(path: str, shape: str) -> None:
-    """Explain and compare all methods on `package.module:name` at a random input of this shape ("64" or "8,3")."""
+    """Explain and compare all methods on `package.module:name` at a random input of this shape ("64" or
+    "8,3").
+    """
     import grads
 
     module, _, name = path.partition(":")

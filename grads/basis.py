@@ -22,7 +22,9 @@ REVERSE_ONLY = {"custom_vjp_call", "custom_vjp_call_jaxpr"}
 
 
 def basis(avals: Sequence[Any], start: Any, count: int) -> list[jax.Array]:
-    """Rows start..start+count of the identity over the concatenated leaves, split into leaves (zero past it)."""
+    """Rows start..start+count of the identity over the concatenated leaves, split into leaves
+    (zero past it).
+    """
     rows = start + jnp.arange(count)
     out, offset = [], 0
     for a in avals:
@@ -45,7 +47,9 @@ def supports_forward(problem: Problem) -> str | None:
 
 
 def supports_reverse(problem: Problem) -> str | None:
-    """A while loop of unknown length has no reverse derivative; a complex output needs two rows per element."""
+    """A while loop of unknown length has no reverse derivative; a complex output needs two
+    rows per element.
+    """
     found = problem.primitives() & FORWARD_ONLY
     if found:
         return (

@@ -27,7 +27,9 @@ from grads.registry import Cost, Method, Number, register_method
 
 @dataclass(frozen=True)
 class Layout:
-    """Number of examples and their axis in each input and output; `known` for every value when it was proved."""
+    """Number of examples and their axis in each input and output; `known` for every value when
+    it was proved.
+    """
 
     count: int
     in_axes: tuple[int, ...]
@@ -150,7 +152,9 @@ def _by_passes(problem: Problem, lay: Layout) -> _Way:
 
 
 def result_bytes(problem: Problem, lay: Layout) -> Number:
-    """Bytes of the result: one block per example, and the full matrix unless the user stated the batch axis."""
+    """Bytes of the result: one block per example, and the full matrix unless the user stated
+    the batch axis.
+    """
     full = costs.output_bytes(problem)
     return full / lay.count if problem.options.batch_axis is not None else full * (1 + 1 / lay.count)
 
@@ -202,7 +206,7 @@ def _build_examples(problem: Problem, lay: Layout, way: _Way) -> Callable:
 
 def _build_passes(problem: Problem, lay: Layout, forward: bool) -> Callable:
     avals, axes = (problem.inputs, lay.in_axes) if forward else (problem.outputs, lay.out_axes)
-    other, other_axes = (problem.outputs, lay.out_axes) if forward else (problem.inputs, lay.in_axes)
+    other_axes = lay.out_axes if forward else lay.in_axes
 
     def evaluate(constants, leaves):
         fun = problem.bind(constants)
@@ -239,7 +243,9 @@ def _shared_seeds(avals: Sequence[Any], axes: Sequence[int]) -> list[jax.Array]:
 def _split_passes(
     stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], forward: bool
 ) -> list[jax.Array]:
-    """(passes, batch, *result) into one (batch, *output, *input) block per differentiated (or seeded) leaf."""
+    """(passes, batch, *result) into one (batch, *output, *input) block per differentiated (or
+    seeded) leaf.
+    """
     shapes = [_one_shape(a, axis) for a, axis in zip(avals, axes, strict=True)]
     ends = np.cumsum([math.prod(s) for s in shapes])[:-1].tolist()
     out = []
@@ -275,7 +281,7 @@ def probe(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> 
         )
         if leak:
             raise ValueError(
-                f"batch_axis={problem.options.batch_axis}: the examples are not independent (a derivative of {leak:.3g} "
+                f"batch_axis={problem.options.batch_axis}: the examples are not independent (a derivative of {leak:.3g} "  # noqa: E501
                 "between different examples); leave batch_axis out"
             )
 

@@ -131,7 +131,9 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
 
 
 class _Tables:
-    """Seconds and operations of ranges of segments, by prefix sums for each number of columns that can occur."""
+    """Seconds and operations of ranges of segments, by prefix sums for each number of columns
+    that can occur.
+    """
 
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize

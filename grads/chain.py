@@ -93,7 +93,9 @@ def _held(chain: Chain, step: Step) -> int:
 
 
 def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> Number:
-    """Peak elements over the steps (operands, result, and what the columns in flight hold), plus the output."""
+    """Peak elements over the steps (operands, result, and what the columns in flight hold),
+    plus the output.
+    """
     most = 0.0
     for s in chain.walk(root):
         n, m = chain.widths[s.start], chain.widths[s.stop]
@@ -283,7 +285,9 @@ def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array
 
 
 def _embed(problem: Problem, jac: Factored) -> Any:
-    """Place the Jacobian between the end states into the Jacobian of all outputs with respect to all inputs."""
+    """Place the Jacobian between the end states into the Jacobian of all outputs with respect
+    to all inputs.
+    """
     graph = problem.graph
     start, end = graph.live[0], end_state(graph)
     outvars = graph.outvars[: len(problem.outputs)]

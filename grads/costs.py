@@ -43,7 +43,9 @@ UNKNOWN_TRIPS = 16  # a while loop does not say how often it runs
 
 @dataclass(frozen=True)
 class Work:
-    """Derivative work of one equation: per column (or row) and fixed; `smallest` without and `free` times columns."""
+    """Derivative work of one equation: per column (or row) and fixed; `smallest` without and `free` times
+    columns.
+    """
 
     kind: str
     operations: Number
@@ -116,7 +118,9 @@ def _conv_work(eqn: Any, operand: int, reverse: bool, itemsize: int) -> Work:
 
 
 def _inner_work(eqn: Any, on: Sequence[bool], reverse: bool) -> list[Work] | None:
-    """Work of an equation that calls other programs: loops, branches, custom derivatives; None for the others."""
+    """Work of an equation that calls other programs: loops, branches, custom derivatives; None for the
+    others.
+    """
     name, params = eqn.primitive.name, eqn.params
     if name == "while":
         body, skip = params["body_jaxpr"], params["cond_nconsts"]

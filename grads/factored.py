@@ -94,8 +94,9 @@ def multiply(a: Factor, b: Factor) -> Factor:
 def _matmul(left: jax.Array, flip_left: bool, right: jax.Array, flip_right: bool) -> jax.Array:
     """left @ right, either given as its transpose.
 
-    A small left operand is laid out by rows first: XLA's CPU product is about 1.7 times slower when it must read its
-    left operand by columns, and without the barrier XLA folds the transposition back into the product.
+    A small left operand is laid out by rows first: XLA's CPU product is about 1.7 times slower when it must
+    read its left operand by columns, and without the barrier XLA folds the transposition back into the
+    product.
     """
     if flip_left and left.size <= right.size:
         left, flip_left = jax.lax.optimization_barrier(left.mT), False

@@ -82,7 +82,9 @@ def primitive_names(eqn: Any) -> set[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled when it is traced."""
+    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled
+    when it is traced.
+    """
 
     flat: Callable
     leaves: tuple[Any, ...]
@@ -181,7 +183,7 @@ def _check_argnums(argnums, count: int) -> tuple[int, ...]:
 def _as_array(x, holomorphic: bool, allow_int: bool):
     if not isinstance(x, (jax.Array, np.ndarray, np.generic, float, int, complex)):
         raise TypeError(
-            f"jacobian differentiates with respect to arrays and numbers, got {x!r} of type {type(x).__name__}; "
+            f"jacobian differentiates with respect to arrays and numbers, got {x!r} of type {type(x).__name__}; "  # noqa: E501
             "pass it by another argument (argnums) or close over it"
         )
     dtype = jnp.result_type(x)
@@ -189,7 +191,7 @@ def _as_array(x, holomorphic: bool, allow_int: bool):
         raise TypeError(f"holomorphic=True needs complex inputs, got dtype {dtype}")
     if not holomorphic and jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
-            f"jacobian needs real inputs, got dtype {dtype}: pass holomorphic=True if the function is holomorphic, "
+            f"jacobian needs real inputs, got dtype {dtype}: pass holomorphic=True if the function is holomorphic, "  # noqa: E501
             "else differentiate a function of the real and imaginary parts"
         )
     if not jnp.issubdtype(dtype, jnp.inexact) and not allow_int:

@@ -104,7 +104,9 @@ class Graph:
 
     @cached_property
     def live(self) -> tuple[tuple[Any, ...], ...]:
-        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in order."""
+        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in
+        order.
+        """
         active, body = self.active, self.body
         needed = {v for v in self.outvars if is_var(v) and v in active}
         sets = [needed]

@@ -1,4 +1,6 @@
-"""`jacobian` and `value_and_jacobian`: drop-ins for `jax.jacfwd` that choose the method and the form of the result."""
+"""`jacobian` and `value_and_jacobian`: drop-ins for `jax.jacfwd` that choose the method and the form of the
+result.
+"""
 
 from collections.abc import Callable
 from contextlib import nullcontext

@@ -22,7 +22,9 @@ OUTPUTS = ("dense", "transposed", "factored", "bcoo", "operator")
 
 @dataclass(frozen=True)
 class PerExample:
-    """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one example)."""
+    """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one
+    example).
+    """
 
     blocks: list
     in_axes: tuple[int, ...]

@@ -1,4 +1,6 @@
-"""`explain`: which method `jacobian` would use for a call, what each would cost, and in what order chain multiplies."""
+"""`explain`: which method `jacobian` would use for a call, what each would cost, and in what order chain
+multiplies.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -76,7 +78,7 @@ def _line(row: select.Row, chosen: bool) -> str:
         return f"{mark}{row.method.name:<16}{row.reason or 'no prediction; never chosen by auto'}"
     c = row.cost
     return (
-        f"{mark}{row.method.name:<16}{_number(c.operations):>12}{_number(c.bytes):>10}{c.seconds * 1e3:>10.3g}"
+        f"{mark}{row.method.name:<16}{_number(c.operations):>12}{_number(c.bytes):>10}{c.seconds * 1e3:>10.3g}"  # noqa: E501
         f"{_number(c.memory):>13}{c.chunk or '-':>7}  {c.note}"
     )
 
@@ -145,6 +147,6 @@ def _step_text(chain: Chain, step: Step) -> str:
         "reverse": f"{m} cotangents from scratch",
         "tangent": f"{n} columns of J({step.start},{step.split}) pushed from width {w[step.split or 0]}",
         "adjoint": f"{m} rows of J({step.split},{step.stop}) pulled from width {w[step.split or 0]}",
-        "product": f"J({step.split},{step.stop}) @ J({step.start},{step.split}) through width {w[step.split or 0]}",
+        "product": f"J({step.split},{step.stop}) @ J({step.start},{step.split}) through width {w[step.split or 0]}",  # noqa: E501
     }[step.action]
     return f"J({step.start},{step.stop}) [{m} x {n}] = {text}"

@@ -96,11 +96,13 @@ def _empty(problem: Problem) -> Callable:
 def _untraceable(
     call: Call, options: Options, method: Any, output: str, error: Exception
 ) -> tuple[list, list, Any]:
-    """Python control flow on values cannot be traced: differentiate operation by operation, as jacfwd does."""
+    """Python control flow on values cannot be traced: differentiate operation by operation, as
+    jacfwd does.
+    """
     if method not in ("auto", "autotune", "fwd", "rev") or output not in ("dense", "transposed"):
         raise UnsupportedMethodError(
             "the function branches on the values of its arguments, so it cannot be traced "
-            f"({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, or lax.cond / jnp.where in the function"
+            f"({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, or lax.cond / jnp.where in the function"  # noqa: E501
         ) from error
     results = call.flat(*call.leaves)
     outs, _ = call.out_avals()

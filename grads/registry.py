@@ -67,7 +67,9 @@ class Method:
 
 
 class UnsupportedMethodError(ValueError):
-    """This Jacobian method cannot differentiate this function; the message says why and what to use instead."""
+    """This Jacobian method cannot differentiate this function; the message says why and what
+    to use instead.
+    """
 
 
 class UnknownMethodError(ValueError, KeyError):

@@ -40,7 +40,9 @@ def predicted(problem: Problem) -> list[Row]:
 
 
 def _dense_cut(problem: Problem) -> str | None:
-    """Finding a pattern takes a second; a whole value times a weight matrix says at once that there is none."""
+    """Finding a pattern takes a second; a whole value times a weight matrix says at once that
+    there is none.
+    """
     from grads import chain
 
     if chain.supports(problem) is None and any(
@@ -85,7 +87,7 @@ def choose(
     chosen = get_method(method)
     if problem.options.batch_axis is not None and chosen.name != "batched":
         raise UnsupportedMethodError(
-            f"batch_axis needs method 'batched' or 'auto', not {chosen.name!r}; or use jax.vmap of the Jacobian of one example"
+            f"batch_axis needs method 'batched' or 'auto', not {chosen.name!r}; or use jax.vmap of the Jacobian of one example"  # noqa: E501
         )
     reason = chosen.supports(problem)
     if reason is not None:

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 from grads.graph import apply_equation, build_graph, is_float, is_var, size
 
 ELEMENTWISE = frozenset(
-    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh "
-    "digamma div erf erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg pow "
+    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh "  # noqa: E501
+    "digamma div erf erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg pow "  # noqa: E501
     "reduce_precision rem round rsqrt select_n sign sin sinh sqrt square sub tan tanh".split()
 )
 RESHAPES = frozenset({"reshape", "squeeze", "expand_dims", "copy", "copy_p"})
@@ -124,7 +124,9 @@ def custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
 
 
 def is_weight(eqn: Any, x: Any, active: frozenset) -> bool:
-    """True for a matrix product of the vector `x` (all of it contracted) with an operand that is not active."""
+    """True for a matrix product of the vector `x` (all of it contracted) with an operand that
+    is not active.
+    """
     if eqn.primitive.name != "dot_general" or eqn.invars.count(x) != 1:
         return False
     mine = eqn.invars.index(x)
@@ -139,7 +141,9 @@ def is_weight(eqn: Any, x: Any, active: frozenset) -> bool:
 
 
 def weight_matrix(eqn: Any, x: Any, other: jax.Array) -> tuple[jax.Array, bool]:
-    """Return (array, transposed): the Jacobian of the product with respect to `x`, or its transpose if flagged."""
+    """Return (array, transposed): the Jacobian of the product with respect to `x`, or its transpose if
+    flagged.
+    """
     mine = eqn.invars.index(x)
     contract, _ = eqn.params["dimension_numbers"]
     order = sorted(range(len(contract[mine])), key=lambda i: contract[mine][i])

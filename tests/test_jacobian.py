@@ -1,4 +1,6 @@
-"""`jacobian` is jacfwd: same trees, shapes, dtypes and numbers, by every method; and it refuses bad input clearly."""
+"""`jacobian` is jacfwd: same trees, shapes, dtypes and numbers, by every method; and it refuses bad input
+clearly.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +117,8 @@ def test_every_method_is_jacfwd(name):
             agree(grads.jacobian(fun, method=method)(x), reference, 1e-6 if name == "two_inputs" else 1e-12)
             done.append(method)
         except grads.UnsupportedMethodError as error:
-            assert method not in ("auto", "fwd"), error
+            if method in ("auto", "fwd"):
+                raise error
     assert {"auto", "fwd"} <= set(done)
     if name in ("heads", "skip", "conv", "normed", "dropout"):
         assert "chain" in done
@@ -136,7 +139,7 @@ def test_forward_only_function():
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.sampled_from(["dense", "tanh", "residual", "norm", "heads", "reshape"]), min_size=1, max_size=4),
+@given(st.lists(st.sampled_from(["dense", "tanh", "residual", "norm", "heads", "reshape"]), min_size=1, max_size=4),  # noqa: E501
        st.integers(0, 99))  # fmt: skip
 def test_chain_on_random_networks(layers, seed):
     def fun(x):
@@ -305,10 +308,10 @@ def test_known_memory_reports():
     lm, uvw, freq = (jnp.asarray(rng.normal(size=s) * 0.1) for s in ((10, 2), (128, 3), (16,)))
 
     def phase(lm):
-        l, m = lm[:, 0, None, None], lm[:, 1, None, None]
-        n = jnp.sqrt(1.0 - l**2 - m**2) - 1.0
+        a, b = lm[:, 0, None, None], lm[:, 1, None, None]
+        n = jnp.sqrt(1.0 - a**2 - b**2) - 1.0
         u, v, w = (uvw[None, :, i, None] for i in range(3))
-        return (u * l + v * m + w * n) * freq[None, None, :]
+        return (u * a + v * b + w * n) * freq[None, None, :]
 
     def temporary(fun, x, **options):
         compiled = jax.jit(grads.jacobian(fun, **options)).lower(x).compile()
