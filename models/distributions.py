@@ -24,10 +24,26 @@ def sum_event(x: Event) -> PerExample:
     return jnp.sum(x, axis=tuple(range(1, x.ndim)))
 
 
+def log1p_of_unit(e: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Return log(1 + e) for 0 <= e <= 1, to rounding, as 2 atanh(s) with s = e / (2 + e) <= 1/3.
+
+    In float32 the odd series up to s^15 is exact to rounding (the rest is below s 9^-8 / 17) and, being plain
+    arithmetic, several times cheaper on a CPU than log1p, which was a tenth of a small model's step.
+    """
+    if e.dtype != jnp.float32:
+        return jnp.log1p(e)
+    s = e / (2 + e)
+    square = s * s
+    series = jnp.full_like(s, 1 / 15)
+    for power in (13, 11, 9, 7, 5, 3, 1):
+        series = series * square + 1 / power
+    return 2 * s * series
+
+
 @jax.custom_jvp
 def softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Return log(1 + exp(x)): one exponential, one logarithm, finite with its gradient for every finite x."""
-    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+    return jnp.maximum(x, 0) + log1p_of_unit(jnp.exp(-jnp.abs(x)))
 
 
 @softplus.defjvp
@@ -35,7 +51,7 @@ def _softplus_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array,
     # spelled out: JAX's derivatives of max and |.| at 0 do not add up to 1/2; the exponential serves both
     (x,) = primals
     e = jnp.exp(-jnp.where(x >= 0, x, -x))
-    return jnp.maximum(x, 0) + jnp.log1p(e), jnp.where(x >= 0, 1, e) / (1 + e) * tangents[0]
+    return jnp.maximum(x, 0) + log1p_of_unit(e), jnp.where(x >= 0, 1, e) / (1 + e) * tangents[0]
 
 
 class Point(NamedTuple):

@@ -81,7 +81,7 @@ def test_optimal_scale_is_the_batchs_in_training_and_the_running_one_in_evaluati
     for _ in range(300):
         state = step(state)
     nnx.update(model, state)
-    z = model.encode(X).sample(jax.random.split(KEY, 3)[1])  # the objective's own draw
+    z = model.encode(X).sample(jax.random.split(KEY, 3)[0])  # the objective's own draw
     training, evaluation = model.decode(z, KEY), model.decode(z)
     assert isinstance(training, distributions.OptimalNormal)
     assert isinstance(evaluation, distributions.Normal)
