@@ -90,7 +90,6 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
 
     def prepared(problem: Problem) -> tuple[Plan, bool]:
         if id(problem) not in made:
-            assert problem.graph is not None  # `supports` refused it
             found = graph_sparsity(problem.graph)
             if given is not None and given.shape != (problem.m, problem.n):
                 raise ValueError(
@@ -102,8 +101,6 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
         return made[id(problem)][1:]
 
     def supports(problem: Problem) -> str | None:
-        if problem.graph is None:
-            return "the function cannot be traced: use 'fwd' or 'rev'"
         if problem.is_complex:
             return "a coloured Jacobian needs real values: use 'fwd' or 'rev'"
         if not problem.n or not problem.m:

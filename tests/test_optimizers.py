@@ -122,5 +122,5 @@ def test_running_mean():
 
 
 def test_unknown_optax_name_is_refused_with_the_nearest():
-    with pytest.raises(ConfigError, match="adamx.*adamax"):
+    with pytest.raises(ConfigError, match=r"adamx.*adamax"):
         build(O.Optax(name="adamx"), Constant(), Updates(), 0.1, 10)
