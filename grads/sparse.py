@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int
 
@@ -124,6 +123,8 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
 def _evaluate(
     problem: Problem, plan: Plan, sure: bool, chunk_size: int | None, constants: Any, leaves: Any
 ) -> Any:
+    from jax.experimental.sparse import BCOO  # here, because it loads SciPy
+
     flat, unravel = ravel_pytree(tuple(leaves))
     fun = lambda x: ravel_pytree(problem.bind(constants)(*unravel(x)))[0]
     push: Any
