@@ -68,7 +68,7 @@ def _jacobian_figure(
 
 def _plain_figures() -> list[Figure]:
     asked = {
-        ("dense", 1): 8, ("dense", 16): 5, ("deep", 1): 6, ("deep", 16): 5, ("conv", 1): 40, ("layernorm", 1): 15,  # noqa: E501
+        ("dense", 1): 8, ("dense", 16): 5, ("deep", 1): 6, ("deep", 16): 5, ("conv", 1): 40, ("layernorm", 1): 15,
         ("batchnorm", 1): 60, ("residual", 1): 10,
     }  # fmt: skip
     out = []
@@ -184,7 +184,8 @@ def _compile_figures() -> list[Figure]:
     for kind in ("dense", "deep", "conv"):
         net = network(kind)
         fun, n = net.part("autoencoder")
-        x, best = inputs(n, 1, jnp.float32), {}
+        x = inputs(n, 1, jnp.float32)
+        best: dict[str, float] = {}
         for _ in range(5):
             for name, transform in (("jacfwd", jax.jacfwd), ("jacrev", jax.jacrev), ("auto", grads.jacobian)):
                 fresh = lambda p, x, t=transform, fun=fun: t(lambda v: fun(p, v))(x)

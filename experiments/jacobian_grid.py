@@ -50,7 +50,8 @@ def run(mode: str) -> list[dict]:
             rows += new
             done = {r["method"]: r["ms"] for r in new if r.get("ms")}
             best = min((v for k, v in done.items() if k != "auto"), default=math.nan)
-            print(f"{kind:<10}{part:<12}{batch:>4} {dtype}  best {best:8.3g} ms  auto {done.get('auto', math.nan):8.3g} ms "  # noqa: E501
+            print(f"{kind:<10}{part:<12}{batch:>4} {dtype}  best {best:8.3g} ms  "
+                  f"auto {done.get('auto', math.nan):8.3g} ms "
                   f"({new[-1].get('chosen', '')})", flush=True)  # fmt: skip
     return rows
 
@@ -80,8 +81,10 @@ def measure_cell(kind: str, part: str, batch: int, dtype: str, rounds: int = 5) 
         t, row = times[name], predicted[name if name != "auto" else plan.method]
         rows.append({
             **base, "method": name, "ms": t.run * 1e3, "compile_s": t.compile, "temporary_bytes": t.temporary,
-            "output_bytes": t.output, "operations": row.cost.operations * batch, "predicted_ms": row.cost.seconds * 1e3,  # noqa: E501
-            "over_primal": t.run / times["primal"].run, "error": _error(functions[name], net.params, x, batch, reference),  # noqa: E501
+            "output_bytes": t.output, "operations": row.prediction.operations * batch,
+            "predicted_ms": row.prediction.seconds * 1e3,
+            "over_primal": t.run / times["primal"].run,
+            "error": _error(functions[name], net.params, x, batch, reference),
             **({"chosen": plan.method} if name == "auto" else {}),
         })  # fmt: skip
     return rows

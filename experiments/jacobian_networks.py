@@ -182,7 +182,10 @@ def batchnorm() -> Network:
 
     module = Coder()
     params = module.init(jax.random.key(0), jnp.zeros(784))
-    method = lambda name: lambda p, x: module.apply(p, x, method=name)
+
+    def method(name: str) -> Callable[[Any, jax.Array], Any]:
+        return lambda p, x: module.apply(p, x, method=name)
+
     return Network(params, method("encode"), method("decode"))
 
 

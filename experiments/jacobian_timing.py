@@ -27,6 +27,7 @@ def measure(
         start = time.perf_counter()
         program = jax.jit(fun).lower(*args).compile()
         memory = program.memory_analysis()
+        assert memory is not None, "this backend does not report the memory of a program"
         info[name] = (time.perf_counter() - start, memory.temp_size_in_bytes, memory.output_size_in_bytes)
         compiled[name] = program
         jax.block_until_ready(program(*args))

@@ -58,7 +58,7 @@ def table(rows: list[dict]) -> str:
             lines.append(f"{head}  left out: {r['left_out'][:70]}")
             continue
         lines.append(
-            f"{head}{r['ms']:>9.3g}{r['over_primal']:>9.3g}{r['compile_s']:>10.2f}{r['temporary_bytes'] / 1e6:>9.3g}"  # noqa: E501
+            f"{head}{r['ms']:>9.3g}{r['over_primal']:>9.3g}{r['compile_s']:>10.2f}{r['temporary_bytes'] / 1e6:>9.3g}"
             f"{r['output_bytes'] / 1e6:>8.3g}{r['operations'] / 1e6:>9.3g}{r['error']:>9.1e}"
         )
     return "\n".join(lines)
@@ -69,7 +69,7 @@ def report(rows: list[dict], folder: Path, name: str) -> None:
     print(table(rows))
     s = auto_summary(rows)
     print(
-        f"auto: {s['cells']} cells, within 1.25x of the best in {s['within_1.25']:.0%}, never above {s['worst']:.2f}x, "  # noqa: E501
+        f"auto: {s['cells']} cells, within 1.25x of the best in {s['within_1.25']:.0%}, never above {s['worst']:.2f}x, "
         f"named the winner in {s['winner']:.0%}"
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def heat_map(rows: list[dict], folder: Path, name: str) -> Path:
     for i, row in enumerate(values):
         for j, v in enumerate(row):
             axes.text(j, i, "-" if v != v else f"{v:.2g}", ha="center", va="center", fontsize=7,
-                      color="white" if v == v and v > 5 else "black", weight="bold" if v == 1 else None)  # fmt: skip  # noqa: E501
+                      color="white" if v == v and v > 5 else "black", weight="bold" if v == 1 else None)  # fmt: skip
     axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
     axes.set_yticks(
         range(len(cells)), [f"{k} {p}, batch {b}, {d[5:]} bit" for k, p, b, d in cells], fontsize=7

@@ -106,8 +106,8 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
     # a chunk of examples shares dispatches and makes the products large
     with using(replace(machine, dispatch=0.0, dot=machine.dot[-1:])):
         rows = [r for r in predicted(single) if r.method.name != "batched" and r.method.exact]
-    best = min((r for r in rows if r.cost is not None), key=lambda r: r.cost.seconds)
-    cost = best.cost
+    best = min((r for r in rows if r.cost is not None), key=lambda r: r.prediction.seconds)
+    cost = best.prediction
     held = max(cost.memory, 1.0)
     chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
     if problem.options.memory_limit is not None:
@@ -182,6 +182,8 @@ def build(problem: Problem) -> Callable:
 
 
 def _build_examples(problem: Problem, lay: Layout, way: _Way) -> Callable:
+    assert way.method is not None
+    assert way.single is not None
     single, inner = way.single, way.method.build(way.single)
 
     def evaluate(constants, leaves):
@@ -281,8 +283,8 @@ def probe(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> 
         )
         if leak:
             raise ValueError(
-                f"batch_axis={problem.options.batch_axis}: the examples are not independent (a derivative of {leak:.3g} "  # noqa: E501
-                "between different examples); leave batch_axis out"
+                f"batch_axis={problem.options.batch_axis}: the examples are not independent "
+                f"(a derivative of {leak:.3g} between different examples); leave batch_axis out"
             )
 
 

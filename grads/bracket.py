@@ -40,6 +40,12 @@ class Step:
     operations: Number
     diagonal: bool = False
 
+    @property
+    def cut(self) -> int:
+        """The split of a "tangent", "adjoint" or "product"; the other actions have none."""
+        assert self.split is not None, f"{self.action!r} does not split its range"
+        return self.split
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -66,7 +72,7 @@ class Chain:
         """The steps a step builds on."""
         if step.action in ("leaf", "forward", "reverse"):
             return ()
-        left, right = self.steps[step.start, step.split], self.steps[step.split, step.stop]
+        left, right = self.steps[step.start, step.cut], self.steps[step.cut, step.stop]
         return {"tangent": (left,), "adjoint": (right,), "product": (left, right)}[step.action]
 
     def walk(self, step: Step | None = None) -> list[Step]:
@@ -84,7 +90,7 @@ class Chain:
                 a, b = self.steps[0, k], self.steps[k, last]
                 seconds, ops = a.seconds + b.seconds, a.operations + b.operations
                 options.append(Step("product", 0, last, k, seconds, ops))
-        return min(options, key=lambda s: (self.widths[s.split], s.seconds)) if options else self.root
+        return min(options, key=lambda s: (self.widths[s.cut], s.seconds)) if options else self.root
 
 
 def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, itemsize: int) -> Chain:
@@ -103,7 +109,8 @@ def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, it
 
 
 def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
-    w, best, found = t.widths, t.pushed(i, i, j), ("forward", None)
+    w, best = t.widths, t.pushed(i, i, j)
+    found: tuple[str, int | None] = ("forward", None)
     reverse = t.pulled(j, i, j)
     if reverse < best:
         best, found = reverse, ("reverse", None)
@@ -116,7 +123,8 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
         ):
             if seconds < best:
                 best, found = seconds, (action, k)
-    action, k = found
+    action, split = found
+    k = i if split is None else split  # read only by the actions that have a split
     ops = {
         "forward": lambda: t.operations(i, j, w[i], 0),
         "reverse": lambda: t.operations(i, j, w[j], 1),
@@ -127,7 +135,7 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
         ),
     }[action]()
     diagonal = action == "product" and steps[i, k].diagonal and steps[k, j].diagonal
-    return Step(action, i, j, k, best, ops, diagonal)
+    return Step(action, i, j, split, best, ops, diagonal)
 
 
 class _Tables:

@@ -109,8 +109,8 @@ def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> Nu
 
 def _widest(problem: Problem, chain: Chain, step: Step) -> int:
     """Widest live value that a step pushes its columns through."""
-    first = {"tangent": step.split}.get(step.action, step.start)
-    last = {"adjoint": step.split}.get(step.action, step.stop)
+    first = step.cut if step.action == "tangent" else step.start
+    last = step.cut if step.action == "adjoint" else step.stop
     inside = [
         size(o)
         for s in chain.segments[first:last]
@@ -215,6 +215,7 @@ def _sweep(problem: Problem, chain: Chain, group: _Group, env: dict) -> None:
     else:
         ys, rest = primal(*at)
     if "pull" in group.needs and group.pull is None:
+        assert group.push is not None  # the first branch above
         group.pull = jax.linear_transpose(group.push, *at)
     env.update(zip(results, (*ys, *rest), strict=True))
     if "local" in group.needs:
@@ -225,7 +226,10 @@ def _local(segment: Any, group: _Group, env: dict) -> Factor:
     if segment.kind == "identity":
         return Identity(size(segment.ins[0]))
     if segment.kind == "diagonal":
-        push = group.push or jax.linear_transpose(group.pull, env[segment.outs[0]])
+        push = group.push
+        if push is None:
+            assert group.pull is not None  # a swept diagonal has one or the other
+            push = jax.linear_transpose(group.pull, env[segment.outs[0]])
         return Diagonal(push(jnp.ones_like(env[segment.ins[0]]))[0].reshape(-1))
     (eqn,) = (e for e in segment.eqns if e.primitive.name == "dot_general")
     other = eqn.invars[1 - eqn.invars.index(segment.ins[0])]
@@ -242,7 +246,9 @@ class _Emitter:
     def make(self, step: Step) -> Factor:
         """The Jacobian of one step."""
         if step.action == "leaf":
-            return next(g.local for g in self.groups if g.start == step.start)
+            local = next(g.local for g in self.groups if g.start == step.start)
+            assert local is not None  # the sweep made it: a leaf needs "local"
+            return local
         parts = [self.make(p) for p in self.chain.parts(step)]
         if step.action == "product":
             return multiply(parts[1], parts[0])
@@ -250,8 +256,8 @@ class _Emitter:
 
     def _through(self, step: Step, parts: list[Factor]) -> Factor:
         forward = step.action in ("forward", "tangent")
-        lo = step.split if step.action == "tangent" else step.start
-        hi = step.split if step.action == "adjoint" else step.stop
+        lo = step.cut if step.action == "tangent" else step.start
+        hi = step.cut if step.action == "adjoint" else step.stop
         state = self.chain.segments[lo].ins if forward else self.chain.segments[hi - 1].outs
         stack = _rows(parts[0], forward, state) if parts else identity([v.aval for v in state])
         inside = [g for g in self.groups if lo <= g.start and g.stop <= hi]

@@ -91,8 +91,6 @@ def _build_complex(problem: Problem) -> Callable:
 def _supports_complex(problem: Problem) -> str | None:
     if any(a.dtype.itemsize < 4 for a in problem.inputs):
         return "half precision has no complex numbers: use 'fwd' or 'rev'"
-    if problem.graph is None:
-        return "the function cannot be traced: use 'fwd' or 'rev'"
     name = unsupported(problem.graph.eqns)
     found = f"{name} has no complex step here: use 'finite_difference' or 'fwd'" if name else None
     return _real(problem) or found

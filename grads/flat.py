@@ -33,7 +33,7 @@ class Problem:
     constants ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
     """
 
-    graph: Graph | None
+    graph: Graph
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     outputs: tuple[jax.ShapeDtypeStruct, ...]
     aux: int
@@ -106,8 +106,8 @@ def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False
     """
     numbers = _check_argnums(argnums, len(args))
     chosen = tuple(args[i] for i in numbers) if isinstance(argnums, (tuple, list)) else args[numbers[0]]
-    all_leaves, in_tree = jax.tree.flatten(chosen)
-    all_leaves = tuple(_as_array(x, holomorphic, allow_int) for x in all_leaves)
+    given, in_tree = jax.tree.flatten(chosen)
+    all_leaves = tuple(_as_array(x, holomorphic, allow_int) for x in given)
     where = tuple(i for i, x in enumerate(all_leaves) if jnp.issubdtype(x.dtype, jnp.inexact))
     store: dict = {}
 
@@ -156,9 +156,9 @@ def _split_outputs(result, has_aux, holomorphic, store) -> tuple:
 
 def restore(store: dict, values: Sequence[Any], aux: Sequence[Any]) -> tuple[Any, Any]:
     """Put the arrays of a flat call back into the user's structures: (output, aux)."""
-    values, arrays = iter(values), iter(aux)
+    floats, arrays = iter(values), iter(aux)
     count = len(store["all_outputs"])
-    outs = [next(values) if i in store["out_where"] else next(arrays) for i in range(count)]
+    outs = [next(floats) if i in store["out_where"] else next(arrays) for i in range(count)]
     leaves = [
         next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)
     ]
@@ -183,7 +183,8 @@ def _check_argnums(argnums, count: int) -> tuple[int, ...]:
 def _as_array(x, holomorphic: bool, allow_int: bool):
     if not isinstance(x, (jax.Array, np.ndarray, np.generic, float, int, complex)):
         raise TypeError(
-            f"jacobian differentiates with respect to arrays and numbers, got {x!r} of type {type(x).__name__}; "  # noqa: E501
+            f"jacobian differentiates with respect to arrays and numbers, got {x!r} "
+            f"of type {type(x).__name__}; "
             "pass it by another argument (argnums) or close over it"
         )
     dtype = jnp.result_type(x)
@@ -191,8 +192,8 @@ def _as_array(x, holomorphic: bool, allow_int: bool):
         raise TypeError(f"holomorphic=True needs complex inputs, got dtype {dtype}")
     if not holomorphic and jnp.issubdtype(dtype, jnp.complexfloating):
         raise TypeError(
-            f"jacobian needs real inputs, got dtype {dtype}: pass holomorphic=True if the function is holomorphic, "  # noqa: E501
-            "else differentiate a function of the real and imaginary parts"
+            f"jacobian needs real inputs, got dtype {dtype}: pass holomorphic=True if the function "
+            "is holomorphic, else differentiate a function of the real and imaginary parts"
         )
     if not jnp.issubdtype(dtype, jnp.inexact) and not allow_int:
         raise TypeError(

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
@@ -121,8 +120,9 @@ def _dense(fun: Callable, flat: Array, mode: str, chunk_size: int | None) -> tup
 
 def _coloured(
     fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any
-) -> tuple[BCOO, Any]:
+) -> tuple[Any, Any]:
     """Return (H as BCOO, aux) by one product H v per colour."""
+    from jax.experimental.sparse import BCOO  # here, because it loads SciPy
 
     def scalar(f: Array) -> tuple[Array, Any]:
         y, aux = fun(f)

@@ -137,7 +137,7 @@ def calibrate(store: bool = True) -> Machine:
     """
     ones = lambda *shape: jnp.ones(shape, jnp.float32)
     base = _best_seconds(lambda x: x + 1, ones(4), repeats=50)
-    dot = []
+    dot: list[tuple[Number, Number]] = []
     for d in (1, 4, 16, 64, 256):
         seconds = _best_seconds(lambda a, b: a @ b, ones(d, 784), ones(784, 512))
         dot.append((d, 2 * d * 784 * 512 / max(seconds - base, 1e-7)))
@@ -180,7 +180,7 @@ def _conv_rates(transposed: bool, base: Number) -> list[tuple[Number, Number]]:
         like = jax.ShapeDtypeStruct((16, 16, 16, w.shape[2]), jnp.float32)
         return jax.linear_transpose(lambda x: conv(x, w), like)(y)[0]
 
-    rates = []
+    rates: list[tuple[Number, Number]] = []
     for channels in (1, 8, 32, 64):
         x = jnp.ones((16, 16, 16, channels), jnp.float32)
         w = jnp.ones((4, 4, channels, 32), jnp.float32)

@@ -121,11 +121,12 @@ def _same_rules(a: Any, b: Any, axes: Sequence[int | None], above: tuple) -> boo
     if called in above:
         return True
     x, y = rule_program(a), rule_program(b)
-    if x is None or y is None or any(axis is None for axis in axes):
+    own = [axis for axis in axes if axis is not None]
+    if x is None or y is None or len(own) < len(axes):
         return False
     big, one = build_graph(x), build_graph(y)
     try:
-        known = batch_axes(big, [*axes, *axes])
+        known = batch_axes(big, [*own, *own])
     except NotIndependentError:
         return False
     return _same_constants(x.consts, y.consts) and same_program(big, one, known, (*above, called))

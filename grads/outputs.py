@@ -6,16 +6,19 @@ A method returns a list of lists of blocks, a `Factored`, a flat `BCOO`, or `Per
 
 import itertools
 import math
+import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 
 from grads.factored import Dense, Factored
 from grads.flat import Call, Problem
+
+if TYPE_CHECKING:
+    import jax.experimental.sparse
 
 OUTPUTS = ("dense", "transposed", "factored", "bcoo", "operator")
 
@@ -48,11 +51,17 @@ class PerExample:
         return rows
 
 
+def is_bcoo(x: Any) -> bool:
+    """True for a BCOO; does not import its module, which loads SciPy: without the module there is none."""
+    sparse = sys.modules.get("jax.experimental.sparse")
+    return sparse is not None and isinstance(x, sparse.BCOO)
+
+
 def to_blocks(jac: Any, problem: Problem) -> list:
     """Blocks `[i][j]` of shape outputs[i].shape + inputs[j].shape, in the dtype of the output."""
     if isinstance(jac, PerExample):
         jac = jac.blocks if problem.options.batch_axis is not None else jac.expand(problem)
-    elif isinstance(jac, (Factored, BCOO)):
+    elif isinstance(jac, Factored) or is_bcoo(jac):
         jac = _split(jac.materialize() if isinstance(jac, Factored) else jac.todense(), problem)
     return [[b.astype(a.dtype) for b in row] for row, a in zip(jac, problem.outputs, strict=True)]
 
@@ -77,7 +86,7 @@ def to_matrix(jac: Any, problem: Problem) -> jax.Array:
     """The flat (m, n) matrix."""
     if isinstance(jac, Factored):
         return jac.materialize().astype(problem.dtype)
-    if isinstance(jac, BCOO):
+    if is_bcoo(jac):
         return jac.todense().astype(problem.dtype)
     rows = [
         jnp.concatenate([b.reshape(math.prod(out.shape), -1).astype(problem.dtype) for b in row], axis=1)
@@ -91,8 +100,10 @@ def to_factored(jac: Any, problem: Problem) -> Factored:
     return jac if isinstance(jac, Factored) else Factored((Dense(to_matrix(jac, problem)),))
 
 
-def to_bcoo(jac: Any, problem: Problem) -> BCOO:
+def to_bcoo(jac: Any, problem: Problem) -> "jax.experimental.sparse.BCOO":
     """The flat (m, n) matrix in coordinate form; independent examples keep only their diagonal blocks."""
+    from jax.experimental.sparse import BCOO
+
     if isinstance(jac, BCOO):
         return jac
     if isinstance(jac, PerExample) and len(problem.inputs) == len(problem.outputs) == 1:
@@ -100,7 +111,9 @@ def to_bcoo(jac: Any, problem: Problem) -> BCOO:
     return BCOO.fromdense(to_matrix(jac, problem), nse=problem.m * problem.n)
 
 
-def _block_diagonal(jac: PerExample, problem: Problem) -> BCOO:
+def _block_diagonal(jac: PerExample, problem: Problem) -> "jax.experimental.sparse.BCOO":
+    from jax.experimental.sparse import BCOO
+
     block = jac.blocks[0][0]
     place = lambda aval, axis: np.moveaxis(np.arange(math.prod(aval.shape)).reshape(aval.shape), axis, 0)
     rows = place(problem.outputs[0], jac.out_axes[0]).reshape(block.shape[0], -1)

@@ -78,8 +78,8 @@ def _line(row: select.Row, chosen: bool) -> str:
         return f"{mark}{row.method.name:<16}{row.reason or 'no prediction; never chosen by auto'}"
     c = row.cost
     return (
-        f"{mark}{row.method.name:<16}{_number(c.operations):>12}{_number(c.bytes):>10}{c.seconds * 1e3:>10.3g}"  # noqa: E501
-        f"{_number(c.memory):>13}{c.chunk or '-':>7}  {c.note}"
+        f"{mark}{row.method.name:<16}{_number(c.operations):>12}{_number(c.bytes):>10}"
+        f"{c.seconds * 1e3:>10.3g}{_number(c.memory):>13}{c.chunk or '-':>7}  {c.note}"
     )
 
 
@@ -141,12 +141,12 @@ def _chain_text(problem: Any, rows: list) -> tuple[tuple, tuple]:
 
 def _step_text(chain: Chain, step: Step) -> str:
     w = chain.widths
-    n, m = w[step.start], w[step.stop]
+    n, m, r = w[step.start], w[step.stop], w[step.split or 0]
     text = {
         "forward": f"{n} tangents from scratch",
         "reverse": f"{m} cotangents from scratch",
-        "tangent": f"{n} columns of J({step.start},{step.split}) pushed from width {w[step.split or 0]}",
-        "adjoint": f"{m} rows of J({step.split},{step.stop}) pulled from width {w[step.split or 0]}",
-        "product": f"J({step.split},{step.stop}) @ J({step.start},{step.split}) through width {w[step.split or 0]}",  # noqa: E501
+        "tangent": f"{n} columns of J({step.start},{step.split}) pushed from width {r}",
+        "adjoint": f"{m} rows of J({step.split},{step.stop}) pulled from width {r}",
+        "product": f"J({step.split},{step.stop}) @ J({step.start},{step.split}) through width {r}",
     }[step.action]
     return f"J({step.start},{step.stop}) [{m} x {n}] = {text}"

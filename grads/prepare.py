@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from grads import outputs, select
 from grads.fingerprint import fingerprint
 from grads.flat import Call, Options, Problem
-from grads.graph import trace
+from grads.graph import Graph, trace
 from grads.registry import Method, UnsupportedMethodError
 
 _UNTRACEABLE = (
@@ -27,6 +27,7 @@ _UNTRACEABLE = (
 )
 _COMPILED: OrderedDict[Any, Callable] = OrderedDict()
 _KEEP = 256
+_NO_PROGRAM = Graph((), (), (), (), (), frozenset())
 
 
 def problem_of(call: Call, options: Options) -> tuple[Problem, tuple[Any, ...]]:
@@ -102,7 +103,8 @@ def _untraceable(
     if method not in ("auto", "autotune", "fwd", "rev") or output not in ("dense", "transposed"):
         raise UnsupportedMethodError(
             "the function branches on the values of its arguments, so it cannot be traced "
-            f"({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, or lax.cond / jnp.where in the function"  # noqa: E501
+            f"({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, "
+            "or lax.cond / jnp.where in the function"
         ) from error
     results = call.flat(*call.leaves)
     outs, _ = call.out_avals()
@@ -112,7 +114,7 @@ def _untraceable(
     fun = lambda *leaves: list(call.flat(*leaves)[: len(outs)])
     blocks = transform(fun, tuple(range(len(call.leaves))), holomorphic=options.holomorphic)(*call.leaves)
     avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
-    problem = Problem(None, avals, outs, 0, options)
+    problem = Problem(_NO_PROGRAM, avals, outs, 0, options)  # only its shapes are read
     blocks = outputs.to_blocks([list(row) for row in blocks], problem)
     if output == "transposed":
         blocks = outputs.transpose_blocks(blocks, problem)

@@ -27,6 +27,12 @@ class Row:
     cost: Cost | None
     reason: str | None
 
+    @property
+    def prediction(self) -> Cost:
+        """The cost of a candidate that has one."""
+        assert self.cost is not None, f"{self.method.name}: {self.reason or 'no prediction'}"
+        return self.cost
+
 
 def predicted(problem: Problem) -> list[Row]:
     """All registered methods with their predicted cost, or the reason against them."""
@@ -64,14 +70,14 @@ def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
     if not known:
         reasons = "; ".join(f"{r.method.name}: {r.reason}" for r in rows if r.reason)
         raise UnsupportedMethodError(f"no method can differentiate this function ({reasons})")
-    fitting = [r for r in known if limit is None or r.cost.memory <= limit]
+    fitting = [r for r in known if limit is None or r.prediction.memory <= limit]
     if not fitting:
-        least = min(known, key=lambda r: r.cost.memory)
+        least = min(known, key=lambda r: r.prediction.memory)
         raise MemoryLimitError(
-            f"memory_limit={limit} bytes: no method meets it; the least is {least.cost.memory:.4g} bytes "
+            f"memory_limit={limit} bytes: no method meets it; the least is {least.prediction.memory:.4g} bytes "
             f"({least.method.name}). Raise the limit, or use jacobian_operator or output='factored'"
         )
-    return sorted(fitting, key=lambda r: r.cost.seconds)
+    return sorted(fitting, key=lambda r: r.prediction.seconds)
 
 
 def choose(
@@ -87,14 +93,15 @@ def choose(
     chosen = get_method(method)
     if problem.options.batch_axis is not None and chosen.name != "batched":
         raise UnsupportedMethodError(
-            f"batch_axis needs method 'batched' or 'auto', not {chosen.name!r}; or use jax.vmap of the Jacobian of one example"  # noqa: E501
+            f"batch_axis needs method 'batched' or 'auto', not {chosen.name!r}; "
+            "or use jax.vmap of the Jacobian of one example"
         )
     reason = chosen.supports(problem)
     if reason is not None:
         raise UnsupportedMethodError(f"method {chosen.name!r} cannot differentiate this function: {reason}")
     limit = problem.options.memory_limit
     cost = chosen.cost(problem) if limit is not None else None
-    if cost is not None and cost.memory > limit:
+    if limit is not None and cost is not None and cost.memory > limit:
         raise MemoryLimitError(
             f"memory_limit={limit} bytes: method {chosen.name!r} needs about {cost.memory:.4g} bytes; "
             "use 'auto', or a chunked method"
@@ -135,7 +142,7 @@ def _stand_in(x: Any) -> Any:
         return x
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(
-            np.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
+            jax.numpy.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )
     noise = np.random.default_rng(0).normal(size=x.shape) * 0.1
     return jax.numpy.asarray(

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.sparse import BCOO
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int
 
@@ -90,7 +89,6 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
 
     def prepared(problem: Problem) -> tuple[Plan, bool]:
         if id(problem) not in made:
-            assert problem.graph is not None  # `supports` refused it
             found = graph_sparsity(problem.graph)
             if given is not None and given.shape != (problem.m, problem.n):
                 raise ValueError(
@@ -102,8 +100,6 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
         return made[id(problem)][1:]
 
     def supports(problem: Problem) -> str | None:
-        if problem.graph is None:
-            return "the function cannot be traced: use 'fwd' or 'rev'"
         if problem.is_complex:
             return "a coloured Jacobian needs real values: use 'fwd' or 'rev'"
         if not problem.n or not problem.m:
@@ -127,6 +123,8 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
 def _evaluate(
     problem: Problem, plan: Plan, sure: bool, chunk_size: int | None, constants: Any, leaves: Any
 ) -> Any:
+    from jax.experimental.sparse import BCOO  # here, because it loads SciPy
+
     flat, unravel = ravel_pytree(tuple(leaves))
     fun = lambda x: ravel_pytree(problem.bind(constants)(*unravel(x)))[0]
     push: Any

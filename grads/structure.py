@@ -20,9 +20,10 @@ import jax.numpy as jnp
 from grads.graph import apply_equation, build_graph, is_float, is_var, size
 
 ELEMENTWISE = frozenset(
-    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy copy_p cos cosh "  # noqa: E501
-    "digamma div erf erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p logistic max min mul neg pow "  # noqa: E501
-    "reduce_precision rem round rsqrt select_n sign sin sinh sqrt square sub tan tanh".split()
+    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy "
+    "copy_p cos cosh digamma div erf erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p "
+    "logistic max min mul neg pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square sub "
+    "tan tanh".split()
 )
 RESHAPES = frozenset({"reshape", "squeeze", "expand_dims", "copy", "copy_p"})
 

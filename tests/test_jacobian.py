@@ -139,7 +139,7 @@ def test_forward_only_function():
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.sampled_from(["dense", "tanh", "residual", "norm", "heads", "reshape"]), min_size=1, max_size=4),  # noqa: E501
+@given(st.lists(st.sampled_from(["dense", "tanh", "residual", "norm", "heads", "reshape"]), min_size=1, max_size=4),
        st.integers(0, 99))  # fmt: skip
 def test_chain_on_random_networks(layers, seed):
     def fun(x):

@@ -52,6 +52,7 @@ def binarise(x: Float[Array, "b *shape"], how: Binarisation, key: Key[Array, ""]
     if how == "threshold":
         return (x > 0.5).astype(x.dtype)
     if how == "dynamic":
+        assert key is not None, "dynamic binarisation draws with the key of the step"
         return jax.random.bernoulli(key, x).astype(x.dtype)
     return x
 
