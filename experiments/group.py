@@ -151,12 +151,18 @@ def _exhaust(plan: Plan, configs: Sequence[Any], splits: Splits) -> list[Any]:
     return [out["test"] for _, out, _ in run_with(plan, configs, splits)]
 
 
-def limited(splits: Splits, examples: int | None) -> Splits:
-    """Return the splits with only the first `examples` of the training split (None: all)."""
-    if examples is None:
-        return splits
+def limited(splits: Splits, examples: int | None, seen: bool) -> Splits:
+    """Return the splits with only the first `examples` for training (None: all), and with the split `seen`.
+
+    `seen` is as many training examples as there are for test: their metrics against the test's are the gap.
+    """
     part = splits["train"]
-    return splits | {"train": Examples(part.x[:examples], part.range)}
+    if examples is not None:
+        splits = splits | {"train": Examples(part.x[:examples], part.range)}
+    if seen:
+        few = min(len(splits["train"]), len(splits["test"]))
+        splits = splits | {"seen": Examples(part.x[:few], part.range)}
+    return splits
 
 
 @functools.lru_cache(maxsize=4)
@@ -166,13 +172,17 @@ def data_of(dataset: str, binarise: Any, batch_size: int, data_dir: str | None) 
 
 
 def iterate_group(
-    configs: Sequence[train.Config], data_dir: str | None = None, examples: int | None = None, plan: str = "auto"
+    configs: Sequence[train.Config],
+    data_dir: str | None = None,
+    examples: int | None = None,
+    seen: bool = False,
+    plan: str = "auto",
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (position, result) of configs of one structure as they finish; see `run_group`."""
     first = configs[0]
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
-    splits = limited(data_of(first.dataset, first.binarise, first.batch_size, data_dir)[0], examples)
+    splits = limited(data_of(first.dataset, first.binarise, first.batch_size, data_dir)[0], examples, seen)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
     name = choose(configs, splits) if plan == "auto" else plan
@@ -184,7 +194,7 @@ def iterate_group(
 def result(out: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Return a run's outputs as plain numbers.
 
-    Keys: test, train (metrics with units in the names), history {"train", "validation"} of lists over the epochs
+    Keys: test, perhaps seen (metrics with units in the names), history {"train", "validation"} of lists over the epochs
     that ran, epochs, best_epoch, diverged (None, or the first bad step and its term), seconds (its share of the
     call), pictures (an array).
     """
@@ -194,9 +204,8 @@ def result(out: dict[str, Any], seconds: float) -> dict[str, Any]:
         for part, terms in out["history"].items()
     }
     bad = Ends(int(out["bad_step"]), out["bad_terms"])
-    return {
-        "test": {name: float(value) for name, value in out["test"].items()},
-        "train": {name: float(value) for name, value in out["train"].items()},
+    measured = {part: {k: float(v) for k, v in out[part].items()} for part in ("test", "seen") if part in out}
+    return measured | {
         "history": history,
         "epochs": ran,
         "best_epoch": int(out["best_epoch"]),
@@ -214,17 +223,21 @@ class Ends(NamedTuple):
 
 
 def run_group(
-    configs: Sequence[train.Config], data_dir: str | None = None, examples: int | None = None, plan: str = "auto"
+    configs: Sequence[train.Config],
+    data_dir: str | None = None,
+    examples: int | None = None,
+    seen: bool = False,
+    plan: str = "auto",
 ) -> list[dict[str, Any]]:
     """Return the result of every config (see `result`), in order; any mixture of structures and seeds.
 
     configs: rows; those of equal `jax.tree.structure` compile once. data_dir: folder of data files. examples: train
-    on the first so many (None: all). plan: a name in `plans()`, or "auto" for the measured choice. Raises
+    on the first so many (None: all). seen: measure training examples too. plan: a name in `plans()`, or "auto" for the measured choice. Raises
     data.DataError and ConfigError for data and configs that cannot be run.
     """
     out: list[Any] = [None] * len(configs)
     for positions in grouped(configs):
         members = [configs[i] for i in positions]
-        for i, found in iterate_group(members, data_dir, examples, plan):
+        for i, found in iterate_group(members, data_dir, examples, seen, plan):
             out[positions[i]] = found
     return out

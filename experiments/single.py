@@ -26,8 +26,9 @@ class Best(NamedTuple):
 
 
 def run(config: train.Config, splits: Splits) -> dict[str, Any]:
-    """Return what a run leaves behind: test and train metrics, history, first bad step, pictures.
+    """Return what a run leaves behind: metrics of every split but train and validation, history, pictures.
 
+    splits: train, validation, test, and perhaps `seen`, training examples to be measured as test ones are.
     config: a `train.Config` whose floats and seed may be traced. Keys and early stopping are those of
     `train.fit`, so the numbers are those of the same run by command line. `history` holds (epochs,) arrays,
     nan after an early stop; `epochs` counts those that ran, `best_epoch` the one that was tested.
@@ -37,7 +38,8 @@ def run(config: train.Config, splits: Splits) -> dict[str, Any]:
         state, tested, best_epoch, history = fitted(config, key, splits)
         values = {
             part: train.evaluate(config, tested, splits[part], jax.random.fold_in(key, salt))
-            for part, salt in (("test", 2), ("train", 4))
+            for part, salt in (("test", 2), ("seen", 4))
+            if part in splits
         }
         codes, pictures = outputs(config, tested, splits["test"], jax.random.fold_in(key, 2))
     values["test"] = values["test"] | codes
