@@ -1,0 +1,78 @@
+"""The Ray engine: the same groups as Ray actors, on this machine or on a cluster that shares the ledger's folder."""
+
+import os
+from typing import Any
+
+from experiments.search.engine import ROOT, Engine, Event, Greeting
+from experiments.search.schedule import Trial
+
+
+class Ray(Engine):
+    """One actor per worker, each with one core; RAY_ADDRESS chooses a running cluster, else Ray starts here."""
+
+    def __init__(self, greeting: Greeting, workers: int) -> None:
+        import ray
+
+        self.ray = ray
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.started = not ray.is_initialized()
+        if self.started:
+            address = os.environ.get("RAY_ADDRESS")
+            local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
+            ray.init(address=address, logging_level="error", log_to_driver=False, **local)
+        self.message = {**greeting.message(), "parent": 0}
+        self.actor = ray.remote(num_cpus=1)(_Actor)
+        self.idle = [self._start() for _ in range(workers)]
+        self.running: dict[Any, tuple[int, Any]] = {}
+
+    def _start(self) -> Any:
+        return self.actor.remote(self.message)
+
+    def room(self) -> int:
+        """Return how many actors are idle."""
+        return len(self.idle)
+
+    def submit(self, chunk: int, trials: list[Trial]) -> None:
+        """Send a group to an idle actor."""
+        actor = self.idle.pop()
+        self.running[actor.run.remote([t.spec() for t in trials])] = (chunk, actor)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Collect answers; an actor that died is replaced."""
+        if not self.running:
+            return []
+        ready, _ = self.ray.wait(list(self.running), num_returns=1, timeout=seconds)
+        events = []
+        for reference in ready:
+            chunk, actor = self.running.pop(reference)
+            try:
+                answer = self.ray.get(reference)
+            except self.ray.exceptions.RayActorError:
+                self.idle.append(self._start())
+                events.append(Event(chunk, died=True))
+            except self.ray.exceptions.RayError as error:
+                self.idle.append(actor)
+                events.append(Event(chunk, error=str(error).splitlines()[0]))
+            else:
+                self.idle.append(actor)
+                events.append(Event(chunk, tuple(answer.get("finished", ())), error=answer.get("error", "")))
+        return events
+
+    def close(self) -> None:
+        """End the actors, and Ray if it was started here."""
+        for actor in [*self.idle, *(a for _, a in self.running.values())]:
+            self.ray.kill(actor)
+        if self.started:
+            self.ray.shutdown()
+
+
+class _Actor:
+    """A process that serves groups, as the local worker does."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        from experiments.search.worker import make_runner
+
+        self.runner = make_runner(message)
+
+    def run(self, specs: list[dict[str, Any]]) -> dict[str, Any]:
+        return self.runner(specs)

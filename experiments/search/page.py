@@ -1,0 +1,2 @@
+def sweep_page(records, plan, space):
+    return "<html></html>"

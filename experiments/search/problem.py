@@ -1,0 +1,41 @@
+"""What a sweep searches over and how one group of its trials is run."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from experiments.search.domains import SpaceError
+
+Fold = tuple[int, int]  # which fold is held out, of how many
+RunGroup = Callable[[Sequence[Any], Fold | None], Iterable[Mapping[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A default config and the function that runs configs of equal structure in one program.
+
+    `run_group(configs, fold)` returns, or yields as they end, one dict of numbers (finite or not) per config, in
+    order; a key "reason" (str) marks a run that diverged. After an exception the configs without a result are
+    run one by one, so that a single bad one names itself. `metric` is minimised when the user names none.
+    """
+
+    config: Any
+    run_group: RunGroup
+    metric: str = "loss"
+
+
+def load_problem(name: str) -> Problem:
+    """Return the Problem that `module:attribute` names; workers load it by the same name.
+
+    Raises SpaceError when there is none.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute or "problem")
+    except (ImportError, AttributeError) as error:
+        raise SpaceError(f"no problem {name!r}: {error}") from None
+    found = found() if callable(found) else found
+    if not isinstance(found, Problem):
+        raise SpaceError(f"{name!r} is a {type(found).__name__}, not a Problem")
+    return found

@@ -1,0 +1,89 @@
+"""Progress of a sweep: trials done and running, the best point so far with its interval, the time left."""
+
+import contextlib
+import sys
+import time
+from typing import Any
+
+from experiments.search.ledger import Record
+from experiments.search.schedule import Plan
+from experiments.search.sweep import State
+from experiments.search.table import best, describe_point, points_of
+
+QUIET = 15.0  # seconds between lines when the output is not a terminal
+
+
+def expected_trials(plan: Plan) -> int:
+    """Return how many runs a plan makes, a little more than that for asha (whose promotions depend on results)."""
+    runs, alive = 0, plan.trials
+    for _ in range(max(len(plan.budgets), 1)):
+        runs += alive
+        alive = max(alive // plan.eta, 1)
+    return runs * plan.seeds * max(plan.folds, 1)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as 1:02:03 or 2:03."""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+class Progress(contextlib.AbstractContextManager["Progress"]):
+    """Call it with each State. On a terminal one live line; elsewhere a plain line now and then."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.total = plan, expected_trials(plan)
+        self.records: list[Record] = []
+        self.start = self.last = time.monotonic()
+        self.at_start: int | None = None  # trials of an earlier run say nothing of this one's speed
+        self.best, self.failed = "", 0
+        self.bar: Any = None
+        self.task: Any = None
+
+    def __enter__(self) -> "Progress":
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+            self.bar = Bar(*columns, console=Console(stderr=True), refresh_per_second=4)
+            self.bar.start()
+            self.task = self.bar.add_task("starting", total=self.total)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, state: State) -> None:
+        """Show a state."""
+        self.records += state.new
+        self.failed += sum(r["result"]["status"] != "ok" for r in state.new)
+        if self.at_start is None:
+            self.at_start = state.finished
+        now = time.monotonic()
+        due = now - self.last > QUIET
+        if not (due or (self.bar is not None and (state.new or now - self.last > 0.5))):
+            return
+        if state.new or not self.best:
+            found = best(points_of(self.records, self.plan), self.plan)
+            self.best = describe_point(found, self.plan.objectives[0]) if found else ""
+        self.last = now
+        text = self.line(state, now - self.start)
+        if self.bar is not None:
+            total = max(self.total, state.finished)
+            self.bar.update(self.task, completed=state.finished, total=total, description=text)
+        else:
+            print(f"{state.finished}/{self.total} trials, {text}", file=sys.stderr, flush=True)
+
+    def line(self, state: State, elapsed: float) -> str:
+        """Return the words beside the bar."""
+        here = state.finished - (self.at_start or 0)
+        left = elapsed / here * max(self.total - state.finished, 0) if here else None
+        words = [f"{state.running} running"]
+        words += [f"{self.failed} failed"] if self.failed else []
+        words += [f"{clock(left)} left"] if left is not None else []
+        words += [f"best {self.best}"] if self.best else []
+        return ", ".join(words)

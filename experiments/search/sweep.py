@@ -1,0 +1,195 @@
+"""The coordinator: runs the generations of a schedule on an engine, over a ledger."""
+
+import collections
+import dataclasses
+import itertools
+import json
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+from experiments.search.domains import SpaceError
+from experiments.search.engine import Engine
+from experiments.search.execute import configure, failure, fold_of
+from experiments.search.ledger import Ledger, LedgerError, Record
+from experiments.search.samplers import Sampler, Score
+from experiments.search.schedule import Plan, Trial, schedule
+from experiments.search.space import Space
+from models.config import ConfigError
+
+MOST_DEATHS = 3  # a trial that was alone on a worker this often when it died is given up
+
+
+class SweepError(RuntimeError):
+    """The sweep cannot go on; what is finished is in the ledger. The message is one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What a progress display shows: trials of the generations so far, and the newest records."""
+
+    known: int
+    finished: int
+    running: int
+    new: Sequence[Record]
+
+
+def structure(space: Space, trial: Trial) -> Hashable:
+    """Return what trials must share to be one program: the structure of their config, and their fold."""
+    import jax
+
+    try:
+        return jax.tree.structure(configure(space, trial)), fold_of(trial)
+    except ConfigError as error:
+        return str(error), trial.key  # it will fail on its own
+
+
+def chunks(space: Space, trials: Sequence[Trial], size: int) -> list[list[Trial]]:
+    """Split trials into groups of equal structure, at most `size` each; independent of what is finished."""
+    groups: dict[Hashable, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(structure(space, trial), []).append(trial)
+    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+
+
+class Coordinator:
+    """Runs trials until each has a result, whatever happens to workers."""
+
+    def __init__(
+        self, space: Space, ledger: Ledger, engine: Engine, size: int, report: Callable[[State], None]
+    ) -> None:
+        self.space, self.ledger, self.engine = space, ledger, engine
+        self.size, self.report = size, report
+        self.records: dict[str, Record] = {}
+        self.known = 0
+        self.deaths: collections.Counter[str] = collections.Counter()
+        self.ids = itertools.count()
+
+    def run(self, trials: Sequence[Trial]) -> list[Record]:
+        """Return the records of a generation, running what has none. Raises SweepError when an engine cannot."""
+        self.known += len(trials)
+        missing = self._collect(trials)
+        while missing:
+            self._pass(missing)
+            missing = self._collect([t for t in trials if t.key not in self.records])
+            if missing:
+                time.sleep(0.2)  # held by another process, or by a worker that died a moment ago
+        return [self.records[t.key] for t in trials]
+
+    def _collect(self, trials: Sequence[Trial], running: int = 0) -> list[Trial]:
+        """Read the results there are and return the trials without one."""
+        finished = self.ledger.finished()
+        new = []
+        for trial in trials:
+            if trial.key not in finished or trial.key in self.records:
+                continue
+            record = self.ledger.read(trial.key)
+            if record is None:
+                continue
+            if record["spec"] != json.loads(json.dumps(trial.spec())):
+                raise LedgerError(
+                    f"trial {trial.key} of the ledger has other values than this version proposes: "
+                    "the sampler's package has changed; finish the sweep with the versions it was begun with"
+                )
+            self.records[trial.key] = record
+            new.append(record)
+        self.report(State(self.known, len(self.records), running, new))
+        return [t for t in trials if t.key not in self.records]
+
+    def _pass(self, missing: Sequence[Trial]) -> None:
+        """Give every missing trial to the engine once."""
+        todo = collections.deque(chunks(self.space, missing, self.size))
+        running: dict[int, list[Trial]] = {}
+        while todo or running:
+            while todo and self.engine.room():
+                number = next(self.ids)
+                running[number] = todo.popleft()
+                self.engine.submit(number, running[number])
+            busy = sum(map(len, running.values()))
+            self.report(State(self.known, len(self.records), busy, ()))
+            for event in self.engine.wait(0.5):
+                if event.error:
+                    raise SweepError(event.error)
+                group = running.pop(event.chunk)
+                left = self._collect(group, busy - len(group))
+                if event.died:
+                    todo.extendleft([t] for t in reversed(self._after_death(left, alone=len(group) == 1)))
+
+    def _after_death(self, left: list[Trial], alone: bool) -> list[Trial]:
+        """Return what to try again, one by one; a trial whose worker always dies is recorded as failed."""
+        if not alone:
+            return left
+        for trial in left:
+            self.deaths[trial.key] += 1
+            if self.deaths[trial.key] >= MOST_DEATHS:
+                result = failure(RuntimeError(f"the worker died {MOST_DEATHS} times"))
+                for lease in self.ledger.claim([trial.key]):
+                    self.ledger.publish(lease, trial.spec(), result)
+                self._collect([trial])
+        return [t for t in left if t.key not in self.records]
+
+
+def scores_of(plan: Plan, records: Sequence[Record]) -> list[Score]:
+    """Return the scores of records; None where a run failed or diverged. Raises SweepError for an unknown metric."""
+    scores: list[Score] = []
+    for record in records:
+        result = record["result"]
+        if result["status"] != "ok":
+            scores.append(None)
+            continue
+        absent = [m for m in plan.objectives if m not in result["metrics"]]
+        if absent:
+            raise SweepError(f"no metric {absent[0]!r}; the trials report {', '.join(sorted(result['metrics']))}")
+        scores.append(plan.score({k: float(v) for k, v in result["metrics"].items()}))
+    return scores
+
+
+def run_sweep(
+    plan: Plan,
+    space: Space,
+    sampler: Sampler,
+    ledger: Ledger,
+    engine: Engine,
+    *,
+    size: int = 8,
+    report: Callable[[State], None] = lambda state: None,
+) -> list[Record]:
+    """Run the plan to its end and return the records, sorted by trial key. What is in the ledger is not repeated."""
+    coordinator = Coordinator(space, ledger, engine, size, report)
+    for _ in _generations(plan, sampler, coordinator):
+        pass
+    return [coordinator.records[key] for key in sorted(coordinator.records)]
+
+
+def _generations(plan: Plan, sampler: Sampler, coordinator: Coordinator) -> Iterator[int]:
+    steps = schedule(plan, sampler)
+    try:
+        trials = next(steps)
+        while True:
+            yield len(trials)
+            trials = steps.send(scores_of(plan, coordinator.run(trials)))
+    except StopIteration:
+        return
+
+
+def fingerprint(plan: Plan, space: Space, problem: str) -> dict[str, Any]:
+    """Return what decides the trials of a sweep, and with them its table.
+
+    The number of trials is not part of it unless halving compares them, so a sweep can be made longer; nor is the
+    metric where no proposal depends on it.
+    """
+    options: dict[str, Any] = dataclasses.asdict(plan)
+    if plan.halving == "none":
+        options.pop("trials")
+        if plan.sampler in ("random", "sobol", "grid"):
+            for name in ("minimize", "maximize", "generation", "eta"):
+                options.pop(name)
+    return {"problem": problem, "plan": options, **space.fingerprint()}
+
+
+def check_seeds(plan: Plan, base: Any, fields: Mapping[str, Any]) -> None:
+    """Raise SpaceError when repeated seeds cannot be made, or the budget's field is not an int or is searched too."""
+    if plan.seeds > 1 and not isinstance(getattr(base, "seed", None), int):
+        raise SpaceError("--seeds needs a config with an int field seed")
+    if plan.budgets and plan.budget_field in fields:
+        raise SpaceError(f"{plan.budget_field} is the budget of halving and cannot be searched as well")
