@@ -231,9 +231,10 @@ def run_group(
 ) -> list[dict[str, Any]]:
     """Return the result of every config (see `result`), in order; any mixture of structures and seeds.
 
-    configs: rows; those of equal `jax.tree.structure` compile once. data_dir: folder of data files. examples: train
-    on the first so many (None: all). seen: measure training examples too. plan: a name in `plans()`, or "auto" for the measured choice. Raises
-    data.DataError and ConfigError for data and configs that cannot be run.
+    configs: rows; those of equal `jax.tree.structure` compile once. data_dir: folder of data files.
+    examples: train on the first so many (None: all). seen: measure training examples too. plan: a name in
+    `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data and configs that
+    cannot be run.
     """
     out: list[Any] = [None] * len(configs)
     for positions in grouped(configs):
