@@ -59,16 +59,11 @@ def compilations() -> int:
 def stack(configs: Sequence[Any]) -> Any:
     """Return configs of one structure as one: every float a vector of JAX's default float, every seed uint32."""
 
-    def leaf(*values: Any) -> np.ndarray:
-        whole = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values)
-        return np.asarray(values, np.uint32 if whole else jnp.result_type(float))
+    def leaf(path: Any, *values: Any) -> np.ndarray:
+        whole = getattr(path[-1], "name", "") == "seed"
+        return np.asarray([np.asarray(v)[()] for v in values], np.uint32 if whole else jnp.result_type(float))
 
-    return jax.tree.map(leaf, *(jax.tree.map(_plain, c) for c in configs))
-
-
-def _plain(value: Any) -> Any:
-    """Return a leaf as a Python or numpy number."""
-    return np.asarray(value)[()] if hasattr(value, "dtype") else value
+    return jax.tree_util.tree_map_with_path(leaf, *configs)
 
 
 def grouped(configs: Sequence[Any]) -> list[list[int]]:

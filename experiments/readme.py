@@ -24,7 +24,8 @@ def block(name: str, folder: Path = store.RESULTS) -> str:
         return f"(not run yet: `python -m experiments.{name}`)\n"
     note = f" Not the paper's protocol: {record['differs']}." if record["differs"] else ""
     head = f"**{record['title']}.** {record['claim']}"
-    return f"{head}\n\n{report.markdown(report.table_of(record))}\n\n`{record['command']}`: {report.footer(record)}{note}\n"
+    table, foot = report.markdown(report.table_of(record)), report.footer(record)
+    return f"{head}\n\n{table}\n\n`{record['command']}`: {foot}{note}\n"
 
 
 def rewrite(text: str, folder: Path = store.RESULTS) -> str:
