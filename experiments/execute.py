@@ -167,7 +167,7 @@ def originals(groups: list[list[Job]], data_dir: str | None) -> np.ndarray:
     """Return the first test examples of the first group, as a model sees them."""
     config = groups[0][0].config
     test = group.data_of(config.dataset, config.binarise, config.batch_size, data_dir)[0]["test"]
-    return np.asarray(test.take(np.arange(min(PICTURES, len(test)))), np.float32)
+    return np.asarray(test.take(jax.numpy.arange(min(PICTURES, len(test)))), np.float32)
 
 
 def row_record(table: Table, row: Row, by_seed: Mapping[int, dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Groups of runs: a row is the run alone, whatever the plan; one structure is one program; failures stay in their row."""
+"""Groups of runs: a row is the run alone by any plan, one structure is one program, failures stay in their row."""
 
 import dataclasses
 import json

@@ -91,8 +91,9 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
     code, record = run("digits", tmp_path / "cut", *plan)
     assert code == 0
     assert done == [(0, False), (0, True), (1, False)]
-    for row in whole["rows"]:
-        assert record["rows"][row]["metrics"] == pytest.approx(whole["rows"][row]["metrics"], rel=1e-5)
+    for row, before in whole["rows"].items():
+        for name, values in before["metrics"].items():
+            assert record["rows"][row]["metrics"][name] == pytest.approx(values, rel=1e-5)
 
 
 def test_a_damaged_finished_run_runs_again(tmp_path):
@@ -206,7 +207,7 @@ def test_a_bad_row_is_refused_before_anything_runs():
 
     table = Table({"r": table_of("beta").rows["β = 1"]}, {"p": table_of("beta").profiles["cpu"]}, "mse")
     profile = table.profiles["p"]._replace(change={"model.latnt": 3})
-    with pytest.raises(ConfigError, match=r"model\.latent"):
+    with pytest.raises(ConfigError, match=r"latnt.*latent"):
         rows_of(table, profile)
     assert isinstance(rows_of(table, table.profiles["p"])["r"].run, Config)
     assert json.dumps(store.rounded({"a": [1.23456789, "x"]})) == '{"a": [1.234568, "x"]}'
