@@ -170,12 +170,14 @@ def main(argv: list[str] | None = None) -> int:
     except DataError as error:
         print(f"experiments.groups: {error}", file=sys.stderr)
         return 1
-    for hidden, values in found.items():
-        print(line(int(hidden), values))
+    lines = [line(int(hidden), values) for hidden, values in found.items()]
+    print("\n".join(lines))
     command = shlex.join(["python", "-m", "experiments.groups", *(sys.argv[1:] if argv is None else argv)])
     record = {"name": "groups", "title": words.title, "claim": words.claim, "command": command, "profile": options.size}
     facts = {"cores": cores(), "devices": len(jax.devices()), "code_sha256": store.code_sha256()}
-    store.write_result(folder / "groups.json", record | {"hidden": found} | facts | {"environment": environment()})
+    store.write_result(
+        folder / "groups.json", record | {"lines": lines, "hidden": found} | facts | {"environment": environment()}
+    )
     return 0
 
 

@@ -1,6 +1,7 @@
 """The figures of tables, each a function of a table's record and its pictures that writes one PNG."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,12 @@ def label(metric: str) -> str:
     return text + (" minus that of training examples" if metric.startswith("gap_") else "")
 
 
+def headline(fig: Any, record: Mapping[str, Any]) -> None:
+    """Write the table's title above a figure, on as many lines as it takes."""
+    width = int(11 * fig.get_figwidth())
+    fig.suptitle("\n".join(textwrap.wrap(record["title"], width)), fontsize=11)
+
+
 def intervals(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
     """Draw every row's mean and 95% interval, every seed, the paper's number and the bound."""
     rows = list(record["rows"])
@@ -50,7 +57,7 @@ def intervals(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool
                 axes.annotate("diverged", (0.02, y), xycoords=("axes fraction", "data"), va="center", color=INK)
                 continue
             values = values_of(record, row)
-            name = once("exact") if facts.get("exact") else once("ours")
+            name = once("PCA (exact)") if facts.get("exact") else once("ours")
             colour = INK if facts.get("exact") else TRAIN
             if math.isfinite(ours.low) and ours.low < ours.high:
                 axes.plot([ours.low, ours.high], [y, y], color=colour, linewidth=2, label=once("95% interval"))
@@ -66,7 +73,7 @@ def intervals(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool
         if values and min(values) > 0 and max(values) > 15 * min(values):
             axes.set_xscale("log")
         axes.set(xlabel=label(record["metric"]))
-        axes.set_title(record["title"], fontsize=11, loc="left")
+        headline(fig, record)
         if seen:
             fig.legend(loc="outside lower center", ncols=5)
     return True
@@ -99,7 +106,7 @@ def curves(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
         if most and min(most) > 0 and max(most) > 8 * min(most):
             axes.set_yscale("log")
         axes.set(xlabel="epoch", ylabel=label(metric).replace("test", "validation", 1))
-        axes.set_title(record["title"], fontsize=11, loc="left")
+        headline(fig, record)
         axes.xaxis.get_major_locator().set_params(integer=True)
         fig.legend(loc="outside right upper", fontsize=8)
     return True
@@ -179,7 +186,7 @@ def gap(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
         axes.set_yticks(range(len(rows)), rows)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set(xlabel=label(metric).removeprefix("test "))
-        axes.set_title(record["title"], fontsize=11, loc="left")
+        headline(fig, record)
         fig.legend(loc="outside lower center", ncols=2)
     return True
 

@@ -22,6 +22,8 @@ def block(name: str, folder: Path = store.RESULTS) -> str:
     record = store.read_result(folder / f"{name}.json")
     if record is None:
         return f"(not run yet: `python -m experiments.{name}`)\n"
+    if "rows" not in record:
+        return "\n".join([f"**{record['title']}.** `{record['command']}`\n", "```", *record["lines"], "```", ""])
     note = f" Not the paper's protocol: {record['differs']}." if record["differs"] else ""
     head = f"**{record['title']}.** {record['claim']}"
     table, foot = report.markdown(report.table_of(record)), report.footer(record)
