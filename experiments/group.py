@@ -23,7 +23,7 @@ from training.examples import Examples
 from training.inputs import load_splits
 from training.loop import first_bad_term
 
-SMALL = 1e12  # multiply-adds (times 6) of a group below which measuring costs more than it can save
+SMALL = 1e13  # operations (6 per weight and example) of a group below which measuring costs more than it can save
 TRIAL_ROWS, TRIAL_BATCHES = 8, 16  # size of that measurement
 
 _compiled: dict[Any, Any] = {}

@@ -75,7 +75,7 @@ def intervals(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool
         axes.set(xlabel=label(record["metric"]))
         headline(fig, record)
         if seen:
-            fig.legend(loc="outside lower center", ncols=5)
+            fig.legend(loc="outside lower center", ncols=6, columnspacing=1.2)
     return True
 
 
@@ -119,7 +119,8 @@ def pictures(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
     if not is_image(original.shape[1:]):
         return False
     count = len(original)
-    with figure(path, 0.62 * count + 2.2, 0.62 * len(kept) + 0.6) as fig:
+    margin = 0.4 + 0.095 * max(map(len, kept))  # inches, for the names
+    with figure(path, 0.62 * count + margin, 0.62 * len(kept) + 0.6) as fig:
         axes = fig.subplots()
         picture = tiles(np.concatenate(list(kept.values())), len(kept), count)
         axes.imshow(picture, interpolation="nearest", aspect="equal")

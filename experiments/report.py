@@ -48,8 +48,8 @@ def verdict(record: Mapping[str, Any], row: str) -> str:
     """Return what the numbers say, in words: against the paper's, against the bound, and what went wrong.
 
     better, worse: the whole interval lies on that side of the paper's number; inside: it holds it. With one
-    seed there is no interval and the estimate decides. A bound is a number to reach, or a row to beat: there
-    the interval of the paired differences decides.
+    seed there is no interval and the estimate decides; an exact baseline shows its distance instead. A bound is
+    a number to reach, or a row to beat: there the interval of the paired differences decides.
     """
     facts, ours = record["rows"][row], interval_of(record, row)
     out = []
@@ -58,7 +58,9 @@ def verdict(record: Mapping[str, Any], row: str) -> str:
         out.append(f"{lost} of {len(facts['diverged'])} diverged")
     if math.isnan(ours.estimate):
         return "; ".join(out) or "no finite value"
-    if facts["paper"] is not None:
+    if facts["paper"] is not None and facts.get("exact"):
+        out.append(f"{ours.estimate / facts['paper'] - 1:+.1%}")
+    elif facts["paper"] is not None:
         out.append("not comparable" if record["differs"] else _against(ours, facts["paper"]))
     if isinstance(facts["bound"], str):
         if facts["bound"] in record["rows"]:

@@ -145,3 +145,19 @@ def test_devices_share_the_rows():
     out = subprocess.run(command, check=True, cwd=ROOT, env=env, timeout=300, stdout=subprocess.PIPE).stdout
     for found, here in zip(json.loads(out), results([*ROWS, ROWS[1]]), strict=True):
         assert found == pytest.approx(here["test"], rel=1e-9)
+
+
+def test_a_large_group_runs_by_the_measured_plan(monkeypatch):
+    asked = []
+
+    def measured(question, signature, candidates):
+        asked.append(list(candidates))
+        return "map", {}
+
+    monkeypatch.setattr(group, "measured_choice", measured)
+    assert group.choose(ROWS, SPLITS) == next(iter(group.plans()))  # too small to be worth measuring
+    assert group.choose(ROWS[:1], SPLITS) == "sequential"
+    assert asked == []
+    monkeypatch.setattr(group, "SMALL", 0)
+    assert group.choose(ROWS, SPLITS) == "map"
+    assert set(asked[0]) == {"sequential", "map", "vmap"}

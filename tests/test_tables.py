@@ -121,6 +121,7 @@ VERDICTS = [
     (facts([1.0, 1.1, 0.9], paper=1.05, bound=0.8), "inside; bound missed"),
     (facts([3.0, 3.1, 2.9], paper=2.0), "worse"),
     (facts([3.0], paper=2.0), "worse (1 seed)"),
+    (facts([2.1], paper=2.0, exact=True), "+5.0%"),
     (facts([1.0, 1.1, 0.9], bound="other"), "below other"),
     (facts([2.0, 2.0, 2.0], bound="base"), "as base"),
     (facts([math.inf, 1.0, 1.1], paper=9.0, diverged=[{"step": 1}, None, None]), "1 of 3 diverged; better"),
