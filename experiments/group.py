@@ -117,7 +117,7 @@ def run_with(plan: Plan, configs: Sequence[Any], splits: Splits) -> Iterator[tup
         take = list(range(start, min(start + width, len(configs))))
         rows = [configs[i] for i in take] + [configs[take[-1]]] * (width - len(take))
         begin = time.perf_counter()
-        out = jax.device_get(program(placed(mesh_of(plan), stack(rows), ())[0], splits))
+        out = jax.device_get(program(placed(mesh_of(plan), stack(rows), {})[0], splits))
         yield take, out, time.perf_counter() - begin
 
 

@@ -14,16 +14,33 @@ from experiments.table import Profile, Row, Table, main
 from models import Dense, Model
 from models.objectives import Reconstruction
 from train import Config
-from training.optimizers import SGD, AdaGrad, Adam, Constant, Cosine, Exponential, Momentum, RMSprop, Steps
+from training.optimizers import (
+    SGD,
+    AdaGrad,
+    Adam,
+    AnyOptimizer,
+    AnySchedule,
+    Constant,
+    Cosine,
+    Exponential,
+    Momentum,
+    RMSprop,
+    Steps,
+)
 
-METHODS = {
+METHODS: dict[str, tuple[AnyOptimizer, float]] = {
     "SGD": (SGD(), 0.05),
     "momentum": (Momentum(), 0.01),
     "AdaGrad": (AdaGrad(), 0.03),
     "RMSprop": (RMSprop(), 1e-3),
     "Adam": (Adam(), 1e-3),
 }
-DECAYS = {"constant": Constant(), "exponential": Exponential(), "steps": Steps(), "cosine": Cosine()}
+DECAYS: dict[str, AnySchedule] = {
+    "constant": Constant(),
+    "exponential": Exponential(),
+    "steps": Steps(),
+    "cosine": Cosine(),
+}
 MODEL = Model(encoder=Dense(hidden=(256,)), latent=32, posterior="point")
 
 TABLE = Table(

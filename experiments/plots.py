@@ -49,7 +49,9 @@ def intervals(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool
         seen: set[str] = set()
 
         def once(name: str) -> str | None:
-            return None if name in seen else seen.add(name) or name
+            new = name not in seen
+            seen.add(name)
+            return name if new else None
 
         for y, row in enumerate(rows):
             facts, ours = record["rows"][row], interval_of(record, row)
@@ -108,7 +110,7 @@ def curves(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
         axes.set(xlabel="epoch", ylabel=label(metric).replace("test", "validation", 1))
         headline(fig, record)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        fig.legend(loc="outside right upper", fontsize=8)
+        fig.legend(loc="outside center right", fontsize=8)
     return True
 
 

@@ -57,15 +57,18 @@ def rows_of(table: Table, profile: Profile) -> dict[str, Row]:
     for name, row in table.rows.items():
         if profile.only and name not in profile.only:
             continue
-        if callable(profile.change):
-            row = profile.change(name, row)
-        else:
-            for path, value in profile.change.items():
-                if isinstance(row.run, Config):
-                    row = row._replace(run=replace_at(row.run, path, value))
-                elif path == "dataset":
-                    row = row._replace(run=row.run._replace(dataset=value))
+        row = profile.change(name, row) if callable(profile.change) else changed(row, profile.change)
         if isinstance(row.run, Config):
             validate(row.run)
         out[name] = row
     return out
+
+
+def changed(row: Row, fields: Mapping[str, Any]) -> Row:
+    """Return a row with fields of its config replaced, by dotted path; of a baseline only its data set changes."""
+    run = row.run
+    if isinstance(run, Pca):
+        return row._replace(run=run._replace(dataset=fields.get("dataset", run.dataset)))
+    for path, value in fields.items():
+        run = replace_at(run, path, value)
+    return row._replace(run=run)

@@ -13,11 +13,11 @@ from data import DataError
 from experiments import execute, plots, report, store
 from experiments.cores import use_all_cores
 from experiments.describe import describe
-from experiments.rows import Pca, Profile, Row, Table
+from experiments.rows import Pca, Profile, Row, Table, changed
 from models.config import ConfigError
 from training import RunError
 
-__all__ = ["Pca", "Profile", "Row", "Table", "main"]
+__all__ = ["Pca", "Profile", "Row", "Table", "changed", "main"]
 
 
 def parse(table: Table, path: Path, argv: list[str]) -> argparse.Namespace:
