@@ -4,7 +4,7 @@ Claim: With a decaying rate the adaptive methods and momentum end close together
 Source: A comparison of this project's own; the methods: Robbins & Monro 1951, Polyak 1964, Duchi et al. 2011,
     Tieleman & Hinton 2012, Kingma & Ba 2015, Loshchilov & Hutter 2017 (cosine). Each method at one rate of its own.
 Command: python -m experiments.optimizers --data-dir DATA
-Cost: 30 minutes on 2 cores (20 rows, 3 seeds, 10 epochs of 50,000 images, 784-256-32).
+Cost: 35 minutes on 2 cores (20 rows, 3 seeds, 10 epochs of 50,000 images, 784-256-32).
 Expected: no published numbers; Adam with decay at or below Adam without.
 """
 
