@@ -92,8 +92,8 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
     )
 
 
-def criterion(metrics: dict[str, float]) -> float:
-    """Return what early stopping minimises: the negative ELBO of a variational model, else the error."""
+def criterion(metrics: dict[str, Any]) -> Any:
+    """Return what early stopping minimises (may be traced): the negative ELBO of a variational model, else the error."""
     return metrics.get("negative_elbo_nats", metrics["mse"])
 
 
