@@ -161,34 +161,30 @@ def train_step(
         return loss, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, params)
-    entering, params = params, optax.apply_updates(params, updates)
+    updates, opt_state = optimizer.update(together(grads), state.opt_state, params)
+    params = optax.apply_updates(params, updates)
     ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
-    bad_step, bad_terms = first_bad(state, terms.values, entering)
+    bad = ~jnp.isfinite(terms.values)  # a bad gradient shows in the next step's loss: see last_gradient_is_bad
+    first = (state.bad_step < 0) & jnp.any(bad)
+    names = state.bad_terms.names
     return TrainState(
         nnx.merge(graphdef, params, rest, copy=True),
         opt_state,
         ema,
         state.step + 1,
         Terms(state.sums.values + terms.values.astype(state.sums.values.dtype), terms.names),
-        bad_step,
-        bad_terms,
+        jnp.where(first, state.step, state.bad_step),
+        Terms(jnp.where(first, jnp.append(bad, False), state.bad_terms.values), names),
     )
 
 
-def first_bad(state: TrainState, terms: Float[Array, " terms"], params: Any) -> tuple[Int[Array, ""], Terms]:
-    """Return the first step with a non-finite term or gradient and which it was; -1 and none so far.
+def together(grads: Any) -> Any:
+    """Return the gradients, each made to depend on all: no parameter changes before the last one is known.
 
-    A non-finite gradient leaves its mark in the parameters, and those spoil the next step's loss. So the
-    parameters are looked at only when a term has gone bad: a step pays for no pass over them.
+    Otherwise XLA cannot prove that a kernel's last use precedes its update, and copies it at every step.
     """
-    bad = ~jnp.isfinite(terms)
-    first = (state.bad_step < 0) & jnp.any(bad)
-    spoiled = jax.lax.cond(first, lambda p: ~all_finite(p), lambda _: jnp.zeros((), bool), params)
-    at = jnp.where(spoiled, state.step - 1, state.step)
-    now = jnp.append(bad & ~spoiled, spoiled)
-    values = jnp.where(first, now, state.bad_terms.values)
-    return jnp.where(first, at, state.bad_step), Terms(values, state.bad_terms.names)
+    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads)]).sum()
+    return jax.tree.map(lambda g: g + nothing.astype(g.dtype), grads)
 
 
 def all_finite(tree: Any) -> Bool[Array, ""]:
@@ -199,7 +195,8 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
 def last_gradient_is_bad(state: TrainState) -> TrainState:
     """Return the state with the last step named as bad if it left parameters that are not finite.
 
-    For the end of a dispatch: no later loss tells of the last step's gradient.
+    Called at the end of a dispatch. Inside one, a bad gradient is noticed as the next step's bad loss, and the
+    host replays up to that step to tell the two apart: no step pays for a pass over its gradients.
     """
     spoiled = (state.bad_step < 0) & ~all_finite(nnx.state(state.model, nnx.Param))
     names = state.bad_terms.names

@@ -20,7 +20,7 @@ import train
 from experiments.single import Splits, run
 from training.devices import measured_choice
 from training.examples import Examples
-from training.inputs import load_splits
+from training.inputs import load_inputs
 from training.loop import first_bad_term
 
 SMALL = 1e13  # operations (6 per weight and example) of a group below which measuring costs more than it can save
@@ -163,7 +163,9 @@ def limited(splits: Splits, examples: int | None, seen: bool) -> Splits:
 @functools.lru_cache(maxsize=4)
 def data_of(dataset: str, binarise: Any, batch_size: int, data_dir: str | None) -> tuple[Splits, Any]:
     """Return the splits of a data set and the data set itself. Raises data.DataError and ConfigError."""
-    return load_splits(dataset, binarise, batch_size, data_dir)
+    config = train.Config(dataset=dataset, binarise=binarise, batch_size=batch_size)
+    inputs = load_inputs(config, data_dir)
+    return inputs.splits, inputs.dataset
 
 
 def iterate_group(

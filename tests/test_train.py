@@ -175,11 +175,11 @@ def test_a_non_finite_gradient_is_named_with_its_step():
     point = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior="point"), epochs=1)
     jax.tree_util.register_static(Steep)
     config = with_traced(point, objective=Steep())
-    for count in (1, 3):
-        state = T.init(config, KEY, EXAMPLES)
-        state = T.train_steps(state, config, KEY, EXAMPLES, T.epoch_order(KEY, 0, 70), count)
-        assert int(state.bad_step) == 0
-        assert [name for name, bad in state.bad_terms.items() if bad] == ["gradient"]
+    state = T.init(config, KEY, EXAMPLES)
+    step = jax.jit(T.train_steps)
+    state = step(state, config, KEY, EXAMPLES, T.epoch_order(KEY, 0, 70), 1)
+    assert int(state.bad_step) == 0
+    assert [name for name, bad in state.bad_terms.items() if bad] == ["gradient"]
 
 
 def test_every_epoch_visits_examples_at_most_once_and_in_a_new_order():

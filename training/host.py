@@ -93,7 +93,7 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
 
 
 def criterion(metrics: dict[str, Any]) -> Any:
-    """Return what early stopping minimises (may be traced): the negative ELBO of a variational model, else the error."""
+    """Return what early stopping minimises (may be traced): the negative ELBO if there is one, else the error."""
     return metrics.get("negative_elbo_nats", metrics["mse"])
 
 
@@ -133,13 +133,43 @@ def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
         mesh = batch_mesh(config.batch_size)
         with jax.set_mesh(mesh), jax.default_matmul_precision(config.matmul_precision):
             key = jax.random.key(config.seed)
-            sizes = Sizes(inputs.examples, inputs.dataset.shape)
-            init = jax.jit(lambda config, key: core.init(config, key, sizes))
-            state = init(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0])
+            state = _initial(core, config, key, inputs)
             with open_run(command, inputs.dataset.record()) as folder:
                 if folder.summary and folder.summary["status"] == "finished":
                     return folder.path, folder.summary, 0
                 return _fit_in(folder, core, command, key, state, inputs, stop)
+
+
+def cause(
+    folder: RunFolder,
+    core: Core,
+    config: Any,
+    key: jax.Array,
+    pieces: loop.Programs,
+    inputs: Inputs,
+    why: dict[str, Any],
+) -> dict[str, Any]:
+    """Return `why`, or the gradient of the step before if that is what spoiled the loss.
+
+    Replays from the last checkpoint (or the start) to the step named: its parameters tell.
+    """
+    if why["term"] == "gradient" or why["step"] == 0:
+        return why
+    state = _initial(core, config, key, inputs)
+    if found := folder.latest():
+        state = restore_like(state, found[0])
+        if inputs.stream is not None:
+            inputs.stream.set_state(found[1]["stream"])
+    elif inputs.stream is not None:
+        return why  # a stream without a checkpoint cannot go back
+    state = loop.replay(pieces, state, why["step"])
+    return loop.first_bad_term(state) if int(state.bad_step) >= 0 else why
+
+
+def _initial(core: Core, config: Any, key: jax.Array, inputs: Inputs) -> Any:
+    sizes = Sizes(inputs.examples, inputs.dataset.shape)
+    init = jax.jit(lambda config, key: core.init(config, key, sizes))
+    return init(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0])
 
 
 def _fit_in(
@@ -176,12 +206,15 @@ def _fit_in(
     start = int(state.step)
     with Progress(pieces.per_epoch * pieces.epochs, pieces.per_epoch, config.batch_size, start, unit) as progress:
         outcome = loop.run(pieces, state, folder, best, meta, stop, progress.update)
+    why = outcome.why
+    if outcome.status == "diverged":
+        why = cause(folder, core, config, key, pieces, inputs, why)
     summary = {
         "params_sha256": params_sha256(nnx.state(outcome.state.model, nnx.Param)),
         "test": None,
         "last": outcome.row,
         "best": outcome.best._asdict(),
-        "end": outcome.why,
+        "end": why,
         "dispatch": dispatch,
     }
     if outcome.status == "finished":

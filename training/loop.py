@@ -103,6 +103,17 @@ def first_bad_term(state: Any) -> dict[str, Any]:
     return {"step": int(state.bad_step), "term": names[0], "all_terms": names}
 
 
+def replay(programs: Programs, state: Any, until: int) -> Any:
+    """Advance `state` to step `until` and no further; the result is that of any other chunks."""
+    while (step := int(state.step)) < until:
+        epoch, within = divmod(step, programs.per_epoch)
+        if within == 0:
+            state = programs.start_epoch(state)
+        count = min(until - step, programs.per_epoch - within)
+        state = programs.advance(state, programs.order(epoch), count)
+    return state
+
+
 def run(
     programs: Programs,
     state: Any,
