@@ -152,22 +152,26 @@ def main() -> None:
     variants |= {f"conv_{d}": (training(CONV, d, inputs), 4) for d in ("loop", "step")}
     variants["conv_native_step"] = (training(CONV, "step", inputs, "native"), 2)
     times = take_turns(variants, options.rounds)
+    lines = []
     for which in ("fastest_ms", "median_ms", "cpu_ms"):
         best = {part: min(t[which] for n, t in times.items() if n.startswith(part)) for part in ("floor", "dense")}
         conv = min(times["conv_loop"][which], times["conv_step"][which])
-        print(
+        lines.append(
             f"{which:>10}: dense {128e3 / best['dense']:,.0f} images/s, {best['dense'] / best['floor']:.2f} x floor "
             f"({128e3 / best['floor']:,.0f} images/s); conv {128e3 / conv:,.0f} images/s, "
             f"{times['conv_native_step'][which] / conv:.2f} x faster than native"
         )
+    print(*lines, sep="\n")
     for name, row in times.items():
         print(f"{name:>18}", *(f"{k} {v:8.2f}" for k, v in row.items()))
     whole = from_start()
-    print(f"process start to five epochs: {whole['seconds']:.1f} s, peak {whole['peak_rss_mib']:,.0f} MiB")
+    lines.append(f"process start to five epochs: {whole['seconds']:.1f} s, peak {whole['peak_rss_mib']:,.0f} MiB")
+    print(lines[-1])
     RESULTS.parent.mkdir(exist_ok=True)
     config = {"dense": dataclasses.asdict(DENSE), "conv": dataclasses.asdict(CONV)}
     command = f"python -m experiments.throughput --rounds {options.rounds}"
-    result = {"command": command, "times": times, "five_epochs": whole, "config": config, "environment": environment()}
+    head = {"title": "Speed of training", "command": command, "lines": lines}
+    result = head | {"times": times, "five_epochs": whole, "config": config, "environment": environment()}
     RESULTS.write_text(json.dumps(result, indent=1, default=str) + "\n")
 
 
