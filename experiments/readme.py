@@ -22,7 +22,7 @@ def block(name: str, folder: Path = store.RESULTS) -> str:
     record = store.read_result(folder / f"{name}.json")
     if record is None:
         return f"(not run yet: `python -m experiments.{name}`)\n"
-    if "rows" not in record:
+    if "differs" not in record:
         return "\n".join([f"**{record['title']}.** `{record['command']}`\n", "```", *record["lines"], "```", ""])
     note = f" Not the paper's protocol: {record['differs']}." if record["differs"] else ""
     head = f"**{record['title']}.** {record['claim']}"
@@ -38,7 +38,7 @@ def rewrite(text: str, folder: Path = store.RESULTS) -> str:
 def page(folder: Path = store.RESULTS) -> str:
     """Return the page of all results in a folder, with figures."""
     records = [store.read_result(path) for path in sorted(folder.glob("*.json"))]
-    parts = [report.section(r, 2, ".") for r in records if r and "rows" in r]
+    parts = [report.section(r, 2, ".") for r in records if r and "differs" in r]
     head = "# Results\n\nWritten by `python -m experiments.readme` from the JSON files in this folder; do not edit.\n"
     return "\n".join([head, *parts])
 
