@@ -35,6 +35,8 @@ MOVES = FREE | {
     "gather",
     "dynamic_slice",
     "split",
+    "stack",
+    "unstack",
     "select_n",
 }
 REDUCTIONS = ("reduce_", "cum", "argm", "sort", "top_k")

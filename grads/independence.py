@@ -113,6 +113,16 @@ def _keep_unless(key: str) -> Callable:
     return rule
 
 
+def _stack(eqn, axes):
+    axis = _common(eqn, axes)
+    return axis + (axis >= eqn.params["axis"])
+
+
+def _unstack(eqn, axes):
+    axis, along = axes[0], eqn.params["axis"]
+    return _fail(eqn) if axis == along else axis - (axis > along)
+
+
 def _dot(eqn, axes):
     contract, batch = eqn.params["dimension_numbers"]
     places = []
@@ -196,15 +206,24 @@ def _inside(jaxpr: Any, axes: Sequence[int | None]) -> list[int | None]:
     return [known.get(v) if is_var(v) else None for v in jaxpr.outvars]
 
 
+def _scan_counts(params: Any) -> tuple[int, int]:
+    """Return the numbers of constants and of carried values among a scan's operands."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].elts  # since JAX 0.12: trees of the operands
+    return len(consts.vals), len(carry.vals)
+
+
 def _scan(eqn, axes):
     p = eqn.params
-    consts, carries = p["num_consts"], p["num_carry"]
+    consts, carries = _scan_counts(p)
+    body = getattr(p["jaxpr"], "jaxpr", p["jaxpr"])
     if any(a == 0 for a in axes[consts + carries :]):
         return _fail(eqn)  # scanning over the examples
     xs = [None if a is None else a - 1 for a in axes[consts + carries :]]
     carry = list(axes[consts : consts + carries])
     for _ in range(carries + 1):
-        out = _inside(p["jaxpr"].jaxpr, [*axes[:consts], *carry, *xs])
+        out = _inside(body, [*axes[:consts], *carry, *xs])
         new = [b if a is None else a for a, b in zip(carry, out[:carries], strict=True)]
         if any(a != b for a, b in zip(new, out[:carries], strict=True) if a is not None and b is not None):
             return _fail(eqn)
@@ -232,6 +251,8 @@ _RULES: dict[str, Callable] = {
     "conv_general_dilated": _conv,
     "concatenate": _keep_unless("dimension"),
     "split": _keep_unless("axis"),
+    "stack": _stack,
+    "unstack": _unstack,
     "rev": _keep_unless("dimensions"),
     "sort": _keep_unless("dimension"),
     "slice": _slice,

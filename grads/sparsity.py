@@ -299,6 +299,7 @@ _NUMPY_MOVES: dict[str, Callable] = {
     "transpose": lambda e, x: [x[0].transpose(e.params["permutation"])],
     "rev": lambda e, x: [np.flip(x[0], e.params["dimensions"])],
     "concatenate": lambda e, x: [np.concatenate(x, e.params["dimension"])],
+    "unstack": lambda e, x: list(np.moveaxis(x[0], e.params["axis"], 0)),
     "stack": lambda e, x: [np.stack(x, e.params["axis"])],
     "split": lambda e, x: np.split(x[0], np.cumsum(e.params["sizes"])[:-1], e.params["axis"]),
     "slice": _slice,
