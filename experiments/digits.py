@@ -20,7 +20,8 @@ from training.optimizers import AdamW, Cosine
 
 PCA = {2: 3.393, 4: 2.444, 8: 1.575, 16: 0.739, 32: 0.169}
 TUNED = {2: 2.127, 4: 1.211, 8: 0.748, 16: 0.402, 32: 0.124}
-# Wide codes leave less to regularise, and 32 of 64 dimensions are nearly linear. Chosen from a few runs with test errors in view.
+# Wide codes leave less to regularise, and 32 of 64 dimensions are nearly linear.
+# Chosen from a few runs with test errors in view.
 NOISE = {2: 0.1, 4: 0.1, 8: 0.1, 16: 0.06, 32: 0.02}
 DECAY = {2: 0.01, 4: 0.3, 8: 0.3, 16: 0.1, 32: 0.01}
 
