@@ -2,7 +2,7 @@
 
     python -m experiments.throughput [--rounds 15]
 
-Claim: a step costs at most 1.2 times its matrix products. Workload: VAE 784-400-20, Bernoulli likelihood,
+Goal: a step costs at most 1.2 times its matrix products. Workload: VAE 784-400-20, Bernoulli likelihood,
 batch 128, Adam 1e-3, 60,000 uint8 images, float32; and the convolutional VAE (32 and 64 channels, 3 x 3,
 stride 2, latent 16). `loop` runs a chunk of steps inside XLA, `step` one jitted step per call, `floor` the dense
 VAE's eleven matrix products alone, in both forms (the faster one counts). All variants take turns in one process;
