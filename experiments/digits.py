@@ -9,8 +9,9 @@ Cost: about 4 minutes on 2 cores (5 widths, 5 seeds, 300 epochs of 1,200 images)
 Expected: 2.127 / 1.211 / 0.748 / 0.402 / 0.124 or less at 2 / 4 / 8 / 16 / 32 dimensions; PCA within 1% of 3.393 /
     2.444 / 1.575 / 0.739 / 0.169.
 
-    python -m experiments.search --sampler grid --seeds 2 --minimize mse --dataset digits --model.posterior point \\
-        --model.latent 8 --model.likelihood bernoulli --model.encoder.hidden [256,128] --model.encoder.activation gelu \\
+    python -m experiments.search --sampler grid --seeds 2 --minimize mse --dataset digits \\
+        --model.posterior point --model.latent 8 --model.likelihood bernoulli \\
+        --model.encoder.hidden [256,128] --model.encoder.activation gelu \\
         --objective denoising --objective.level 0.02,0.05,0.1,0.15 --optimizer adamw \\
         --optimizer.weight_decay 0.01,0.1,0.3 --schedule cosine --lr 2e-3 --epochs 300 --batch_size 64
 """

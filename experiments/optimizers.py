@@ -8,9 +8,9 @@ Command: python -m experiments.optimizers --data-dir DATA
 Cost: 10 minutes on 2 cores (20 rows, 2 seeds, 5 epochs of 50,000 images, 784-256-32).
 Expected: no published numbers; Adam with decay at or below Adam without.
 
-    python -m experiments.search --sampler grid --minimize mse --data-dir DATA --dataset mnist --model.posterior point \\
-        --model.latent 32 --model.encoder.hidden [256] --objective reconstruction --optimizer adam --epochs 3 \\
-        --lr 3e-4,1e-3,3e-3
+    python -m experiments.search --sampler grid --minimize mse --data-dir DATA --dataset mnist \\
+        --model.posterior point --model.latent 32 --model.encoder.hidden [256] --objective reconstruction \\
+        --optimizer adam --epochs 3 --lr 3e-4,1e-3,3e-3
 """
 
 import sys
