@@ -111,9 +111,9 @@ def test_groups_hold_equal_structures_and_one_fold(tmp_path, monkeypatch):
 
     seen = []
 
-    def spy(configs, fold):
+    def spy(configs, fold, width):
         seen.append(([jax.tree.structure(c) for c in configs], fold))
-        return fake_trials.run_group(configs, fold)
+        return fake_trials.run_group(configs, fold, width)
 
     monkeypatch.setattr(fake_trials, "problem", fake_trials.Problem(fake_trials.FakeConfig(), spy))
     sweep(tmp_path / "a", *SPACE, "--trials", "10", "--seeds", "2", "--folds", "2", "--group", "64")

@@ -29,7 +29,9 @@ def run(job: Job) -> list[Record]:
         os.environ["AUTOENCODERS_DATA"] = str(Path(o.data_dir).resolve())  # the workers inherit it
     ledger = Ledger(o.out, o.lease_seconds)
     ledger.open(fingerprint(job.plan, job.space, o.problem), o.resume)
-    greeting = Greeting(o.problem, to_dict(job.space.base), job.texts, str(Path(o.out).resolve()), o.lease_seconds)
+    greeting = Greeting(
+        o.problem, to_dict(job.space.base), job.texts, str(Path(o.out).resolve()), o.lease_seconds, o.group
+    )
     engine = make_engine(o.engine, greeting, o.workers)
     try:
         with Progress(job.plan) as progress:

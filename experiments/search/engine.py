@@ -32,6 +32,7 @@ class Greeting:
     texts: dict[str, Any]
     folder: str
     patience: float
+    width: int = 8
 
     def message(self, number: int) -> dict[str, Any]:
         """Return it as JSON values, with the worker's number and the process it must not outlive."""

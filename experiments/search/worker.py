@@ -51,7 +51,7 @@ def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[
 
     def run(specs: list[dict[str, Any]]) -> dict[str, Any]:
         try:
-            outcome = run_chunk(problem, space, ledger, [Trial(**s) for s in specs])
+            outcome = run_chunk(problem, space, ledger, [Trial(**s) for s in specs], hello["width"])
         except OSError as error:  # of the ledger: an error of the trial is its result
             return {"error": f"cannot write in {ledger.folder}: {error.strerror or error}"}
         return {"finished": outcome.finished, "busy": outcome.busy}
