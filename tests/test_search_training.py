@@ -1,6 +1,7 @@
 """The problem that sweeps search: a trial is the run alone, a structure compiles once, folds share nothing."""
 
 import dataclasses
+import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import train
 from experiments import group
 from experiments.search import training
+from experiments.search.__main__ import main
 from models import Dense, Model
 from models.config import ConfigError
 from models.objectives import Reconstruction
@@ -96,6 +98,27 @@ def test_rows_on_an_accelerator_fill_calls_of_one_width(monkeypatch):
     assert group.compilations() == before + 1  # three rows, then one: always two at a time
     assert found[3] == found[0]
     assert found[0] == pytest.approx(alone, rel=1e-9)
+
+
+def test_workers_compile_once_and_a_damaged_program_is_made_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = "--lr 1e-3:1e-2 --trials 4 --epochs 1 --model.encoder.hidden [8] --model.latent 2 --batch-size 512".split()
+    programs = lambda: list((tmp_path / "cache").rglob("*-cache"))
+
+    def table(name, workers):
+        assert main([*words, "--workers", str(workers), "--out", str(tmp_path / name)]) == 0
+        return (tmp_path / name / "results.csv").read_text()
+
+    cold = table("cold", 2)
+    (program,) = programs()
+    session = json.loads((tmp_path / "cold" / "sessions.jsonl").read_text())
+    assert session["trials"] == 4
+    assert 0 < session["first_trial_seconds"] <= session["seconds"]
+    assert "; the first after " in capsys.readouterr().out
+    program.write_bytes(program.read_bytes()[:1000])
+    assert table("damaged", 1) == cold
+    assert not programs()
+    assert len({line.split(",")[-2] for line in cold.splitlines()}) == 5
 
 
 def test_divergence_is_a_reason_and_unfit_settings_are_refused():

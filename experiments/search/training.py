@@ -17,6 +17,7 @@ import numpy as np
 
 import train
 from experiments import group
+from experiments.search.compiling import compiling, open_cache
 from experiments.search.problem import Fold, Problem
 from models.config import ConfigError
 from training.examples import Examples
@@ -88,8 +89,13 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
     first = configs[0]
     if first.read != "memory":
         raise ConfigError(f"read must be 'memory' in a sweep, got {first.read!r}: a group's runs share their data")
+    open_cache()
     splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
-    for take, out, seconds in group.run_with(plan_of(width), configs, splits):
+    plan = plan_of(width)
+    shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
+    with compiling((plan, jax.tree.structure(first), str(shapes))):
+        group.executable(plan, plan.devices * plan.rows, first, splits)
+    for take, out, seconds in group.run_with(plan, configs, splits):
         for i in range(len(take)):
             found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
             yield row(found, first.patience)
