@@ -60,6 +60,8 @@ def verdict(record: Mapping[str, Any], row: str) -> str:
         return "; ".join(out) or "no finite value"
     if facts["paper"] is not None and facts.get("exact"):
         out.append(f"{ours.estimate / facts['paper'] - 1:+.1%}")
+    elif facts["paper"] is not None and facts.get("differs"):
+        out.append(f"not comparable: {facts['differs']}")
     elif facts["paper"] is not None:
         out.append("not comparable" if record["differs"] else _against(ours, facts["paper"]))
     if isinstance(facts["bound"], str):
