@@ -54,7 +54,7 @@ TABLE = Table(
     },
     metric="squared_error",
     columns=("seen_squared_error", "gap_squared_error"),
-    figures=("gap", "curves"),
+    figures=("gap", "curves", "profile"),
     seen=True,
     profiles={
         "smoke": Profile(seeds=1, change=smoke, only=("L1, 0.0001", "L2, 0.001"), differs="digits, 2 epochs"),
