@@ -39,23 +39,9 @@ def predicted(problem: Problem) -> list[Row]:
     rows = []
     for name in methods():
         method = get_method(name)
-        reason = _dense_cut(problem) if name == "sparse" else None
-        reason = reason or method.supports(problem)
+        reason = method.supports(problem)
         rows.append(Row(method, None if reason else method.cost(problem), reason))
     return rows
-
-
-def _dense_cut(problem: Problem) -> str | None:
-    """Finding a pattern takes a second; a whole value times a weight matrix says at once that
-    there is none.
-    """
-    from grads import chain
-
-    if chain.supports(problem) is None and any(
-        s.kind == "weight" for s in chain.plan_chain(problem).segments
-    ):
-        return "the program multiplies a whole value by a matrix, so its Jacobian is dense"
-    return None
 
 
 def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
@@ -107,14 +93,6 @@ def choose(
             "use 'auto', or a chunked method"
         )
     return chosen
-
-
-def check_batch(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> None:
-    """Probe a batch axis that the user stated (see `grads.batched.probe`)."""
-    from grads import batched
-
-    if batched.supports(problem) is None:
-        batched.probe(problem, constants, leaves)
 
 
 def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
