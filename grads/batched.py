@@ -105,27 +105,40 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
     machine = current()
     # a chunk of examples shares dispatches and makes the products large
     with using(replace(machine, dispatch=0.0, dot=machine.dot[-1:])):
-        rows = [r for r in predicted(single) if r.method.name != "batched" and r.method.exact]
-    best = min((r for r in rows if r.cost is not None), key=lambda r: r.prediction.seconds)
+        rows = [r for r in predicted(single, every=False) if r.method.name != "batched" and r.method.exact]
+    limit, result = problem.options.memory_limit, result_bytes(problem, lay)
+    blocks = costs.output_bytes(problem) / lay.count
+
+    def memory(held: Number, c: int) -> Number:
+        """All at once the blocks are the result; mapped over chunks they are stacked, and copied for a remainder."""
+        return held * c + result + blocks * ((lay.count % c > 0) - (c == lay.count))
+
+    known = [r for r in rows if r.cost is not None]
+    small = [r for r in known if limit is None or memory(r.prediction.memory, 1) <= limit]
+    best = min(small or known, key=lambda r: r.prediction.seconds)
     cost = best.prediction
     held = max(cost.memory, 1.0)
-    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
-    if problem.options.memory_limit is not None:
-        room = problem.options.memory_limit - result_bytes(problem, lay)
-        chunk = max(1, min(chunk, int(room // held)))
-    chunk = min(chunk, lay.count)
+    chunk = _dividing(lay.count, problem.options.chunk_size or max(1, int(2 * machine.cache // held)))
+    if limit is not None and memory(held, chunk) > limit:
+        fitting = [c for c in range(1, lay.count + 1) if lay.count % c == 0 and memory(held, c) <= limit]
+        chunk = max(fitting, default=1)
     dispatched = len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
     seconds = lay.count * cost.seconds + dispatched + _writing(problem, lay)
-    memory = held * chunk + result_bytes(problem, lay)
     total = Cost(
         lay.count * cost.operations,
         lay.count * cost.bytes,
         seconds,
-        memory,
+        memory(held, chunk),
         chunk,
         f"{best.method.name} per example",
     )
     return _Way(total, best.method, single, chunk=chunk)
+
+
+def _dividing(count: int, most: int) -> int:
+    """The largest size of equal chunks, at most `most`; a remainder of its own would cost a copy of all blocks."""
+    sizes = [c for c in range(1, min(most, count) + 1) if count % c == 0]
+    return sizes[-1] if 2 * sizes[-1] >= min(most, count) else min(most, count)
 
 
 def _by_passes(problem: Problem, lay: Layout) -> _Way:

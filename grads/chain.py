@@ -103,8 +103,7 @@ def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> Nu
         flight = 2 * min(columns, chunk or columns) * _widest(problem, chain, s)
         stacked = n * m if chunk and columns > chunk else 0
         most = max(most, flight + stacked + _held(chain, s))
-    values = sum(size(o) for e in problem.graph.body for o in e.outvars)
-    return (most + values) * problem.dtype.itemsize + costs.output_bytes(problem)
+    return most * problem.dtype.itemsize + costs.value_bytes(problem) + costs.output_bytes(problem)
 
 
 def _widest(problem: Problem, chain: Chain, step: Step) -> int:

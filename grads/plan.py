@@ -69,16 +69,16 @@ class Plan:
         return "\n".join(lines)
 
 
-_HEAD = f"  {'method':<16}{'operations':>12}{'bytes':>10}{'ms':>10}{'peak memory':>13}{'chunk':>7}  note"
+_HEAD = f"  {'method':<18}{'operations':>12}{'bytes':>10}{'ms':>10}{'peak memory':>13}{'chunk':>7}  note"
 
 
 def _line(row: select.Row, chosen: bool) -> str:
     mark = "* " if chosen else "  "
     if row.cost is None:
-        return f"{mark}{row.method.name:<16}{row.reason or 'no prediction; never chosen by auto'}"
+        return f"{mark}{row.method.name:<18}{row.reason or 'no prediction; never chosen by auto'}"
     c = row.cost
     return (
-        f"{mark}{row.method.name:<16}{_number(c.operations):>12}{_number(c.bytes):>10}"
+        f"{mark}{row.method.name:<18}{_number(c.operations):>12}{_number(c.bytes):>10}"
         f"{c.seconds * 1e3:>10.3g}{_number(c.memory):>13}{c.chunk or '-':>7}  {c.note}"
     )
 
@@ -123,6 +123,8 @@ def _why(rows: list, chosen: str, method: Any) -> str:
     if not others:
         return "It is the only method that applies."
     second = min(others, key=others.__getitem__)
+    if not times[chosen]:
+        return "Nothing depends on the input." if not others[second] else "It takes no operations."
     return f"Predicted {others[second] / times[chosen]:.3g} times faster than the next ({second})."
 
 

@@ -34,23 +34,36 @@ class Row:
         return self.cost
 
 
-def predicted(problem: Problem) -> list[Row]:
-    """All registered methods with their predicted cost, or the reason against them."""
+def predicted(problem: Problem, every: bool = True) -> list[Row]:
+    """All registered methods with their predicted cost, or the reason against them.
+
+    Without `every`, only those that `auto` may choose: "sparse", whose pattern takes long to find, is left out.
+    """
     rows = []
     for name in methods():
         method = get_method(name)
+        if not every and not _eligible(problem, method):
+            continue
         reason = _dense_cut(problem) if name == "sparse" else None
         reason = reason or method.supports(problem)
         rows.append(Row(method, None if reason else method.cost(problem), reason))
     return rows
 
 
-def _dense_cut(problem: Problem) -> str | None:
-    """Finding a pattern takes a second; a whole value times a weight matrix says at once that
-    there is none.
-    """
-    from grads import chain
+def _eligible(problem: Problem, method: Method) -> bool:
+    if problem.options.batch_axis is not None:
+        return method.name == "batched"
+    return method.exact and method.name != "sparse"
 
+
+def _dense_cut(problem: Problem) -> str | None:
+    """Finding a pattern takes a second; a whole value times a weight matrix says at once that there is none, and
+    the pattern of independent examples is what `batched` makes use of.
+    """
+    from grads import batched, chain
+
+    if batched.supports(problem) is None:
+        return "the examples are independent, which 'batched' makes use of"
     if chain.supports(problem) is None and any(
         s.kind == "weight" for s in chain.plan_chain(problem).segments
     ):
@@ -89,7 +102,7 @@ def choose(
     if method == "autotune":
         return _tuned(problem, constants, leaves, key)
     if method == "auto":
-        return ranked(problem, predicted(problem))[0].method
+        return ranked(problem, predicted(problem, every=False))[0].method
     chosen = get_method(method)
     if problem.options.batch_axis is not None and chosen.name != "batched":
         raise UnsupportedMethodError(
@@ -120,7 +133,7 @@ def check_batch(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any
 def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
     """Compile and time the most promising methods on values of these shapes; remember the winner."""
     if key not in _WINNERS:
-        rows = ranked(problem, predicted(problem))[:TUNED]
+        rows = ranked(problem, predicted(problem, every=False))[:TUNED]
         with jax.ensure_compile_time_eval():
             values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
             runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}

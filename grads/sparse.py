@@ -89,7 +89,9 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
 
     def prepared(problem: Problem) -> tuple[Plan, bool]:
         if id(problem) not in made:
-            found = graph_sparsity(problem.graph)
+            every = graph_sparsity(problem.graph)  # its last rows are integer outputs, which have no derivative
+            inside = every.rows < problem.m
+            found = Pattern.at(every.rows[inside], every.columns[inside], (problem.m, problem.n))
             if given is not None and given.shape != (problem.m, problem.n):
                 raise ValueError(
                     f"the pattern has shape {given.shape}, the Jacobian ({problem.m}, {problem.n})"
