@@ -60,7 +60,12 @@ class Budget:
     approximations: bool = True
 
 
-BUDGETS = {"tiny": Budget(0.2, 0.05), "quick": Budget(1.0, 0.1), "auto": Budget(8.0, 0.5, approximations=False), "full": Budget(2.0, 2.0)}
+BUDGETS = {
+    "tiny": Budget(0.2, 0.05),
+    "quick": Budget(1.0, 0.1),
+    "auto": Budget(8.0, 0.5, approximations=False),
+    "full": Budget(2.0, 2.0),
+}
 
 
 def measure_cell(cell: Cell, budget: Budget, earlier: Earlier) -> list[dict]:
@@ -146,7 +151,9 @@ def left_out(
 def _too_long(name: str, n: int, batch: int, primal: float, before: dict | None, longest: float) -> str | None:
     """A method without a prediction: by its own time at a smaller batch, else by that of the function."""
     if before is not None and "left_out" in before:
-        return before["left_out"] if "batch" in before["left_out"] else f"at batch {before['batch']} {before['left_out']}"
+        return (
+            before["left_out"] if "batch" in before["left_out"] else f"at batch {before['batch']} {before['left_out']}"
+        )
     if before is not None:
         spent, why = before["ms"] / 1e3 * batch / before["batch"], f"{before['ms']:.3g} ms at batch {before['batch']}"
     else:

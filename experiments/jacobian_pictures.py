@@ -21,12 +21,15 @@ COLOURS = {
 }  # fmt: skip
 
 
-def draw(rows: list[dict], folder: Path, name: str, quick: bool) -> list[Path]:
+SIZES = {"tiny": (8, 512), "quick": (8, 64, 512)}
+
+
+def draw(rows: list[dict], folder: Path, name: str, mode: str) -> list[Path]:
     """Draw all pictures into a folder; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     made = [fastest, slowdown, memory, accuracy, compilation, auto_picture]
     paths = [_save(picture(rows), folder / f"{name}_{_title(picture)}.png") for picture in made]
-    return [*paths, _save(dimensions(quick), folder / f"{name}_dimensions.png")]
+    return [*paths, _save(dimensions(SIZES.get(mode, (4, 16, 64, 256, 784, 2048))), folder / f"{name}_dimensions.png")]
 
 
 def _title(picture: Callable) -> str:
@@ -200,10 +203,9 @@ def auto_picture(rows: list[dict]) -> Any:
     return figure
 
 
-def dimensions(quick: bool) -> Any:
+def dimensions(sizes: tuple[int, ...]) -> Any:
     """Time against input and output dimension of a dense network of one hidden layer, with the crossover."""
     plt = _plot()
-    sizes = (8, 64, 512) if quick else (4, 16, 64, 256, 784, 2048)
     names = ("fwd", "rev", "chain", "auto")
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     for axes, varied in zip(panels, ("input", "output"), strict=True):
@@ -213,13 +215,13 @@ def dimensions(quick: bool) -> Any:
             args = (layers(shape), inputs(shape[0], 1, jnp.float32))
             found = race(
                 {m: mapped(lambda f, m=m: grads.jacobian(f, method=m), mlp, False) for m in names}, args,
-                seconds=0.2 if quick else 2.0,
+                seconds=0.2 if len(sizes) < 4 else 2.0,
             )  # fmt: skip
             for m, t in found.items():
                 assert isinstance(t, Entry), t
                 times[m].append(t.run * 1e3)
         for m, values in times.items():
-            style = {"auto": "k--", "chain": "s-"}.get(m, "o-")
+            style = {"auto": "--", "chain": "s-"}.get(m, "o-")
             axes.loglog(sizes, values, style, ms=4, label=m, color=_colour(m))
         if cross := crossing(sizes, times["fwd"], times["rev"]):
             axes.axvline(cross, color="grey", ls=":", label=f"fwd = rev at {cross:.0f}")

@@ -83,7 +83,7 @@ def compare(mode: str, only: str = "", minutes: float | None = None, out: Path |
     path = jacobians_report.write(folder / f"{name}.json", mode, rows, len(everything))
     print(f"{path}\n{jacobians_report.table(rows)}\n")
     print("\n".join(json.loads(path.read_text())["lines"]))
-    for picture in jacobian_pictures.draw(rows, folder, name, quick=mode in ("tiny", "quick")):
+    for picture in jacobian_pictures.draw(rows, folder, name, mode):
         print(picture)
     return path
 

@@ -86,7 +86,9 @@ def missing_line(rows: list[dict]) -> str:
     slow = sum("over the limit of" in r and " s" in r.rsplit("limit of", 1)[1] for r in reasons)
     large = sum("over the limit of" in r and "GB" in r.rsplit("limit of", 1)[1] for r in reasons)
     rest = len(reasons) - slow - large
-    return f"{len(rows)} entries; left out: {rest} do not apply, {slow} too slow, {large} too large (reasons in the rows)"
+    return (
+        f"{len(rows)} entries; left out: {rest} do not apply, {slow} too slow, {large} too large (reasons in the rows)"
+    )
 
 
 def overview(rows: list[dict], dtype: str = "float32") -> list[str]:
@@ -142,8 +144,8 @@ def write(path: Path, mode: str, rows: list[dict], total: int) -> Path:
 def table(rows: list[dict]) -> str:
     """One line per cell and method."""
     out = [
-        f"{'network':<22}{'batch':>6} {'dtype':<8} {'method':<18}{'ms':>9}{'x primal':>9}{'compile s':>10}{'first s':>9}"
-        f"{'temp MB':>9}{'out MB':>8}{'Mops':>9}{'error':>9}"
+        f"{'network':<22}{'batch':>6} {'dtype':<8} {'method':<18}{'ms':>9}{'x primal':>9}{'compile s':>10}"
+        f"{'first s':>9}{'temp MB':>9}{'out MB':>8}{'Mops':>9}{'error':>9}"
     ]
     for r in rows:
         head = f"{r['kind'] + ' ' + r['part']:<22}{r['batch']:>6} {r['dtype']:<8} {r['method']:<18}"

@@ -60,7 +60,7 @@ class Work:
 
     def seconds(self, columns: Number, machine: Machine) -> Number:
         """Predicted time of this equation for so many columns at once."""
-        rate = machine.rate(self.kind, min(self.free * columns, self.smallest), self.itemsize)
+        rate = machine.rate(self.kind, min(self.free * columns, self.smallest), self.itemsize, self.repeat > 1)
         moved = self.bytes * columns
         transfer = moved / (machine.cached if moved < machine.cache else machine.bandwidth)
         transfer += self.fixed_bytes / machine.cached
@@ -114,9 +114,7 @@ def _conv_work(eqn: Any, operand: int, reverse: bool, itemsize: int) -> Work:
     channels = min(kernel[spec.rhs_spec[0]], kernel[spec.rhs_spec[1]])
     moved = (size(eqn.invars[operand]) + out) * itemsize
     kind = "conv_transposed" if slow else "conv"
-    return Work(
-        kind, 2.0 * out * taps / dilation, moved, size(eqn.invars[1]) * itemsize, math.inf, channels, itemsize
-    )
+    return Work(kind, 2.0 * out * taps / dilation, moved, size(eqn.invars[1]) * itemsize, math.inf, channels, itemsize)
 
 
 def _inner_work(eqn: Any, on: Sequence[bool], reverse: bool) -> list[Work] | None:
@@ -211,9 +209,8 @@ def plain_cost(problem: Problem, direction: str, chunked: bool) -> Cost:
     chunk = max(1, min(chunk, total)) if total else 1
     count = -(-total // chunk)
     out = output_bytes(problem)
-    seconds = sum(w.seconds(1, machine) for w in works) + count * sum(
-        w.seconds(chunk, machine) for w in works
-    )
+    inside = machine.in_loop() if count > 1 else machine
+    seconds = sum(w.seconds(1, machine) for w in works) + count * sum(w.seconds(chunk, inside) for w in works)
     if count > 1:
         seconds += count * 5 * machine.dispatch + 2 * out / machine.bandwidth
     memory = 2 * column_bytes(problem) * chunk + value_bytes(problem) + out * (2 if count > 1 else 1)

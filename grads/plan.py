@@ -62,9 +62,7 @@ class Plan:
             lines.append(_line(row, row.method.name == self.method))
         lines.append(f"chosen: {self.method}. {self.why}")
         if self.cuts:
-            widths = " -> ".join(
-                f"{c.width} ({c.after}{', ' + c.structure if c.structure else ''})" for c in self.cuts
-            )
+            widths = " -> ".join(f"{c.width} ({c.after}{', ' + c.structure if c.structure else ''})" for c in self.cuts)
             lines += [f"cuts, by width: {widths}", "order of the chain:", *("  " + o for o in self.order)]
         return "\n".join(lines)
 
@@ -90,9 +88,7 @@ def _number(x: Number) -> str:
     return f"{x:.3g} "
 
 
-def explain(
-    fun: Callable, *args: Any, method: str | Method = "auto", argnums: Any = 0, **options: Any
-) -> Plan:
+def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: Any = 0, **options: Any) -> Plan:
     """Return the `Plan` of `jacobian(fun, argnums, method=method, **options)(*args)` without computing it.
 
     `options` are those of `jacobian` (memory_limit, chunk_size, batch_axis, has_aux, ...). Raises as
@@ -136,9 +132,7 @@ def _chain_text(problem: Any, rows: list) -> tuple[tuple, tuple]:
     for s, w in zip(chain.segments, chain.widths[1:], strict=True):
         last = s.eqns[-1].primitive.name if s.eqns else "nothing"
         cuts.append(Cut(w, last, s.kind if s.structured else ""))
-    return tuple(cuts), tuple(
-        _step_text(chain, s) for s in chain.walk(root_of(problem, chain)) if s.action != "leaf"
-    )
+    return tuple(cuts), tuple(_step_text(chain, s) for s in chain.walk(root_of(problem, chain)) if s.action != "leaf")
 
 
 def _step_text(chain: Chain, step: Step) -> str:

@@ -64,9 +64,7 @@ def _dense_cut(problem: Problem) -> str | None:
 
     if batched.supports(problem) is None:
         return "the examples are independent, which 'batched' makes use of"
-    if chain.supports(problem) is None and any(
-        s.kind == "weight" for s in chain.plan_chain(problem).segments
-    ):
+    if chain.supports(problem) is None and any(s.kind == "weight" for s in chain.plan_chain(problem).segments):
         return "the program multiplies a whole value by a matrix, so its Jacobian is dense"
     return None
 
@@ -158,6 +156,4 @@ def _stand_in(x: Any) -> Any:
             jax.numpy.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )
     noise = np.random.default_rng(0).normal(size=x.shape) * 0.1
-    return jax.numpy.asarray(
-        noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype
-    )
+    return jax.numpy.asarray(noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype)

@@ -57,9 +57,7 @@ def plan(pattern: Pattern, mode: str = "auto") -> Plan:
     return reverse if forward is None or reverse.count < forward.count else forward
 
 
-def coloured(
-    product: Callable[[Array], Array], plan: Plan, dtype: Any, chunk_size: int | None = None
-) -> Array:
+def coloured(product: Callable[[Array], Array], plan: Plan, dtype: Any, chunk_size: int | None = None) -> Array:
     """Return the entries of J in the pattern's order, from `product`: v -> J v, or u -> u^T J if
     plan.reverse.
     """
@@ -93,9 +91,7 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
             inside = every.rows < problem.m
             found = Pattern.at(every.rows[inside], every.columns[inside], (problem.m, problem.n))
             if given is not None and given.shape != (problem.m, problem.n):
-                raise ValueError(
-                    f"the pattern has shape {given.shape}, the Jacobian ({problem.m}, {problem.n})"
-                )
+                raise ValueError(f"the pattern has shape {given.shape}, the Jacobian ({problem.m}, {problem.n})")
             chosen = found if given is None else given
             made.clear()
             made[id(problem)] = (problem, plan(chosen, mode), chosen.covers(found))
@@ -108,9 +104,7 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
             return None
         chosen, _ = prepared(problem)
         if given is None and chosen.count >= min(problem.n, problem.m) > 1:
-            return (
-                f"no sparsity was found ({chosen.count} colours): pass sparse(pattern), or use 'fwd' or 'rev'"
-            )
+            return f"no sparsity was found ({chosen.count} colours): pass sparse(pattern), or use 'fwd' or 'rev'"
         return supports_reverse(problem) if chosen.reverse else supports_forward(problem)
 
     def build(problem: Problem) -> Callable:
@@ -122,9 +116,7 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
     return Method("sparse", supports, lambda problem: None, build)
 
 
-def _evaluate(
-    problem: Problem, plan: Plan, sure: bool, chunk_size: int | None, constants: Any, leaves: Any
-) -> Any:
+def _evaluate(problem: Problem, plan: Plan, sure: bool, chunk_size: int | None, constants: Any, leaves: Any) -> Any:
     from jax.experimental.sparse import BCOO  # here, because it loads SciPy
 
     flat, unravel = ravel_pytree(tuple(leaves))
