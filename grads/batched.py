@@ -109,7 +109,7 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
     best = min((r for r in rows if r.cost is not None), key=lambda r: r.prediction.seconds)
     cost = best.prediction
     held = max(cost.memory, 1.0)
-    chunk = problem.options.chunk_size or _even(lay.count, max(1, int(4 * machine.cache // held)))
+    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
     if problem.options.memory_limit is not None:
         room = problem.options.memory_limit - result_bytes(problem, lay)
         chunk = max(1, min(chunk, int(room // held)))
@@ -126,12 +126,6 @@ def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
         f"{best.method.name} per example",
     )
     return _Way(total, best.method, single, chunk=chunk)
-
-
-def _even(count: int, chunk: int) -> int:
-    """The divisor of `count` nearest to `chunk` by ratio, if within twice: a last, shorter group copies the result."""
-    divisors = [d for d in range(1, count + 1) if count % d == 0 and chunk <= 2 * d <= 4 * chunk]
-    return min(divisors, key=lambda d: max(d, chunk) / min(d, chunk), default=chunk)
 
 
 def _by_passes(problem: Problem, lay: Layout) -> _Way:
