@@ -11,15 +11,26 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from experiments import report, store
+from experiments.describe import describe
 
 BLOCK = re.compile(r"(<!-- results: (?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
 
+def record_of(path: Path) -> dict[str, Any] | None:
+    """Return a result with the words of its experiment as they are now: they are no measurement."""
+    record, source = store.read_result(path), Path(__file__).with_name(f"{path.stem}.py")
+    if record is None or "differs" not in record or not source.exists():
+        return record
+    words = describe(source)
+    return record | {key: getattr(words, key) for key in ("title", "claim", "source") if key in record}
+
+
 def block(name: str, folder: Path = store.RESULTS) -> str:
     """Return what belongs between the markers of a table: table, command, footer, or that it was not run."""
-    record = store.read_result(folder / f"{name}.json")
+    record = record_of(folder / f"{name}.json")
     if record is None:
         return f"(not run yet: `python -m experiments.{name}`)\n"
     if "differs" not in record:
@@ -37,7 +48,7 @@ def rewrite(text: str, folder: Path = store.RESULTS) -> str:
 
 def page(folder: Path = store.RESULTS) -> str:
     """Return the page of all results in a folder, with figures."""
-    records = [store.read_result(path) for path in sorted(folder.glob("*.json"))]
+    records = [record_of(path) for path in sorted(folder.glob("*.json"))]
     parts = [report.section(r, 2, ".") for r in records if r and "differs" in r]
     head = "# Results\n\nWritten by `python -m experiments.readme` from the JSON files in this folder; do not edit.\n"
     return "\n".join([head, *parts])
