@@ -13,20 +13,20 @@ import sys
 
 from experiments.table import Pca, Profile, Row, Table, main
 from models import Dense, Model
-from models.objectives import Reconstruction
+from models.objectives import Denoising
 from train import Config
 from training.optimizers import AdamW, Cosine, Updates
 
 CONFIG = Config(
     dataset="mnist",
     model=Model(encoder=Dense(hidden=(1000, 500, 250), activation="gelu"), latent=30, posterior="point"),
-    objective=Reconstruction(error="squared"),
+    objective=Denoising(level=0.15),  # without noise the training error ends at 1.3, the test error at 3.0
     optimizer=AdamW(weight_decay=0.05),
     schedule=Cosine(),
     updates=Updates(warmup=0.02),
-    lr=1e-3,
+    lr=1.4e-3,
     epochs=100,
-    batch_size=128,
+    batch_size=256,
 )
 
 TABLE = Table(
