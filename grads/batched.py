@@ -21,7 +21,7 @@ from grads import costs
 from grads.basis import supports_forward, supports_reverse
 from grads.flat import Problem
 from grads.independence import NotIndependentError, batch_axes
-from grads.machine import current, using
+from grads.machine import Machine, current, using
 from grads.one_example import one_example
 from grads.outputs import Checked, PerExample
 from grads.registry import Cost, Method, Number, register_method
@@ -92,7 +92,10 @@ class _Way:
 
 def _way(problem: Problem, lay: Layout) -> _Way:
     single = _single(problem, lay)
-    ways = [_by_passes(problem, lay)] + ([_by_example(problem, lay, single)] if single is not None else [])
+    ways = [_by_passes(problem, lay)]
+    if single is not None:
+        forms = (False,) if problem.options.chunk_size else (False, True)
+        ways += [_by_example(problem, lay, single, whole) for whole in forms]
     limit = problem.options.memory_limit
     fitting = [w for w in ways if limit is None or w.cost.memory <= limit]
     return min(fitting or ways, key=lambda w: w.cost.seconds)
@@ -106,33 +109,52 @@ def _single(problem: Problem, lay: Layout) -> Problem | None:
     return problem.session["single"]
 
 
-def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
+def _by_example(problem: Problem, lay: Layout, single: Problem, whole: bool) -> _Way:
+    """Any method on the program of one example: all examples at once, or a chunk of them at a time in a loop."""
+    machine, limit, result = current(), problem.options.memory_limit, result_bytes(problem, lay)
+    # many examples share dispatches and make the products large
+    known = _rows(problem, single, replace(machine if whole else machine.in_loop(), dispatch=0.0, dot=machine.dot[-1:]))
+    blocks = costs.output_bytes(problem) / lay.count
+
+    def memory(held: Number, c: int) -> Number:
+        """All at once the blocks are the result; in a loop they are stacked, and copied for a remainder."""
+        return held * c + result + blocks * ((lay.count % c > 0) - (c == lay.count))
+
+    small = [r for r in known if limit is None or memory(r.prediction.memory, lay.count if whole else 1) <= limit]
+    best = min(small or known, key=lambda r: r.prediction.seconds)
+    cost, held = best.prediction, max(best.prediction.memory, 1.0)
+    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
+    chunk = lay.count if whole else _dividing(lay.count, chunk)
+    if limit is not None and memory(held, chunk) > limit and not whole:
+        fitting = [c for c in range(1, lay.count + 1) if lay.count % c == 0 and memory(held, c) <= limit]
+        chunk = max(fitting, default=1)
+    seconds = lay.count * cost.seconds + _writing(problem, lay)
+    seconds += len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
+    if held * chunk > 4 * machine.cache:  # temporaries of many examples are fresh memory
+        seconds += lay.count * cost.bytes / machine.bandwidth
+    work = lay.count * cost.operations, lay.count * cost.bytes, seconds, memory(held, chunk)
+    note = f"{best.method.name} per example"
+    return _Way(Cost(*work, chunk, note), best.method, single, chunk=chunk)
+
+
+def _rows(problem: Problem, single: Problem, machine: Machine) -> list:
+    """The predictions for one example on a machine, made once per problem; loops matter to convolutions only."""
     from grads.select import predicted
 
-    machine = current()
-    # a chunk of examples shares dispatches and makes the products large
-    with using(replace(machine, dispatch=0.0, dot=machine.dot[-1:])):
-        rows = [r for r in predicted(single) if r.method.name != "batched" and r.method.exact]
-    best = min((r for r in rows if r.cost is not None), key=lambda r: r.prediction.seconds)
-    cost = best.prediction
-    held = max(cost.memory, 1.0)
-    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
-    if problem.options.memory_limit is not None:
-        room = problem.options.memory_limit - result_bytes(problem, lay)
-        chunk = max(1, min(chunk, int(room // held)))
-    chunk = min(chunk, lay.count)
-    dispatched = len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
-    seconds = lay.count * cost.seconds + dispatched + _writing(problem, lay)
-    memory = held * chunk + result_bytes(problem, lay)
-    total = Cost(
-        lay.count * cost.operations,
-        lay.count * cost.bytes,
-        seconds,
-        memory,
-        chunk,
-        f"{best.method.name} per example",
-    )
-    return _Way(total, best.method, single, chunk=chunk)
+    if "conv_general_dilated" not in single.primitives():
+        machine = replace(machine, looped=False)
+    key = ("rows", machine)
+    if key not in problem.session:
+        with using(machine):
+            found = predicted(single, every=False)
+        problem.session[key] = [r for r in found if r.method.name != "batched" and r.cost is not None]
+    return problem.session[key]
+
+
+def _dividing(count: int, most: int) -> int:
+    """The largest size of equal chunks, at most `most`; a remainder of its own would cost a copy of all blocks."""
+    sizes = [c for c in range(1, min(most, count) + 1) if count % c == 0]
+    return sizes[-1] if 2 * sizes[-1] >= min(most, count) else min(most, count)
 
 
 def _by_passes(problem: Problem, lay: Layout) -> _Way:
@@ -252,9 +274,7 @@ def _shared_seeds(avals: Sequence[Any], axes: Sequence[int]) -> list[jax.Array]:
     return seeds
 
 
-def _split_passes(
-    stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], forward: bool
-) -> list[jax.Array]:
+def _split_passes(stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], forward: bool) -> list[jax.Array]:
     """(passes, batch, *result) into one (batch, *output, *input) block per differentiated (or
     seeded) leaf.
     """

@@ -34,14 +34,24 @@ class Row:
         return self.cost
 
 
-def predicted(problem: Problem) -> list[Row]:
-    """All registered methods with their predicted cost, or the reason against them."""
+def predicted(problem: Problem, every: bool = True) -> list[Row]:
+    """All registered methods with their predicted cost, or the reason against them; without `every` only those
+    that `auto` may choose.
+    """
     rows = []
     for name in methods():
         method = get_method(name)
+        if not every and not _eligible(problem, method):
+            continue
         reason = method.supports(problem)
         rows.append(Row(method, None if reason else method.cost(problem), reason))
     return rows
+
+
+def _eligible(problem: Problem, method: Method) -> bool:
+    if problem.options.batch_axis is not None:
+        return method.name == "batched"
+    return method.exact and method.name != "sparse"  # finding a pattern takes longer than most Jacobians
 
 
 def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
@@ -75,7 +85,7 @@ def choose(
     if method == "autotune":
         return _tuned(problem, constants, leaves, key)
     if method == "auto":
-        return ranked(problem, predicted(problem))[0].method
+        return ranked(problem, predicted(problem, every=False))[0].method
     chosen = get_method(method)
     if problem.options.batch_axis is not None and chosen.name != "batched":
         raise UnsupportedMethodError(
@@ -98,7 +108,7 @@ def choose(
 def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
     """Compile and time the most promising methods on values of these shapes; remember the winner."""
     if key not in _WINNERS:
-        rows = ranked(problem, predicted(problem))[:TUNED]
+        rows = ranked(problem, predicted(problem, every=False))[:TUNED]
         with jax.ensure_compile_time_eval():
             values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
             runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}

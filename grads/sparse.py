@@ -104,7 +104,9 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
         return forward if mode == "fwd" else reverse
 
     def build(problem: Problem) -> Callable:
-        found = graph_sparsity(problem.graph, known_integers(problem.session.get("constants", ())))
+        every = graph_sparsity(problem.graph, known_integers(problem.session.get("constants", ())))
+        inside = every.rows < problem.m  # the last rows are integer outputs, which have no derivative
+        found = Pattern.at(every.rows[inside], every.columns[inside], (problem.m, problem.n))
         if given is not None and given.shape != found.shape:
             raise ValueError(f"the pattern has shape {given.shape}, the Jacobian {found.shape}")
         # a line's entries all need colours of their own, so a full row and a full column say enough
