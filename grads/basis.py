@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 
 from grads import costs
-from grads.flat import Problem
+from grads.flat import Problem, primitive_names
 from grads.registry import Cost, register_method
 
+CALLBACKS = {"pure_callback", "io_callback"}
+WITH_RULES = frozenset({"custom_jvp_call", "custom_vjp_call"})
 FORWARD_ONLY = {"while"}
 REVERSE_ONLY = {"custom_vjp_call", "custom_vjp_call_jaxpr"}
 
@@ -40,8 +42,22 @@ def identity(avals: Sequence[Any]) -> list[jax.Array]:
     return basis(avals, 0, sum(math.prod(a.shape) for a in avals))
 
 
+def no_derivative(problem: Problem) -> str | None:
+    """A call of Python on the way of the derivative has none."""
+    for e in problem.graph.body:
+        found = primitive_names(e, WITH_RULES) & CALLBACKS
+        if found and any(o in problem.graph.active for o in e.outvars):
+            return (
+                f"{sorted(found)[0]} has no derivative: wrap it in jax.custom_jvp or jax.custom_vjp, "
+                "or use 'finite_difference'"
+            )
+    return None
+
+
 def supports_forward(problem: Problem) -> str | None:
-    """A custom_vjp has no forward derivative."""
+    """A custom_vjp has no forward derivative, a callback none."""
+    if reason := no_derivative(problem):
+        return reason
     found = problem.primitives() & REVERSE_ONLY
     return f"{sorted(found)[0]} has no forward derivative: use 'rev' or 'rev_chunked'" if found else None
 
@@ -50,6 +66,8 @@ def supports_reverse(problem: Problem) -> str | None:
     """A while loop of unknown length has no reverse derivative; a complex output needs two
     rows per element.
     """
+    if reason := no_derivative(problem):
+        return reason
     found = problem.primitives() & FORWARD_ONLY
     if found:
         return (

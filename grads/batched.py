@@ -45,7 +45,9 @@ def layout(problem: Problem) -> Layout | str:
     axis = 0 if stated is None else stated
     avals = (*problem.inputs, *problem.outputs)
     if any(not -len(a.shape) <= axis < len(a.shape) for a in avals):
-        return f"an input or output has no axis {axis} to hold examples: use 'chain', 'fwd' or 'rev'"
+        shapes = ", ".join(str(a.shape) for a in avals)
+        way = "use 'chain', 'fwd' or 'rev'" if stated is None else "leave batch_axis out"
+        return f"an input or output has no axis {axis} to hold examples (shapes {shapes}): {way}"
     sizes = {a.shape[axis] for a in avals}
     if len(sizes) != 1:
         return f"axis {axis} has sizes {sorted(sizes)} among inputs and outputs, so it holds no examples"
@@ -70,6 +72,9 @@ def supports(problem: Problem) -> str | None:
     """The batch axis is proved or stated, and the values are real."""
     if problem.is_complex:
         return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
+    forward, reverse = supports_forward(problem), supports_reverse(problem)
+    if forward and reverse:
+        return forward
     found = layout(problem)
     return found if isinstance(found, str) else None
 

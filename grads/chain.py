@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from grads import costs
-from grads.basis import identity, mapped
+from grads.basis import identity, mapped, no_derivative
 from grads.bracket import Chain, Step, bracket
 from grads.cuts import end_state, segments
 from grads.factored import Dense, Diagonal, Factor, Factored, Identity, multiply
@@ -31,6 +31,8 @@ def supports(problem: Problem) -> str | None:
     """A chain needs at least two segments, real values and no side effects."""
     if problem.graph.effects:
         return "the function has side effects, which cannot be split: use 'fwd' or 'rev'"
+    if reason := no_derivative(problem):
+        return reason
     if problem.is_complex:
         return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
     if not end_state(problem.graph) or not problem.graph.live[0]:

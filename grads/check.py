@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from grads import asked
 from grads.jacobian import jacobian
 from grads.products import jvp, vjp
 from grads.registry import Method, UnsupportedMethodError
@@ -26,7 +27,7 @@ def check_jacobian(
     x: PyTree,
     *,
     method: str | Method = "auto",
-    against: Sequence[str] = REFERENCES,
+    against: str | Sequence[str] = REFERENCES,
     rtol: float | None = None,
     seed: int = 0,
     jac: Callable[[PyTree], PyTree] | None = None,
@@ -42,8 +43,12 @@ def check_jacobian(
     index, value and expected value of the worst entry; ValueError for an unknown reference, or where none
     applies.
     """
-    if unknown := [name for name in against if name not in REFERENCES]:
-        raise ValueError(f"unknown reference {unknown[0]!r}; there are: {', '.join(REFERENCES)}")
+    asked.callable_(fun, "check_jacobian")
+    against = (against,) if isinstance(against, str) else tuple(against)
+    for name in against:
+        asked.one_of("reference", name, REFERENCES)
+    if rtol is not None and not rtol > 0:
+        raise ValueError(f"rtol must be positive or None, got {rtol!r}")
     got = (jac or jacobian(fun, method=method))(x)
     finding: dict[str, float | str] = {}
     for name in against:
@@ -85,12 +90,21 @@ def _tolerance(a: Any, rtol: float | None) -> float:
 def _compare(name: str, got: PyTree, want: PyTree, rtol: float | None) -> float:
     """Return the largest relative error; raise at the worst entry beyond tolerance."""
     worst = (0.0, "")
+    trees: tuple[Any, Any] = jax.tree.structure(got), jax.tree.structure(want)
+    if trees[0] != trees[1]:
+        raise WrongJacobianError(f"against {name}, the Jacobian has the tree {trees[0]}, expected {trees[1]}")
     for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(want), strict=True):
-        if a.size == 0:
+        if np.shape(a) != np.shape(b):
+            shapes = f"{np.shape(a)}, expected {np.shape(b)}"
+            raise WrongJacobianError(f"against {name}, block {jax.tree_util.keystr(path)} has the shape {shapes}")
+        if np.size(a) == 0:
             continue
-        scale = max(np.max(np.abs(b)), float(np.finfo(np.float64).tiny))
-        error = np.abs(np.asarray(a, b.dtype) - b) / scale
-        error = np.where(np.isnan(error), np.inf, error)
+        b = np.asarray(b, np.result_type(b, np.float64))  # the smallest scale is none in float32
+        with np.errstate(invalid="ignore"):
+            scale = max(np.max(np.abs(b), where=np.isfinite(b), initial=0), float(np.finfo(np.float64).tiny))
+            error = np.abs(np.asarray(a, b.dtype) - b) / scale
+        same = np.isnan(a) & np.isnan(b) | (np.asarray(a) == b)  # inf is inf
+        error = np.where(same, 0, np.where(np.isnan(error), np.inf, error))
         at = np.unravel_index(np.argmax(error), error.shape)
         if error[at] > _tolerance(a, rtol):
             where = f"{jax.tree_util.keystr(path)}{list(map(int, at))}"

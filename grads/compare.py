@@ -8,12 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from grads import asked
 from grads.check import reference
 from grads.flat import Options, flatten_call
 from grads.jacobian import jacobian
 from grads.prepare import problem_of
 from grads.registry import UnsupportedMethodError, get_method
 from grads.registry import methods as registered
+
+CHOOSING = ("auto", "autotune")
 
 __all__ = ["Comparison", "Row", "compare"]
 
@@ -80,10 +83,16 @@ def compare(
     Arguments are arguments of the program; what `fun` closes over becomes its constants. Raises
     UnknownMethodError for a name that is not registered.
     """
-    names = [*registered(), "auto"] if methods == "all" else list(methods)
+    asked.callable_(fun, "compare")
+    if not seconds > 0:
+        raise ValueError(f"seconds must be positive, got {seconds!r}")
+    asked.count("repeats", repeats)
+    one = (methods,) if isinstance(methods, str) else tuple(methods)
+    names = [*registered(), "auto"] if one == ("all",) else list(one)
     for name in names:
-        if name != "auto":
+        if name not in CHOOSING:
             get_method(name)
+    flatten_call(fun, 0, args, {})  # refuses what cannot be differentiated
     want = reference(lambda x: fun(x, *args[1:]), args[0])
     problem, _ = problem_of(flatten_call(fun, 0, args, {}), Options())
     rows: dict[str, Row] = {}
@@ -105,7 +114,7 @@ def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tu
     compiled = jax.jit(jacobian(fun, method=name)).lower(*args).compile()
     took = time.perf_counter() - start
     memory: Any = compiled.memory_analysis()
-    cost = None if name == "auto" else get_method(name).cost(problem)
+    cost = None if name in CHOOSING else get_method(name).cost(problem)
     got = compiled(*args)
     pairs = list(zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True))
     errors = [

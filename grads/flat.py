@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from grads import asked
 from grads.graph import Graph
 
 
@@ -69,14 +70,18 @@ class Problem:
         return lambda *leaves: tuple(self.graph.evaluate(constants, leaves)[: len(self.outputs)])
 
 
-def primitive_names(eqn: Any) -> set[str]:
-    """Name of an equation's primitive and of all primitives inside it."""
+def primitive_names(eqn: Any, opaque: frozenset[str] = frozenset({"custom_vjp_call"})) -> set[str]:
+    """Name of an equation's primitive and of all primitives inside it, but for what an `opaque` one holds: its
+    rule is what is differentiated.
+    """
     names = {eqn.primitive.name}
+    if names & opaque:
+        return names
     for value in eqn.params.values():
         for inner in value if isinstance(value, (tuple, list)) else (value,):
             jaxpr = getattr(inner, "jaxpr", inner)
             for e in getattr(jaxpr, "eqns", ()):
-                names |= primitive_names(e)
+                names |= primitive_names(e, opaque)
     return names
 
 
@@ -104,7 +109,7 @@ def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False
     Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex
     leaves without `holomorphic` (and real ones with it); ValueError for argnums out of range.
     """
-    numbers = _check_argnums(argnums, len(args))
+    numbers = asked.numbers_of(argnums, len(args))
     chosen = tuple(args[i] for i in numbers) if isinstance(argnums, (tuple, list)) else args[numbers[0]]
     given, in_tree = jax.tree.flatten(chosen)
     all_leaves = tuple(_as_array(x, holomorphic, allow_int) for x in given)
@@ -163,21 +168,6 @@ def restore(store: dict, values: Sequence[Any], aux: Sequence[Any]) -> tuple[Any
         next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)
     ]
     return jax.tree.unflatten(store["out_tree"], outs), jax.tree.unflatten(store["aux_tree"], leaves)
-
-
-def _check_argnums(argnums, count: int) -> tuple[int, ...]:
-    numbers = tuple(argnums) if isinstance(argnums, (tuple, list)) else (argnums,)
-    for i in numbers:
-        if isinstance(i, bool) or not isinstance(i, (int, np.integer)):
-            raise TypeError(f"argnums must be an int or a tuple of ints, got {argnums!r}")
-        if not -count <= i < count:
-            raise ValueError(
-                f"argnums={i} is out of range: the function was called with {count} positional arguments"
-            )
-    numbers = tuple(int(i) % count for i in numbers)
-    if len(set(numbers)) != len(numbers):
-        raise ValueError(f"argnums={argnums!r} names an argument twice")
-    return numbers
 
 
 def _as_array(x, holomorphic: bool, allow_int: bool):

@@ -9,6 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from grads import asked
 from grads.outputs import poisoned
 from grads.pattern import Pattern
 from grads.sparse import check_pattern, coloured, mismatch, plan
@@ -46,17 +47,21 @@ def hessian(
 
     Raises ValueError for unknown modes and outputs, TypeError for a sparse Hessian of several outputs.
     """
-    if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r} for a Hessian; there are: {', '.join(MODES)}")
+    asked.callable_(fun, "hessian")
+    asked.one_of("mode of a Hessian", mode, MODES)
+    asked.count("chunk_size", chunk_size)
+    if isinstance(sparsity, str):
+        asked.one_of("sparsity of a Hessian", sparsity, ["auto"])
     if output not in ("dense", "bcoo") or (output == "bcoo" and sparsity is None):
         raise ValueError(
             f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}'
         )
 
     def evaluate(*args: Any, **kwargs: Any) -> Any:
-        single = isinstance(argnums, int)
-        numbers: Any = (argnums,) if single else tuple(argnums)  # type: ignore[arg-type]
+        single = not isinstance(argnums, (tuple, list))
+        numbers = asked.numbers_of(argnums, len(args))
         chosen = args[numbers[0]] if single else tuple(args[i] for i in numbers)
+        asked.real_leaves(chosen, "a Hessian")
         flat, unravel = ravel_pytree(chosen)
         box: dict[str, Any] = {}
 
@@ -66,6 +71,8 @@ def hessian(
             for i, value in zip(numbers, values, strict=True):
                 new[i] = value
             result = fun(*new, **kwargs)
+            if has_aux and not (isinstance(result, (tuple, list)) and len(result) == 2):
+                raise TypeError(f"with has_aux=True the function must return (output, aux), got {result!r}")
             y, aux = result if has_aux else (result, None)
             box["y"] = jax.eval_shape(lambda: y)
             return ravel_pytree(y)[0], aux
@@ -135,6 +142,8 @@ def _coloured(
     gradient = lambda f: inner(f)[0][0]
     found = jacobian_sparsity(gradient, flat)
     given = found if isinstance(sparsity, str) else Pattern.of(sparsity)
+    if given.shape != found.shape:
+        raise ValueError(f"the pattern has shape {given.shape}, the Hessian {found.shape}")
     sure = given.covers(found)
     if mode.startswith("fwd"):
         _, product, aux = jax.linearize(inner, flat, has_aux=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from grads import outputs, prepare
+from grads import asked, outputs, prepare
 from grads.flat import Options, flatten_call, restore
 from grads.registry import Method, get_method
 
@@ -33,12 +33,12 @@ def value_and_jacobian(
 
     The arguments are those of `jacobian`. The value costs nothing extra.
     """
-    _check(fun, method, chunk_size, memory_limit, batch_axis, output)
+    check_options(fun, method, chunk_size, memory_limit, batch_axis, output)
     options = Options(chunk_size, memory_limit, batch_axis, holomorphic, remat, output == "factored")
 
     def evaluate(*args, **kwargs):
         if output == "operator":
-            return _operator(fun, argnums, has_aux, args, kwargs)
+            return _operator(fun, argnums, method, has_aux, args, kwargs)
         call = flatten_call(
             fun, argnums, args, kwargs, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int
         )
@@ -113,29 +113,28 @@ def jacobian(
     return evaluate
 
 
-def _check(fun, method, chunk_size, memory_limit, batch_axis, output) -> None:
-    if not callable(fun):
-        raise TypeError(f"jacobian differentiates a function, got {fun!r}")
+def check_options(fun, method, chunk_size, memory_limit, batch_axis, output) -> None:
+    """Raise for what can be refused before the function is called: see `jacobian`."""
+    asked.callable_(fun, "jacobian")
     if method not in ("auto", "autotune"):
         get_method(method)
-    if output not in outputs.OUTPUTS:
-        raise ValueError(f"unknown output {output!r}; choose one of {', '.join(outputs.OUTPUTS)}")
-    for name, value in (("chunk_size", chunk_size), ("memory_limit", memory_limit)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be a positive integer or None, got {value!r}")
+    asked.one_of("output", output, outputs.OUTPUTS)
+    asked.count("chunk_size", chunk_size)
+    asked.count("memory_limit", memory_limit)
     if batch_axis is not None and (isinstance(batch_axis, bool) or not isinstance(batch_axis, int)):
         raise TypeError(f"batch_axis must be an integer or None, got {batch_axis!r}")
     if batch_axis is not None and output in ("factored", "operator", "bcoo"):
         raise ValueError(f"batch_axis gives one Jacobian per example, which output={output!r} does not hold")
 
 
-def _operator(fun, argnums, has_aux, args, kwargs) -> Any:
+def _operator(fun, argnums, method, has_aux, args, kwargs) -> Any:
     from grads.operator import jacobian_operator
 
-    if has_aux or not isinstance(argnums, int):
+    if has_aux or isinstance(argnums, (tuple, list)):
         raise ValueError('output="operator" takes one argument number and no aux')
+    (at,) = asked.numbers_of(argnums, len(args))
 
     def one(x):
-        return fun(*args[:argnums], x, *args[argnums + 1 :], **kwargs)
+        return fun(*args[:at], x, *args[at + 1 :], **kwargs)
 
-    return fun(*args, **kwargs), jacobian_operator(one, args[argnums])
+    return fun(*args, **kwargs), jacobian_operator(one, args[at], method=method)

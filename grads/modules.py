@@ -1,6 +1,6 @@
 """Flax modules as functions that can be differentiated; Flax is imported when first used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxtyping import PyTree
@@ -31,7 +31,12 @@ def of_module(
         raise ValueError(f'wrt is "input" or "params", got {wrt!r}')
     from flax import linen, nnx
 
+    if isinstance(module, (nnx.Module, linen.Module)) and not callable(getattr(module, method, None)):
+        raise AttributeError(f"{type(module).__name__} has no method {method!r} to call")
+
     if isinstance(module, nnx.Module):
+        if variables is not None:
+            raise ValueError("variables belong to a Linen module; an NNX module carries its own: leave them out")
         graph, params, rest = nnx.split(module, nnx.Param, ...)
 
         def call(params: Any, x: PyTree) -> Any:
@@ -43,8 +48,13 @@ def of_module(
                 "a Linen module needs its variables: pass variables=..., or module.bind(variables)"
             )
         module, variables = module.unbind() if variables is None else (module, variables)
+        if not isinstance(variables, Mapping) or (variables and "params" not in variables):
+            got = sorted(variables) if isinstance(variables, Mapping) else variables
+            raise ValueError(
+                f'variables are what module.init returns, with a collection "params" (and others), got {got}'
+            )
         rest = {name: value for name, value in variables.items() if name != "params"}
-        params = variables["params"]
+        params = variables.get("params", {})
 
         def call(params: Any, x: PyTree) -> Any:
             mutable = [name for name in rest if name != "params"]

@@ -20,15 +20,17 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, Key, PyTree
 
-from grads import estimators
+from grads import asked, estimators
 from grads.estimators import Estimate, exactly
 from grads.factored import Factored
 from grads.jacobian import jacobian
+from grads.registry import get_method
 
 __all__ = ["JacobianOperator", "jacobian_operator"]
 
 _SMALL = 2**22  # entries: a matrix this small is formed without asking
 _TRACES = ("hutchinson", "hutchpp", "xtrace")
+_OPTIONS = ["method", "key", "samples", "distribution"]
 
 
 def jacobian_operator(
@@ -39,12 +41,15 @@ def jacobian_operator(
     method: how its factors are found when a functional needs them (as in `jacobian`). Raises TypeError for
     complex or integer leaves.
     """
+    asked.callable_(fun, "jacobian_operator")
+    if method not in ("auto", "autotune"):
+        get_method(method)
+    asked.real_leaves(x, "an operator")
     flat, unravel = ravel_pytree(x)
-    if not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in jax.tree.leaves(x)):
-        kinds = sorted({str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(x)})
-        raise TypeError(f"an operator's input must be real floating point, got {', '.join(kinds)}")
     fun_flat = lambda f: ravel_pytree(fun(unravel(f)))[0]
     out = jax.eval_shape(fun_flat, flat)
+    if not jnp.issubdtype(out.dtype, jnp.inexact):
+        raise TypeError(f"an operator's output must be floating point, got dtype {out.dtype}")
     factor = lambda: jacobian(fun_flat, method=method, output="factored")(flat)
     push = lambda v: jax.jvp(fun_flat, (flat,), (v,))[1]
     pull = lambda u: jax.vjp(fun_flat, flat)[1](u)[0]
@@ -147,6 +152,7 @@ class JacobianOperator:
         self._square("diagonal")
         if self._exact(**how):
             return exactly(_diagonal(self.factored))
+        _only_hutchinson(how, "diagonals")
         key, samples = _sampling(how)
         probes = {"dtype": self.dtype, "distribution": how.get("distribution", "rademacher")}
         return estimators.hutchinson_diagonal(self._push, self.shape[1], key, samples, **probes)
@@ -155,6 +161,7 @@ class JacobianOperator:
         """|J_i| of every row; estimates are roots of the mean of (J v)_i^2."""
         if self._exact(**how):
             return exactly(_row_norms(self.factored))
+        _only_hutchinson(how, "row norms")
         key, samples = _sampling(how)
         v = estimators.probes(key, samples, self.shape[1], how.get("distribution", "rademacher"), self.dtype)
         squares = jax.vmap(self._push)(v) ** 2
@@ -193,9 +200,10 @@ class JacobianOperator:
         if self.shape[0] != self.shape[1]:
             raise ValueError(f"the {what} needs a square Jacobian, got shape {self.shape}")
 
-    def _exact(self, method: str = "auto", **_: Any) -> bool:
-        if method not in ("auto", "exact", *_TRACES):
-            raise ValueError(f"unknown method {method!r}; there are: auto, exact, {', '.join(_TRACES)}")
+    def _exact(self, method: str = "auto", **unknown: Any) -> bool:
+        asked.one_of("method", method, ["auto", "exact", *_TRACES])
+        for name in unknown:
+            asked.one_of("option", name, _OPTIONS)
         small = math.prod(self.shape) <= _SMALL
         return method == "exact" or (method == "auto" and (small or 2 * self.rank < min(self.shape)))
 
@@ -209,7 +217,16 @@ class JacobianOperator:
 def _sampling(how: dict) -> tuple[Key[Array, ""], int]:
     if how.get("key") is None:
         raise ValueError('an estimate needs a random key: pass key=..., or method="exact"')
-    return how["key"], how.get("samples", 32)
+    key = how["key"]
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"key must be a JAX random key (jax.random.key(0)), got {key!r}")
+    asked.count("samples", how.get("samples"))
+    return key, how.get("samples", 32)
+
+
+def _only_hutchinson(how: dict, what: str) -> None:
+    if how.get("method", "auto") not in ("auto", "hutchinson"):
+        raise ValueError(f"{what} are estimated by method='hutchinson' only, got {how['method']!r}")
 
 
 def _sized(v: Any, size: int, name: str) -> Array:

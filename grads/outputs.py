@@ -115,8 +115,10 @@ def to_matrix(jac: Any, problem: Problem) -> jax.Array:
         return jac.materialize().astype(problem.dtype)
     if is_bcoo(jac):
         return jac.todense().astype(problem.dtype)
+    size = lambda aval: math.prod(aval.shape)
+    flat = lambda b, out, inp: b.reshape(size(out), size(inp)).astype(problem.dtype)
     rows = [
-        jnp.concatenate([b.reshape(math.prod(out.shape), -1).astype(problem.dtype) for b in row], axis=1)
+        jnp.concatenate([flat(b, out, inp) for b, inp in zip(row, problem.inputs, strict=True)], axis=1)
         for row, out in zip(to_blocks(jac, problem), problem.outputs, strict=True)
     ]
     return jnp.concatenate(rows, axis=0)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from grads import prepare, select
+from grads import asked, prepare, select
 from grads.bracket import Chain, Step
 from grads.chain import plan_chain, root_of
 from grads.fingerprint import fingerprint
 from grads.flat import Options, flatten_call
+from grads.jacobian import check_options
 from grads.machine import current
 from grads.registry import Cost, Method, Number
 
@@ -95,6 +96,12 @@ def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: A
     `options` are those of `jacobian` (memory_limit, chunk_size, batch_axis, has_aux, ...). Raises as
     `jacobian` does.
     """
+    allowed = ["chunk_size", "memory_limit", "batch_axis", "output", "has_aux", "holomorphic", "allow_int"]
+    for name in options:
+        asked.one_of("option of jacobian", name, [*allowed, "precision", "remat"])
+    asked_for = {k: options.get(k) for k in ("chunk_size", "memory_limit", "batch_axis")}
+    check_options(fun, method, **asked_for, output=options.get("output", "dense"))
+    options.pop("precision", None)  # of no consequence for the plan
     flags = {k: options.pop(k) for k in ("has_aux", "holomorphic", "allow_int") if k in options}
     factored = options.pop("output", "dense") == "factored"
     call = flatten_call(fun, argnums, args, {}, **flags)
@@ -110,11 +117,13 @@ def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: A
     cuts, order = _chain_text(problem, rows)
     return Plan(
         tuple(rows), chosen.name, row.cost if row else None, cuts, order, (problem.m, problem.n),
-        _why(rows, chosen.name, method), current().name,
+        _why(rows, chosen.name, method, problem.n * problem.m), current().name,
     )  # fmt: skip
 
 
-def _why(rows: list, chosen: str, method: Any) -> str:
+def _why(rows: list, chosen: str, method: Any, entries: int) -> str:
+    if not entries:
+        return "The Jacobian has no entries."
     if method not in ("auto", "autotune"):
         return "It was asked for by name."
     if method == "autotune":

@@ -115,9 +115,19 @@ def _format(jac: Any, problem: Problem, output: str) -> Any:
 
 def _empty(problem: Problem) -> Callable:
     """A Jacobian without entries."""
+    shape = lambda o, i: (*o.shape, *i.shape)
+    if problem.options.batch_axis is not None:
+        from grads.batched import layout
+
+        lay = layout(problem)
+        if isinstance(lay, str):
+            raise UnsupportedMethodError(lay)
+        outs = {id(o): np.delete(o.shape, at).tolist() for o, at in zip(problem.outputs, lay.out_axes, strict=True)}
+        ins = {id(i): np.delete(i.shape, at).tolist() for i, at in zip(problem.inputs, lay.in_axes, strict=True)}
+        shape = lambda o, i: (lay.count, *outs[id(o)], *ins[id(i)])
     return lambda constants, leaves: (
         None,
-        [[jnp.zeros((*o.shape, *i.shape), o.dtype) for i in problem.inputs] for o in problem.outputs],
+        [[jnp.zeros(shape(o, i), o.dtype) for i in problem.inputs] for o in problem.outputs],
     )
 
 

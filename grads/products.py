@@ -13,6 +13,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
+from grads import asked
+
 __all__ = [
     "gauss_newton_product",
     "gradient",
@@ -104,8 +106,8 @@ def metric(
     another name. For log det G take `jacobian_operator(...).slogdet_gram`: forming G squares the condition
     number.
     """
-    if method not in ("auto", "jvps", "factored"):
-        raise ValueError(f"unknown method {method!r} for the metric; there are: auto, jvps, factored")
+    asked.one_of("method for the metric", method, ["auto", "jvps", "factored"])
+    asked.count("chunk_size", chunk_size)
     if method != "jvps":
         from grads.operator import jacobian_operator
 

@@ -123,7 +123,7 @@ def get_method(name: "str | Method") -> Method:
         raise TypeError(f"method must be a name or a Method, got {name!r}")
     if name not in _METHODS:
         known = [*_METHODS, "auto", "autotune"]
-        near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise UnknownMethodError(f"unknown Jacobian method {name!r}{hint} Known: {', '.join(known)}")
+        near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
+        raise UnknownMethodError(f"unknown Jacobian method {name!r}{hint} known: {', '.join(known)}")
     return _METHODS[name]

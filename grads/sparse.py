@@ -18,6 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int
 
+from grads import asked
 from grads.basis import REVERSE_ONLY, supports_forward, supports_reverse
 from grads.flat import Problem, primitive_names
 from grads.outputs import Checked
@@ -91,6 +92,7 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
     """
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} for a coloured Jacobian; there are: {', '.join(MODES)}")
+    asked.count("chunk_size", chunk_size)
     given = None if pattern is None else Pattern.of(pattern)
 
     def supports(problem: Problem) -> str | None:
