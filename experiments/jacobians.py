@@ -1,37 +1,27 @@
-"""Compare the ways to a Jacobian: every method on every network, the figures asked, or a function of your
-own.
+"""Compare the ways to a Jacobian: every method on every network, the figures asked, or a function of your own.
 
-    python -m experiments.jacobians                      the comparison (tables, JSON, pictures); about an
-                                                         hour
+    python -m experiments.jacobians                      the whole comparison (about an hour on two cores)
+    python -m experiments.jacobians --only dense,conv    a part of it: kinds, parts, batches, dtypes
+    python -m experiments.jacobians --budget 20          what is not done yet, for 20 minutes
     python -m experiments.jacobians --quick              a small part of it, under a minute
-    python -m experiments.jacobians --figures            every figure asked beside the measured one
     python -m experiments.jacobians --grid               how close `auto` comes to the best method
+    python -m experiments.jacobians --figures            every figure asked beside the measured one
     python -m experiments.jacobians --function package.module:f --shape 64
+
+Tables are printed; JSON and pictures are written to experiments/results (or --out). A killed run goes on where it
+stopped: finished cells are kept until the code or JAX changes.
 """
 
 import argparse
-import importlib
 import json
+import sys
 from pathlib import Path
 
 import jax
 
+from experiments.jacobian_function import UsageError, UserFunctionError, own_function
+
 RESULTS = Path(__file__).parent / "results"
-
-
-def own_function(path: str, shape: str) -> None:
-    """Explain and compare all methods on `package.module:name` at a random input of this shape ("64" or
-    "8,3").
-    """
-    import grads
-
-    module, _, name = path.partition(":")
-    if not name:
-        raise SystemExit(f"--function wants package.module:name, got {path!r}")
-    fun = getattr(importlib.import_module(module), name)
-    x = jax.random.normal(jax.random.key(0), tuple(int(d) for d in shape.split(",") if d))
-    print(grads.explain(fun, x), "\n")
-    print(grads.compare(fun, x))
 
 
 def _figures(groups: str) -> None:
@@ -40,7 +30,7 @@ def _figures(groups: str) -> None:
     chosen = tuple(g for g in groups.split(",") if g)
     unknown = set(chosen) - set(GROUPS)
     if unknown:
-        raise SystemExit(f"unknown group {sorted(unknown)}; there are: {', '.join(GROUPS)}")
+        raise UsageError(f"unknown group {sorted(unknown)}; there are: {', '.join(GROUPS)}")
     done = figures(chosen)
     if not chosen:
         (RESULTS / "jacobian_figures.json").write_text(json.dumps(record(done), indent=1) + "\n")
@@ -57,32 +47,85 @@ def save(name: str, rows: list[dict]) -> Path:
     return path
 
 
-def main() -> None:
-    """Parse the command line and run."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a small part of the comparison, under a minute")
-    parser.add_argument(
-        "--figures", nargs="?", const="", metavar="GROUPS", help="measure the figures (all, or a,b,c)"
-    )
-    parser.add_argument("--grid", action="store_true", help="auto against every method on the grid")
-    parser.add_argument("--function", metavar="MODULE:NAME", help="compare on a function of your own")
-    parser.add_argument("--shape", default="64", help="its input shape, such as 64 or 8,3")
-    parser.add_argument("--out", type=Path, default=None, help="folder of the pictures (default: results)")
-    args = parser.parse_args()
-    if args.function:
-        own_function(args.function, args.shape)
-    elif args.figures is not None:
-        _figures(args.figures)
-    else:
-        from experiments import jacobian_grid, jacobians_report
+def selected(cells: list, only: str) -> list:
+    """Return the cells that `only` names ("dense,conv,encoder,16,float32"): any of the values given, on each axis.
 
-        rows = jacobian_grid.run("quick" if args.quick else "auto" if args.grid else "full")
-        name = "jacobians_quick" if args.quick else "jacobians_auto" if args.grid else "jacobians"
-        print(save(name, rows))
-        jacobians_report.report(rows, args.out or RESULTS, name)
+    Raises UsageError for a word that no cell has.
+    """
+    words = [w for w in only.split(",") if w]
+    axes = [{str(cell[k]) for cell in cells} for k in range(4)]
+    known = set().union(*axes)
+    if unknown := [w for w in words if w not in known]:
+        import difflib
+
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.4)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"--only: no cell has {unknown[0]!r}{hint} There are: {', '.join(sorted(known))}")
+    wanted = [axis & set(words) or axis for axis in axes]
+    return [cell for cell in cells if all(str(v) in w for v, w in zip(cell, wanted, strict=True))]
+
+
+def compare(mode: str, only: str = "", minutes: float | None = None, out: Path | None = None) -> Path:
+    """Measure what is not done of a mode, write its JSON and pictures, print its tables; return the JSON's path."""
+    from experiments import jacobian_grid, jacobian_pictures, jacobians_report
+    from experiments.jacobian_store import Lines, code_hash
+
+    name = {"full": "jacobians", "auto": "jacobians_auto"}.get(mode, f"jacobians_{mode}")
+    folder = out or RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    everything = list(jacobian_grid.cells(mode))
+    wanted = selected(everything, only)
+    store = Lines(folder / ".partial" / f"{name}.jsonl", code_hash())
+    jacobian_grid.run(wanted, (done := store.read()), store.add, jacobian_grid.BUDGETS[mode], minutes)
+    rows = [row for cell in everything if cell in done for row in done[cell]]
+    if not rows:
+        raise UsageError("no cell was finished within the budget")
+    path = jacobians_report.write(folder / f"{name}.json", mode, rows, len(everything))
+    print(f"{path}\n{jacobians_report.table(rows)}\n")
+    print("\n".join(json.loads(path.read_text())["lines"]))
+    for picture in jacobian_pictures.draw(rows, folder, name, mode):
+        print(picture)
+    return path
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    made = argparse.ArgumentParser(
+        "python -m experiments.jacobians", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = made.add_mutually_exclusive_group()
+    what.add_argument("--quick", action="store_true", help="a small part of the comparison, under a minute")
+    what.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # the smallest, for the tests
+    what.add_argument("--grid", action="store_true", help="auto against every method on the grid")
+    what.add_argument("--figures", nargs="?", const="", metavar="GROUPS", help="measure the figures (all, or a,b,c)")
+    what.add_argument("--function", metavar="MODULE:NAME", help="compare on a function of your own")
+    made.add_argument("--shape", default="64", help="the function's input shape, such as 64 or 8,3 (default: 64)")
+    made.add_argument("--only", default="", metavar="A,B", help="kinds, parts, batches, dtypes: dense,encoder,float32")
+    made.add_argument("--budget", type=float, metavar="MINUTES", help="begin no cell after so many minutes")
+    made.add_argument("--out", type=Path, help="folder of JSON and pictures (default: experiments/results)")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what the command line asks; return the exit code (1: a user's function raised; 2: a wrong argument)."""
+    options = parser().parse_args(argv)
+    try:
+        if options.function:
+            own_function(options.function, options.shape)
+        elif options.figures is not None:
+            _figures(options.figures)
+        else:
+            modes = {"tiny": options.tiny, "quick": options.quick, "auto": options.grid}
+            mode = next((m for m, asked in modes.items() if asked), "full")
+            compare(mode, options.only, options.budget, options.out)
+    except UsageError as error:
+        print(f"experiments.jacobians: {error}", file=sys.stderr)
+        return 2
+    except UserFunctionError as error:
+        print(f"experiments.jacobians: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

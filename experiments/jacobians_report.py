@@ -1,204 +1,160 @@
-"""Tables and pictures of the Jacobian comparison, from its rows."""
+"""Tables, summary and JSON of the Jacobian comparison, from its rows."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
 import grads
-from experiments.jacobian_networks import layers, mlp
-from experiments.jacobian_timing import inputs, mapped, measure
+from experiments.store import rounded
+from training.environment import environment
+from training.files import write_text
 
-CHOICES = ("auto",)
+FORMS = {"auto": "auto", "auto_batch": "auto with batch_axis=0"}
+TITLES = {"auto": "How near auto comes to the best Jacobian method", "full": "Jacobian methods compared"}
+COMMANDS = {"auto": " --grid", "quick": " --quick", "tiny": " --tiny", "full": ""}
+Cells = dict[tuple, dict[str, dict]]
 
 
-def by_cell(rows: list[dict]) -> dict[tuple, dict[str, dict]]:
+def by_cell(rows: list[dict]) -> Cells:
     """{(kind, part, batch, dtype): {method: row}} of the measured rows."""
-    out: dict[tuple, dict[str, dict]] = defaultdict(dict)
+    out: Cells = defaultdict(dict)
     for r in rows:
         if "ms" in r:
             out[r["kind"], r["part"], r["batch"], r["dtype"]][r["method"]] = r
     return out
 
 
-def auto_summary(rows: list[dict]) -> dict[str, float]:
-    """How close auto came to the best method: shares within 1.25x, the worst ratio, how often it named the
-    winner.
-    """
-    ratios, won = [], 0
-    for methods in by_cell(rows).values():
-        fixed = {k: r["ms"] for k, r in methods.items() if k not in CHOICES}
-        if "auto" not in methods or not fixed:
-            continue
-        best = min(fixed, key=fixed.__getitem__)
-        # the chosen method's own time counts too: it is the same program as auto
-        ratios.append(min(methods["auto"]["ms"], fixed.get(methods["auto"]["chosen"], 1e30)) / fixed[best])
-        won += methods["auto"]["chosen"] == best
-    count = max(len(ratios), 1)
-    within = sum(r <= 1.25 for r in ratios) / count
+def best(methods: dict[str, dict]) -> str:
+    """Return the fastest exact method by name: auto does not count, nor do approximations."""
+    exact = [m for m in methods if m not in FORMS and grads.registry.get_method(m).exact]
+    return min(exact, key=lambda m: methods[m]["ms"])
+
+
+def auto_ms(methods: dict[str, dict], form: str) -> float:
+    """Milliseconds of auto: the smaller of its own time and that of the method it chose, which is the same program."""
+    row = methods[form]
+    chosen = methods.get(row["chosen"], row)
+    return min(row["ms"], chosen["ms"])
+
+
+def ratios(rows: list[dict], form: str = "auto") -> dict[tuple, float]:
+    """{cell: time of auto over the best method's}."""
+    found = by_cell(rows)
+    return {c: auto_ms(m, form) / m[best(m)]["ms"] for c, m in found.items() if form in m and len(m) > 1}
+
+
+def summary(rows: list[dict], form: str = "auto") -> dict[str, float]:
+    """How close auto came: share of cells within 1.25 times the best, quantiles, how often it named the winner."""
+    values = np.array(list(ratios(rows, form).values()))
+    cells = [m for m in by_cell(rows).values() if form in m]
+    if not len(values):
+        return {"cells": 0}
     return {
-        "cells": len(ratios),
-        "within_1.25": within,
-        "worst": max(ratios, default=0.0),
-        "winner": won / count,
+        "cells": len(values),
+        "within_1.25": float(np.mean(values <= 1.25)),
+        "median": float(np.median(values)),
+        "quantile_90": float(np.quantile(values, 0.9)),
+        "worst": float(values.max()),
+        "winner": float(np.mean([m[form]["chosen"] == best(m) for m in cells])),
+        "winner_or_within_5_percent": float(np.mean(values <= 1.05)),
     }
+
+
+def auto_line(rows: list[dict], form: str) -> str:
+    """Return the summary of one form of auto in a sentence."""
+    s = summary(rows, form)
+    return (
+        f"{FORMS[form]}: {s['cells']} cells, within 1.25x of the best method in {s['within_1.25']:.0%}, ratio median "
+        f"{s['median']:.2f}, 90 % quantile {s['quantile_90']:.2f}, worst {s['worst']:.2f}; picked the winner in "
+        f"{s['winner']:.0%}, it or one within 5 % of it in {s['winner_or_within_5_percent']:.0%}"
+    )
+
+
+def limit_line(rows: list[dict]) -> str:
+    """Return how often auto kept a memory limit of 1.5 times the output and 1 MiB."""
+    limited = [r for r in rows if "limit_bytes" in r]
+    kept = sum(r["within_limit_bytes"] <= r["limit_bytes"] for r in limited)
+    refused = sum(not r["within_limit_bytes"] for r in limited)
+    return f"memory limit of 1.5 times the output and 1 MiB: kept in {kept} of {len(limited)} cells ({refused} refused)"
+
+
+def missing_line(rows: list[dict]) -> str:
+    """Return how many entries were left out, and why."""
+    reasons = [r["left_out"] for r in rows if "left_out" in r]
+    slow = sum("over the limit of" in r and " s" in r.rsplit("limit of", 1)[1] for r in reasons)
+    large = sum("over the limit of" in r and "GB" in r.rsplit("limit of", 1)[1] for r in reasons)
+    rest = len(reasons) - slow - large
+    return (
+        f"{len(rows)} entries; left out: {rest} do not apply, {slow} too slow, {large} too large (reasons in the rows)"
+    )
+
+
+def overview(rows: list[dict], dtype: str = "float32") -> list[str]:
+    """One line per network and part: per batch the fastest method, its ms, and its gain over jacfwd and jacrev."""
+    found = by_cell(rows)
+    batches = sorted({c[2] for c in found if c[3] == dtype})
+    parts = list(dict.fromkeys(c[:2] for c in found if c[3] == dtype))
+    head = f"{'fastest in ' + dtype:<22}" + "".join(f"{f'batch {b}: ms, gain':<30}" for b in batches)
+    lines = [head.rstrip()]
+    for kind, part in parts:
+        cells = [found.get((kind, part, b, dtype)) for b in batches]
+        lines.append((f"{kind + ' ' + part:<22}" + "".join(f"{_fastest(c):<30}" for c in cells)).rstrip())
+    return [*lines, "gain: against the faster of fwd and rev (as jacfwd and jacrev), where one of them was measured"]
+
+
+def _fastest(methods: dict[str, dict] | None) -> str:
+    if not methods:
+        return "-"
+    name = best(methods)
+    plain = [methods[m]["ms"] for m in ("fwd", "rev") if m in methods]
+    gain = f" {min(plain) / methods[name]['ms']:.3g}x" if plain else ""
+    return f"{name} {methods[name]['ms']:.3g}{gain}"
+
+
+def covered(rows: list[dict], total: int) -> str:
+    """Return which part of the comparison the rows are."""
+    cells = dict.fromkeys((r["kind"], r["part"], r["batch"], r["dtype"]) for r in rows)
+    axes = [", ".join(str(v) for v in dict.fromkeys(c[k] for c in cells)) for k in range(4)]
+    return f"{len(cells)} of {total} cells: {axes[0]}; {axes[1]}; batch {axes[2]}; {axes[3]}"
+
+
+def lines(rows: list[dict], total: int) -> list[str]:
+    """Return what a reader should see of these rows."""
+    forms = [auto_line(rows, form) for form in FORMS if summary(rows, form)["cells"]]
+    return [covered(rows, total), *forms, limit_line(rows), missing_line(rows), "", *overview(rows)]
+
+
+def write(path: Path, mode: str, rows: list[dict], total: int) -> Path:
+    """Write the JSON of a comparison: title, command, lines, summary, environment and one row per line."""
+    head = {
+        "title": TITLES.get(mode, "Jacobian methods compared, a small part"),
+        "command": f"python -m experiments.jacobians{COMMANDS[mode]}",
+        "lines": lines(rows, total),
+        "summary": {form: summary(rows, form) for form in FORMS},
+        "environment": environment(),
+    }
+    text = json.dumps(rounded(head, 4), indent=1, ensure_ascii=False)
+    body = ",\n".join("  " + json.dumps(rounded(r, 4), ensure_ascii=False) for r in rows)
+    write_text(path, f'{text[:-2]},\n "rows": [\n{body}\n ]\n}}\n')
+    return path
 
 
 def table(rows: list[dict]) -> str:
     """One line per cell and method."""
-    lines = [
-        f"{'network':<22}{'batch':>6} {'dtype':<8} {'method':<12}{'ms':>9}{'x primal':>9}{'compile s':>10}"
-        f"{'temp MB':>9}{'out MB':>8}{'Mops':>9}{'error':>9}"
+    out = [
+        f"{'network':<22}{'batch':>6} {'dtype':<8} {'method':<18}{'ms':>9}{'x primal':>9}{'compile s':>10}"
+        f"{'first s':>9}{'temp MB':>9}{'out MB':>8}{'Mops':>9}{'error':>9}"
     ]
     for r in rows:
-        head = f"{r['kind'] + ' ' + r['part']:<22}{r['batch']:>6} {r['dtype']:<8} {r['method']:<12}"
+        head = f"{r['kind'] + ' ' + r['part']:<22}{r['batch']:>6} {r['dtype']:<8} {r['method']:<18}"
         if "ms" not in r:
-            lines.append(f"{head}  left out: {r['left_out'][:70]}")
+            out.append(f"{head}  left out: {r['left_out'][:80]}")
             continue
-        lines.append(
-            f"{head}{r['ms']:>9.3g}{r['over_primal']:>9.3g}{r['compile_s']:>10.2f}{r['temporary_bytes'] / 1e6:>9.3g}"
-            f"{r['output_bytes'] / 1e6:>8.3g}{r['operations'] / 1e6:>9.3g}{r['error']:>9.1e}"
+        operations = f"{r['operations'] / 1e6:.3g}" if "operations" in r else "-"
+        out.append(
+            f"{head}{r['ms']:>9.3g}{r['over_primal']:>9.3g}{r['compile_s']:>10.2f}{r['first_call_s']:>9.2f}"
+            f"{r['temporary_bytes'] / 1e6:>9.3g}{r['output_bytes'] / 1e6:>8.3g}{operations:>9}{r['error']:>9.1e}"
         )
-    return "\n".join(lines)
-
-
-def report(rows: list[dict], folder: Path, name: str) -> None:
-    """Print the table and the summary of auto, and draw the pictures."""
-    print(table(rows))
-    s = auto_summary(rows)
-    print(
-        f"auto: {s['cells']} cells, within 1.25x of the best in {s['within_1.25']:.0%}, never above {s['worst']:.2f}x, "
-        f"named the winner in {s['winner']:.0%}"
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    for picture in (heat_map, bars, auto_picture):
-        print(picture(rows, folder, name))
-    print(crossover(folder, name, quick=name.endswith("quick")))
-
-
-def _plot() -> Any:
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def _save(plt: Any, figure: Any, path: Path) -> Path:
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
-    return path
-
-
-def heat_map(rows: list[dict], folder: Path, name: str) -> Path:
-    """The fastest method of every cell, and the slowdown of the others."""
-    plt, cells = _plot(), by_cell(rows)
-    methods = list(dict.fromkeys(r["method"] for r in rows))
-    figure, axes = plt.subplots(figsize=(1.2 * len(methods) + 3, 0.32 * len(cells) + 1.5))
-    values = []
-    for found in cells.values():
-        best = min(r["ms"] for r in found.values())
-        values.append([found[m]["ms"] / best if m in found else float("nan") for m in methods])
-    image = axes.imshow(
-        [[min(v, 32) if v == v else v for v in row] for row in values],
-        cmap="viridis_r",
-        norm="log",
-        aspect="auto",
-    )
-    for i, row in enumerate(values):
-        for j, v in enumerate(row):
-            axes.text(j, i, "-" if v != v else f"{v:.2g}", ha="center", va="center", fontsize=7,
-                      color="white" if v == v and v > 5 else "black", weight="bold" if v == 1 else None)  # fmt: skip
-    axes.set_xticks(range(len(methods)), methods, rotation=30, ha="right")
-    axes.set_yticks(
-        range(len(cells)), [f"{k} {p}, batch {b}, {d[5:]} bit" for k, p, b, d in cells], fontsize=7
-    )
-    axes.set_title("time over the fastest method (1 = fastest; - = left out)")
-    figure.colorbar(image, label="slowdown")
-    return _save(plt, figure, folder / f"{name}_fastest.png")
-
-
-def bars(rows: list[dict], folder: Path, name: str) -> Path:
-    """Temporary memory, accuracy and compile time by method: one dot per cell."""
-    plt = _plot()
-    figure, panels = plt.subplots(1, 3, figsize=(13, 4))
-    keys = (
-        ("temporary_bytes", "temporary bytes"),
-        ("error", "relative error against float64"),
-        ("compile_s", "compile s"),
-    )
-    methods = list(dict.fromkeys(r["method"] for r in rows if "ms" in r))
-    for axes, (key, label) in zip(panels, keys, strict=True):
-        for dtype, colour in (("float32", "tab:blue"), ("float64", "tab:orange")):
-            points = [
-                (methods.index(r["method"]), max(r[key], 1e-18))
-                for r in rows
-                if "ms" in r and r["dtype"] == dtype
-            ]
-            if points:
-                axes.scatter(*zip(*points, strict=True), s=12, alpha=0.6, color=colour, label=dtype)
-        axes.set_yscale("log")
-        axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right")
-        axes.set_ylabel(label)
-    panels[0].legend()
-    figure.suptitle("memory, accuracy and compile time, one dot per network, batch and dtype")
-    return _save(plt, figure, folder / f"{name}_memory_accuracy_compile.png")
-
-
-def auto_picture(rows: list[dict], folder: Path, name: str) -> Path:
-    """Time of auto against the best method, cell by cell."""
-    plt = _plot()
-    figure, axes = plt.subplots(figsize=(5, 5))
-    best, auto = [], []
-    for found in by_cell(rows).values():
-        if "auto" in found and len(found) > 1:
-            best.append(min(r["ms"] for k, r in found.items() if k != "auto"))
-            auto.append(found["auto"]["ms"])
-    if best:
-        ends = [min(best), max(best)]
-        axes.plot(ends, ends, "k-", lw=1, label="the best method")
-        axes.plot(ends, [1.25 * v for v in ends], "k:", lw=1, label="1.25 times the best")
-    axes.loglog(best, auto, "o", ms=5)
-    axes.set_xlabel("best method, ms")
-    axes.set_ylabel("auto, ms")
-    axes.legend()
-    summary = auto_summary(rows)
-    axes.set_title(f"auto named the winner in {summary['winner']:.0%} of {summary['cells']} cells")
-    return _save(plt, figure, folder / f"{name}_auto.png")
-
-
-def crossover(folder: Path, name: str, quick: bool) -> Path:
-    """Time against input and output dimension for a dense network of one hidden layer, with the crossover."""
-    plt = _plot()
-    sizes = (8, 64, 512) if quick else (4, 16, 64, 256, 784)
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
-    for axes, varied in zip(panels, ("input", "output"), strict=True):
-        times: dict[str, list[float]] = {"fwd": [], "rev": [], "auto": []}
-        for size in sizes:
-            shape = (size, 128, 64) if varied == "input" else (64, 128, size)
-            args = (layers(shape), inputs(shape[0], 1, jnp.float32))
-            functions = {m: mapped(lambda f, m=m: grads.jacobian(f, method=m), mlp, False) for m in times}
-            for m, t in measure(functions, args, rounds=20).items():
-                times[m].append(t.run * 1e3)
-        for m, values in times.items():
-            axes.loglog(sizes, values, "o-" if m != "auto" else "k--", label=m)
-        cross = _crossing(sizes, times["fwd"], times["rev"])
-        if cross:
-            axes.axvline(cross, color="grey", ls=":", label=f"fwd = rev at {cross:.0f}")
-        axes.set_xlabel(f"{varied} dimension (the other: 64)")
-        axes.legend()
-    panels[0].set_ylabel("ms")
-    figure.suptitle(f"dense network, hidden 128, float32, {jax.devices()[0].platform}")
-    return _save(plt, figure, folder / f"{name}_dimensions.png")
-
-
-def _crossing(x: tuple, a: list[float], b: list[float]) -> float | None:
-    """Where two curves cross, interpolated in the logarithm."""
-    for i in range(len(x) - 1):
-        before, after = a[i] / b[i] - 1, a[i + 1] / b[i + 1] - 1
-        if before * after < 0:
-            return float(x[i] * (x[i + 1] / x[i]) ** (before / (before - after)))
-    return None
+    return "\n".join(out)

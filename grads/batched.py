@@ -1,11 +1,13 @@
 """The method `batched`: a function of a batch of independent examples, given whole.
 
 jacfwd of such a function pushes batch * n columns, nearly all of them zero. Here the batch axis is found by
-proof (`grads.independence`), or stated by the user with `batch_axis` and then checked by probes, and the
+proof (`grads.independence`), or stated by the user with `batch_axis`; what is stated and cannot be proved is
+tested by every evaluation (`_leak`): a false claim gives nan, and outside of transformations ValueError. The
 Jacobian of each example is computed alone: by any method on the program of one example where that can be had,
 else by n tangents (or m cotangents) of the whole batch, the same for all examples.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +21,9 @@ from grads import costs
 from grads.basis import supports_forward, supports_reverse
 from grads.flat import Problem
 from grads.independence import NotIndependentError, batch_axes
-from grads.machine import current, using
+from grads.machine import Machine, current, using
 from grads.one_example import one_example
-from grads.outputs import PerExample
+from grads.outputs import Checked, PerExample
 from grads.registry import Cost, Method, Number, register_method
 
 
@@ -85,7 +87,10 @@ class _Way:
 
 def _way(problem: Problem, lay: Layout) -> _Way:
     single = _single(problem, lay)
-    ways = [_by_passes(problem, lay)] + ([_by_example(problem, lay, single)] if single is not None else [])
+    ways = [_by_passes(problem, lay)]
+    if single is not None:
+        forms = (False,) if problem.options.chunk_size else (False, True)
+        ways += [_by_example(problem, lay, single, whole) for whole in forms]
     limit = problem.options.memory_limit
     fitting = [w for w in ways if limit is None or w.cost.memory <= limit]
     return min(fitting or ways, key=lambda w: w.cost.seconds)
@@ -99,33 +104,52 @@ def _single(problem: Problem, lay: Layout) -> Problem | None:
     return problem.session["single"]
 
 
-def _by_example(problem: Problem, lay: Layout, single: Problem) -> _Way:
+def _by_example(problem: Problem, lay: Layout, single: Problem, whole: bool) -> _Way:
+    """Any method on the program of one example: all examples at once, or a chunk of them at a time in a loop."""
+    machine, limit, result = current(), problem.options.memory_limit, result_bytes(problem, lay)
+    # many examples share dispatches and make the products large
+    known = _rows(problem, single, replace(machine if whole else machine.in_loop(), dispatch=0.0, dot=machine.dot[-1:]))
+    blocks = costs.output_bytes(problem) / lay.count
+
+    def memory(held: Number, c: int) -> Number:
+        """All at once the blocks are the result; in a loop they are stacked, and copied for a remainder."""
+        return held * c + result + blocks * ((lay.count % c > 0) - (c == lay.count))
+
+    small = [r for r in known if limit is None or memory(r.prediction.memory, lay.count if whole else 1) <= limit]
+    best = min(small or known, key=lambda r: r.prediction.seconds)
+    cost, held = best.prediction, max(best.prediction.memory, 1.0)
+    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
+    chunk = lay.count if whole else _dividing(lay.count, chunk)
+    if limit is not None and memory(held, chunk) > limit and not whole:
+        fitting = [c for c in range(1, lay.count + 1) if lay.count % c == 0 and memory(held, c) <= limit]
+        chunk = max(fitting, default=1)
+    seconds = lay.count * cost.seconds + _writing(problem, lay)
+    seconds += len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
+    if held * chunk > 4 * machine.cache:  # temporaries of many examples are fresh memory
+        seconds += lay.count * cost.bytes / machine.bandwidth
+    work = lay.count * cost.operations, lay.count * cost.bytes, seconds, memory(held, chunk)
+    note = f"{best.method.name} per example"
+    return _Way(Cost(*work, chunk, note), best.method, single, chunk=chunk)
+
+
+def _rows(problem: Problem, single: Problem, machine: Machine) -> list:
+    """The predictions for one example on a machine, made once per problem; loops matter to convolutions only."""
     from grads.select import predicted
 
-    machine = current()
-    # a chunk of examples shares dispatches and makes the products large
-    with using(replace(machine, dispatch=0.0, dot=machine.dot[-1:])):
-        rows = [r for r in predicted(single) if r.method.name != "batched" and r.method.exact]
-    best = min((r for r in rows if r.cost is not None), key=lambda r: r.prediction.seconds)
-    cost = best.prediction
-    held = max(cost.memory, 1.0)
-    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
-    if problem.options.memory_limit is not None:
-        room = problem.options.memory_limit - result_bytes(problem, lay)
-        chunk = max(1, min(chunk, int(room // held)))
-    chunk = min(chunk, lay.count)
-    dispatched = len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
-    seconds = lay.count * cost.seconds + dispatched + _writing(problem, lay)
-    memory = held * chunk + result_bytes(problem, lay)
-    total = Cost(
-        lay.count * cost.operations,
-        lay.count * cost.bytes,
-        seconds,
-        memory,
-        chunk,
-        f"{best.method.name} per example",
-    )
-    return _Way(total, best.method, single, chunk=chunk)
+    if "conv_general_dilated" not in single.primitives():
+        machine = replace(machine, looped=False)
+    key = ("rows", machine)
+    if key not in problem.session:
+        with using(machine):
+            found = predicted(single, every=False)
+        problem.session[key] = [r for r in found if r.method.name != "batched" and r.cost is not None]
+    return problem.session[key]
+
+
+def _dividing(count: int, most: int) -> int:
+    """The largest size of equal chunks, at most `most`; a remainder of its own would cost a copy of all blocks."""
+    sizes = [c for c in range(1, min(most, count) + 1) if count % c == 0]
+    return sizes[-1] if 2 * sizes[-1] >= min(most, count) else min(most, count)
 
 
 def _by_passes(problem: Problem, lay: Layout) -> _Way:
@@ -221,7 +245,10 @@ def _build_passes(problem: Problem, lay: Layout, forward: bool) -> Callable:
         stacks = [jnp.moveaxis(p, axis + 1, 1) for p, axis in zip(passes, other_axes, strict=True)]
         blocks = [_split_passes(s, avals, axes, forward) for s in stacks]
         blocks = blocks if forward else [list(row) for row in zip(*blocks, strict=True)]
-        return outs, PerExample(blocks, lay.in_axes, lay.out_axes)
+        jac = PerExample(blocks, lay.in_axes, lay.out_axes)
+        if lay.known is not None or lay.count < 2:
+            return outs, jac
+        return outs, Checked(jac, _leak(problem, lay, push, avals, axes), _dependent(problem))
 
     return evaluate
 
@@ -242,9 +269,7 @@ def _shared_seeds(avals: Sequence[Any], axes: Sequence[int]) -> list[jax.Array]:
     return seeds
 
 
-def _split_passes(
-    stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], forward: bool
-) -> list[jax.Array]:
+def _split_passes(stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], forward: bool) -> list[jax.Array]:
     """(passes, batch, *result) into one (batch, *output, *input) block per differentiated (or
     seeded) leaf.
     """
@@ -261,31 +286,45 @@ def _split_passes(
     return out
 
 
-def probe(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> None:
-    """Check a stated batch axis: a tangent in every other example must not reach the examples between.
+def _leak(
+    problem: Problem, lay: Layout, push: Callable, avals: Sequence[Any], axes: Sequence[int]
+) -> jax.Array:
+    """Return the largest derivative found between different examples: exactly zero where there is none.
 
-    Raises ValueError naming the largest forbidden derivative.
+    Random seeds in some of the examples must not reach the others. No example's set of probes contains
+    another's (as many of k probes each, k the smallest with enough such sets: Sperner 1928), so of every
+    ordered pair some probe seeds the one and not the other, and a derivative between them shows, except on a
+    set of seeds of measure zero.
     """
-    lay = _checked(problem)
-    if lay.known is not None or lay.count < 2:
-        return
-    keys = jax.random.split(jax.random.key(0), len(leaves))
-    for parity in (0, 1):
-        chosen = jnp.arange(lay.count) % 2 == parity
-        tangents = [
-            jnp.where(_along(chosen, x.ndim, axis), jax.random.normal(k, x.shape, x.dtype), 0)
-            for k, x, axis in zip(keys, leaves, lay.in_axes, strict=True)
+    k = next(k for k in itertools.count(1) if math.comb(k, k // 2) >= lay.count)
+    members = np.zeros((k, lay.count), bool)
+    for b, chosen in enumerate(itertools.islice(itertools.combinations(range(k), k // 2), lay.count)):
+        members[list(chosen), b] = True
+    others = lay.out_axes if avals is problem.inputs else lay.in_axes
+
+    def one(inside: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, len(avals))
+        seeds = [
+            jnp.where(_along(inside, len(a.shape), axis), jax.random.normal(each, a.shape, a.dtype), 0)
+            for each, a, axis in zip(keys, avals, axes, strict=True)
         ]
-        outs = jax.jvp(problem.bind(constants), tuple(leaves), tuple(tangents))[1]
-        leak = max(
-            float(jnp.max(jnp.abs(jnp.where(_along(chosen, y.ndim, axis), 0, y)), initial=0.0))
-            for y, axis in zip(outs, lay.out_axes, strict=True)
-        )
-        if leak:
-            raise ValueError(
-                f"batch_axis={problem.options.batch_axis}: the examples are not independent "
-                f"(a derivative of {leak:.3g} between different examples); leave batch_axis out"
-            )
+        outside = [
+            jnp.abs(jnp.where(_along(inside, y.ndim, axis), 0, y))
+            for y, axis in zip(push(*seeds), others, strict=True)
+        ]
+        # nan says nothing of dependence, and must not hide what the other entries say
+        found = [jnp.max(jnp.where(y > 0, y, 0), initial=0).astype(problem.dtype) for y in outside]
+        return jnp.max(jnp.stack(found))
+
+    return jnp.max(jax.vmap(one)(jnp.asarray(members), jax.random.split(jax.random.key(0), k)))
+
+
+def _dependent(problem: Problem) -> Callable[..., Exception]:
+    axis = problem.options.batch_axis
+    return lambda constants, leaves, leak: ValueError(
+        f"batch_axis={axis}: the examples are not independent "
+        f"(a derivative of {float(leak):.3g} between different examples); leave batch_axis out"
+    )
 
 
 def _along(mask: jax.Array, rank: int, axis: int) -> jax.Array:

@@ -49,12 +49,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """Segments, the widths of the states between them, and the cheapest way to bracket them."""
+    """Segments, the widths of the states between them, and the cheapest way to bracket them.
+
+    `chunk`: columns at a time, where the plan is cheaper in a loop.
+    """
 
     segments: tuple[Segment, ...]
     widths: tuple[int, ...]
     steps: dict[tuple[int, int], Step]
     tables: Any = None
+    chunk: int | None = None
+
+    def columns(self, step: Step) -> int:
+        """Tangents or cotangents that a step pushes (0: it has none)."""
+        counts = {"forward": self.widths[step.start], "reverse": self.widths[step.stop]}
+        return counts.get({"tangent": "forward", "adjoint": "reverse"}.get(step.action, step.action), 0)
 
     def push_cost(self, action: str, split: int) -> tuple[Number, Number]:
         """(seconds, operations) of "tangent" through split..end, or of "adjoint" through 0..split."""
@@ -130,9 +139,7 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
         "reverse": lambda: t.operations(i, j, w[j], 1),
         "tangent": lambda: steps[i, k].operations + t.operations(k, j, w[i], 0),
         "adjoint": lambda: steps[k, j].operations + t.operations(i, k, w[j], 1),
-        "product": lambda: (
-            steps[i, k].operations + steps[k, j].operations + t.product_ops(steps[i, k], steps[k, j])
-        ),
+        "product": lambda: steps[i, k].operations + steps[k, j].operations + t.product_ops(steps[i, k], steps[k, j]),
     }[action]()
     diagonal = action == "product" and steps[i, k].diagonal and steps[k, j].diagonal
     return Step(action, i, j, split, best, ops, diagonal)
@@ -146,10 +153,7 @@ class _Tables:
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize
         works = [
-            [
-                [w for e in s.eqns if _carries(e, active) for w in equation_work(e, active, reverse)]
-                for s in segments
-            ]
+            [[w for e in s.eqns if _carries(e, active) for w in equation_work(e, active, reverse)] for s in segments]
             for reverse in (False, True)
         ]
         blocked = [[_blocked(s, names) for s in segments] for names in (REVERSE_ONLY, FORWARD_ONLY)]
@@ -188,9 +192,7 @@ class _Tables:
             return self.machine.dispatch
         if a.diagonal or b.diagonal:
             # fused into the producer of the other factor or into the consumer of the result
-            work = Work(
-                "elementwise", m * n / 2, m * n * self.itemsize / 2, 0, math.inf, math.inf, self.itemsize
-            )
+            work = Work("elementwise", m * n / 2, m * n * self.itemsize / 2, 0, math.inf, math.inf, self.itemsize)
             return work.seconds(1, self.machine) - self.machine.dispatch
         else:
             moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize

@@ -8,7 +8,7 @@ JAX itself.
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +20,7 @@ from grads.basis import identity, mapped
 from grads.bracket import Chain, Step, bracket
 from grads.cuts import end_state, segments
 from grads.factored import Dense, Diagonal, Factor, Factored, Identity, multiply
-from grads.flat import Problem
+from grads.flat import Problem, primitive_names
 from grads.graph import is_var, size
 from grads.machine import Machine, current
 from grads.registry import Cost, Number, register_method
@@ -44,9 +44,32 @@ def supports(problem: Problem) -> str | None:
     return None
 
 
+LOOPED = 16  # columns at a time at most, where a loop is faster
+
+
 def plan_chain(problem: Problem) -> Chain:
-    """The segments of a problem and their cheapest bracketing on this machine."""
-    return _planned(problem, current())
+    """The segments of a problem and their cheapest bracketing on this machine.
+
+    Where a kind of operation has another rate in a loop (transposed convolutions, on a CPU), the passes of many
+    columns may be looped over chunks: the cheaper of both plans.
+    """
+    machine = current()
+    plain = _planned(problem, machine)
+    options = problem.options
+    if options.chunk_size is not None or options.memory_limit is not None or not _loops_matter(problem, machine):
+        return plain
+    looped = _planned(problem, machine.in_loop())
+    if root_of(problem, looped).seconds >= root_of(problem, plain).seconds:
+        return plain
+    passes = [looped.columns(s) for s in looped.walk(root_of(problem, looped)) if looped.columns(s) > 1]
+    return replace(looped, chunk=min(LOOPED, (min(passes, default=2) + 1) // 2))
+
+
+def _loops_matter(problem: Problem, machine: Machine) -> bool:
+    if machine.looped or not machine.variants:
+        return False
+    convolutions = any("conv_general_dilated" in primitive_names(e) for e in problem.graph.body)
+    return convolutions and max(problem.n, problem.m) > 1
 
 
 @lru_cache(maxsize=64)
@@ -74,9 +97,8 @@ def step_cost(problem: Problem, chain: Chain, root: Step) -> Cost:
     """Cost of a step and of the steps it builds on, with the chunk that meets the memory limit."""
     machine, itemsize = current(), problem.dtype.itemsize
     primal = sum(w.seconds(1, machine) for w in costs.graph_work(problem, False))
-    moved = sum(
-        (chain.widths[s.start] * chain.widths[s.stop] + _held(chain, s)) * itemsize for s in chain.walk(root)
-    )
+    made = [s for s in chain.walk(root) if s.action != "leaf"]  # a leaf is never written out
+    moved = sum((chain.widths[s.start] * chain.widths[s.stop] + _held(chain, s)) * itemsize for s in made)
     chunk = chunk_of(problem, chain, root)
     memory = _memory(problem, chain, root, chunk)
     spread = costs.output_bytes(problem) / machine.bandwidth if root.diagonal else 0.0
@@ -84,10 +106,10 @@ def step_cost(problem: Problem, chain: Chain, root: Step) -> Cost:
 
 
 def chunk_of(problem: Problem, chain: Chain, root: Step) -> int | None:
-    """Columns at once: the user's, else the most that fits the memory limit (None: all)."""
+    """Columns at once: the user's, else the most that fits the memory limit (None: all), or the plan's own."""
     limit = problem.options.memory_limit
     if problem.options.chunk_size is not None or limit is None:
-        return problem.options.chunk_size
+        return problem.options.chunk_size or chain.chunk
     options = [None, 256, 64, 16, 4, 1]
     return next((c for c in options if _memory(problem, chain, root, c) <= limit), 1)
 
@@ -104,12 +126,13 @@ def _memory(problem: Problem, chain: Chain, root: Step, chunk: int | None) -> Nu
     most = 0.0
     for s in chain.walk(root):
         n, m = chain.widths[s.start], chain.widths[s.stop]
-        columns = {"forward": n, "tangent": n, "reverse": m, "adjoint": m}.get(s.action, 0)
-        flight = 2 * min(columns, chunk or columns) * _widest(problem, chain, s)
-        stacked = n * m if chunk and columns > chunk else 0
+        columns = chain.columns(s)
+        looped = bool(chunk) and columns > (chunk or 0)
+        # what goes in and what comes out; in a loop also the slice of the stack that is at work
+        flight = (3 if looped else 2) * min(columns, chunk or columns) * _widest(problem, chain, s)
+        stacked = n * m if looped else 0
         most = max(most, flight + stacked + _held(chain, s))
-    values = sum(size(o) for e in problem.graph.body for o in e.outvars)
-    return (most + values) * problem.dtype.itemsize + costs.output_bytes(problem)
+    return most * problem.dtype.itemsize + costs.value_bytes(problem) + costs.output_bytes(problem)
 
 
 def _widest(problem: Problem, chain: Chain, step: Step) -> int:
@@ -117,11 +140,7 @@ def _widest(problem: Problem, chain: Chain, step: Step) -> int:
     first = step.cut if step.action == "tangent" else step.start
     last = step.cut if step.action == "adjoint" else step.stop
     inside = [
-        size(o)
-        for s in chain.segments[first:last]
-        for e in s.eqns
-        for o in e.outvars
-        if o in problem.graph.active
+        size(o) for s in chain.segments[first:last] for e in s.eqns for o in e.outvars if o in problem.graph.active
     ]
     return max([*inside, *chain.widths[first : last + 1]])
 
@@ -152,9 +171,7 @@ def emit(problem: Problem, chain: Chain, root: Step) -> Callable:
     def evaluate(constants: Sequence[Any], leaves: Sequence[Any]):
         env: dict[Any, Any] = dict(zip(graph.constvars, constants, strict=True))
         wanted = [o for e in graph.prologue for o in e.outvars if not _dropped(o)]
-        env.update(
-            zip(wanted, graph.function(graph.prologue, graph.constvars, wanted)(*constants), strict=True)
-        )
+        env.update(zip(wanted, graph.function(graph.prologue, graph.constvars, wanted)(*constants), strict=True))
         env.update(zip(graph.invars, leaves, strict=True))
         for g in groups:
             _sweep(problem, chain, g, env)
@@ -176,9 +193,7 @@ def _dropped(v: Any) -> bool:
 
 def _groups(chain: Chain, root: Step) -> list[_Group]:
     steps = chain.walk(root)
-    marks = sorted(
-        {0, len(chain.segments), *(p for s in steps for p in (s.start, s.stop, s.split) if p is not None)}
-    )
+    marks = sorted({0, len(chain.segments), *(p for s in steps for p in (s.start, s.stop, s.split) if p is not None)})
     groups = [_Group(a, b) for a, b in itertools.pairwise(marks)]
     for s in steps:
         if s.action == "leaf":
@@ -292,9 +307,7 @@ def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array
         total += size(v)
         ends.append(total)
     pieces = jnp.split(matrix, ends[:-1], axis=1) if len(state) > 1 else [matrix]
-    return [
-        p.reshape(p.shape[0], *v.aval.shape).astype(v.aval.dtype) for p, v in zip(pieces, state, strict=True)
-    ]
+    return [p.reshape(p.shape[0], *v.aval.shape).astype(v.aval.dtype) for p, v in zip(pieces, state, strict=True)]
 
 
 def _embed(problem: Problem, jac: Factored) -> Any:

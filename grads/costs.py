@@ -60,7 +60,7 @@ class Work:
 
     def seconds(self, columns: Number, machine: Machine) -> Number:
         """Predicted time of this equation for so many columns at once."""
-        rate = machine.rate(self.kind, min(self.free * columns, self.smallest), self.itemsize)
+        rate = machine.rate(self.kind, min(self.free * columns, self.smallest), self.itemsize, self.repeat > 1)
         moved = self.bytes * columns
         transfer = moved / (machine.cached if moved < machine.cache else machine.bandwidth)
         transfer += self.fixed_bytes / machine.cached
@@ -114,9 +114,7 @@ def _conv_work(eqn: Any, operand: int, reverse: bool, itemsize: int) -> Work:
     channels = min(kernel[spec.rhs_spec[0]], kernel[spec.rhs_spec[1]])
     moved = (size(eqn.invars[operand]) + out) * itemsize
     kind = "conv_transposed" if slow else "conv"
-    return Work(
-        kind, 2.0 * out * taps / dilation, moved, size(eqn.invars[1]) * itemsize, math.inf, channels, itemsize
-    )
+    return Work(kind, 2.0 * out * taps / dilation, moved, size(eqn.invars[1]) * itemsize, math.inf, channels, itemsize)
 
 
 def _inner_work(eqn: Any, on: Sequence[bool], reverse: bool) -> list[Work] | None:
@@ -182,13 +180,18 @@ def output_bytes(problem: Problem) -> Number:
     return float(problem.m * problem.n * problem.dtype.itemsize)
 
 
+def value_bytes(problem: Problem) -> Number:
+    """Bytes of all values of the function itself: what a linearisation may keep."""
+    return float(sum(size(o) for e in problem.graph.body for o in e.outvars) * problem.dtype.itemsize)
+
+
 def default_chunk(problem: Problem, direction: str) -> int:
     """Columns (rows) at once: what fits the cache, at least 16, and no more than the memory limit allows."""
     total = problem.n if direction == "fwd" else problem.m
     chunk = max(16, int(current().cache // max(column_bytes(problem), 1)))
     limit = problem.options.memory_limit
     if limit is not None:
-        room = limit - 2 * output_bytes(problem)
+        room = limit - 2 * output_bytes(problem) - value_bytes(problem)
         chunk = min(chunk, max(1, int(room // (2 * column_bytes(problem)))))
     return max(1, min(chunk, total))
 
@@ -196,8 +199,8 @@ def default_chunk(problem: Problem, direction: str) -> int:
 def plain_cost(problem: Problem, direction: str, chunked: bool) -> Cost:
     """Predicted cost of pushing every basis vector through the whole function.
 
-    memory = 2 * widest live set * columns in flight + output (twice, where chunks are stacked and then
-    transposed).
+    memory = 2 * widest live set * columns in flight + values of the function + output (twice, where chunks are
+    stacked and then transposed).
     """
     machine = current()
     works = graph_work(problem, direction == "rev")
@@ -206,11 +209,10 @@ def plain_cost(problem: Problem, direction: str, chunked: bool) -> Cost:
     chunk = max(1, min(chunk, total)) if total else 1
     count = -(-total // chunk)
     out = output_bytes(problem)
-    seconds = sum(w.seconds(1, machine) for w in works) + count * sum(
-        w.seconds(chunk, machine) for w in works
-    )
+    inside = machine.in_loop() if count > 1 else machine
+    seconds = sum(w.seconds(1, machine) for w in works) + count * sum(w.seconds(chunk, inside) for w in works)
     if count > 1:
         seconds += count * 5 * machine.dispatch + 2 * out / machine.bandwidth
-    memory = 2 * column_bytes(problem) * chunk + out * (2 if count > 1 else 1)
+    memory = 2 * column_bytes(problem) * chunk + value_bytes(problem) + out * (2 if count > 1 else 1)
     moved = count * moved_bytes(works, chunk) + out
     return Cost(operations(works, total), moved, seconds, memory, chunk if chunked else None)

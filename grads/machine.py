@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,8 @@ class Machine:
     operation.
 
     `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay
-    fast.
+    fast. `variants`: (kind, bytes per element, inside a loop, pairs) where the rate is another than the usual one:
+    XLA's CPU compiler emits other code for a transposed convolution in float64, and again other code in a loop.
     """
 
     name: str
@@ -41,9 +43,18 @@ class Machine:
     dispatch: Number
     cache: Number = 1e6
     cached: Number = 2e10
+    variants: tuple[tuple[str, int, bool, tuple[tuple[Number, Number], ...]], ...] = ()
+    looped: bool = False
 
-    def rate(self, kind: str, smallest: Number, itemsize: int = 4) -> Number:
-        """Operations per second for this kind of operation; float64 runs at half the rate, 16 bit as 32."""
+    def in_loop(self) -> "Machine":
+        """This machine inside a loop."""
+        return self if self.looped or not self.variants else replace(self, looped=True)
+
+    def rate(self, kind: str, smallest: Number, itemsize: int = 4, looped: bool = False) -> Number:
+        """Operations per second for this kind of operation; usually float64 runs at half the rate, 16 bit as 32."""
+        for name, width, inside, table in self.variants:
+            if (name, width, inside) == (kind, itemsize, looped or self.looped):
+                return _interpolate(table, smallest)
         if kind == "elementwise":
             return self.elementwise * min(1.0, 4 / itemsize)
         return _interpolate(getattr(self, kind), smallest) * min(1.0, 4 / itemsize)
@@ -68,6 +79,11 @@ _DEFAULTS = {
         elementwise=2e9,
         bandwidth=1.5e9,
         dispatch=1e-6,
+        variants=(
+            ("conv_transposed", 4, True, ((1, 2e9), (32, 1.6e10), (64, 1.8e10))),
+            ("conv_transposed", 8, False, ((1, 2.4e9), (64, 2.4e9))),
+            ("conv_transposed", 8, True, ((1, 2.2e9), (32, 1.1e10), (64, 1.3e10))),
+        ),
     ),
     "gpu": Machine(
         "gpu (shipped default)",
@@ -110,11 +126,15 @@ def machine() -> Machine:
     try:
         stored = json.loads(_cache_file().read_text()).get(_device_name())
         if stored:
-            tables = {k: tuple(map(tuple, stored[k])) for k in ("dot", "conv", "conv_transposed")}
+            tables = {k: _tuples(stored[k]) for k in ("dot", "conv", "conv_transposed", "variants")}
             return Machine(**{**stored, **tables})
     except (OSError, ValueError, TypeError, KeyError):
         pass  # a missing or damaged cache is the same as no calibration
     return _DEFAULTS.get(jax.devices()[0].platform, _DEFAULTS["gpu"])
+
+
+def _tuples(x: Any) -> Any:
+    return tuple(map(_tuples, x)) if isinstance(x, list) else x
 
 
 def _best_seconds(fun, *args, repeats: int = 5) -> Number:
@@ -153,6 +173,7 @@ def calibrate(store: bool = True) -> Machine:
         dot=_increasing(dot),
         conv=_increasing(_conv_rates(False, base)),
         conv_transposed=_increasing(_conv_rates(True, base)),
+        variants=_variants(base) if shipped.variants else (),
         elementwise=cached.size / inside,
         bandwidth=bandwidth,
         cached=max(2 * cached.nbytes / inside, bandwidth),
@@ -170,22 +191,37 @@ def _chain_of_products(x):
     return x
 
 
-def _conv_rates(transposed: bool, base: Number) -> list[tuple[Number, Number]]:
+def _variants(base: Number) -> tuple:
+    """Rates of transposed convolutions in a loop and in float64."""
+    cases = ((jnp.float32, True), (jnp.float64, False), (jnp.float64, True))
+    with jax.enable_x64(True):
+        rates = [_conv_rates(True, base, dtype, looped) for dtype, looped in cases]
+    return tuple(
+        ("conv_transposed", jnp.dtype(dtype).itemsize, looped, _increasing(found))
+        for (dtype, looped), found in zip(cases, rates, strict=True)
+    )
+
+
+def _conv_rates(transposed: bool, base: Number, dtype: Any = jnp.float32, looped: bool = False) -> list:
     """Rates of a 4x4 stride 2 convolution of 16 images (or of its transpose), by number of channels."""
 
     def conv(x, w):
         return jax.lax.conv_general_dilated(x, w, (2, 2), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
     def pull(y, w):
-        like = jax.ShapeDtypeStruct((16, 16, 16, w.shape[2]), jnp.float32)
+        like = jax.ShapeDtypeStruct((y.shape[0], 16, 16, w.shape[2]), dtype)
         return jax.linear_transpose(lambda x: conv(x, w), like)(y)[0]
+
+    def in_loop(y, w):
+        return jax.lax.map(lambda part: pull(part, w), y.reshape(2, 8, *y.shape[1:]))
 
     rates: list[tuple[Number, Number]] = []
     for channels in (1, 8, 32, 64):
-        x = jnp.ones((16, 16, 16, channels), jnp.float32)
-        w = jnp.ones((4, 4, channels, 32), jnp.float32)
+        x = jnp.ones((16, 16, 16, channels), dtype)
+        w = jnp.ones((4, 4, channels, 32), dtype)
         operations = 2 * 16 * 8 * 8 * 32 * 16 * channels
-        seconds = _best_seconds(pull, conv(x, w), w) if transposed else _best_seconds(conv, x, w)
+        run = (in_loop if looped else pull) if transposed else conv
+        seconds = _best_seconds(run, conv(x, w) if transposed else x, w)
         rates.append((channels, operations / max(seconds - base, 1e-7)))
     return rates
 

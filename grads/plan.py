@@ -9,6 +9,7 @@ from typing import Any
 from grads import prepare, select
 from grads.bracket import Chain, Step
 from grads.chain import plan_chain, root_of
+from grads.fingerprint import fingerprint
 from grads.flat import Options, flatten_call
 from grads.machine import current
 from grads.registry import Cost, Method, Number
@@ -62,23 +63,21 @@ class Plan:
             lines.append(_line(row, row.method.name == self.method))
         lines.append(f"chosen: {self.method}. {self.why}")
         if self.cuts:
-            widths = " -> ".join(
-                f"{c.width} ({c.after}{', ' + c.structure if c.structure else ''})" for c in self.cuts
-            )
+            widths = " -> ".join(f"{c.width} ({c.after}{', ' + c.structure if c.structure else ''})" for c in self.cuts)
             lines += [f"cuts, by width: {widths}", "order of the chain:", *("  " + o for o in self.order)]
         return "\n".join(lines)
 
 
-_HEAD = f"  {'method':<16}{'operations':>12}{'bytes':>10}{'ms':>10}{'peak memory':>13}{'chunk':>7}  note"
+_HEAD = f"  {'method':<18}{'operations':>12}{'bytes':>10}{'ms':>10}{'peak memory':>13}{'chunk':>7}  note"
 
 
 def _line(row: select.Row, chosen: bool) -> str:
     mark = "* " if chosen else "  "
     if row.cost is None:
-        return f"{mark}{row.method.name:<16}{row.reason or 'no prediction; never chosen by auto'}"
+        return f"{mark}{row.method.name:<18}{row.reason or 'no prediction; never chosen by auto'}"
     c = row.cost
     return (
-        f"{mark}{row.method.name:<16}{_number(c.operations):>12}{_number(c.bytes):>10}"
+        f"{mark}{row.method.name:<18}{_number(c.operations):>12}{_number(c.bytes):>10}"
         f"{c.seconds * 1e3:>10.3g}{_number(c.memory):>13}{c.chunk or '-':>7}  {c.note}"
     )
 
@@ -90,9 +89,7 @@ def _number(x: Number) -> str:
     return f"{x:.3g} "
 
 
-def explain(
-    fun: Callable, *args: Any, method: str | Method = "auto", argnums: Any = 0, **options: Any
-) -> Plan:
+def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: Any = 0, **options: Any) -> Plan:
     """Return the `Plan` of `jacobian(fun, argnums, method=method, **options)(*args)` without computing it.
 
     `options` are those of `jacobian` (memory_limit, chunk_size, batch_axis, has_aux, ...). Raises as
@@ -104,7 +101,11 @@ def explain(
     opts = Options(holomorphic=flags.get("holomorphic", False), factored=factored, **options)
     problem, constants = prepare.problem_of(call, opts)
     rows = select.predicted(problem)
-    chosen = select.choose(problem, method, constants, call.leaves, ("explain", id(fun)))
+    chosen = select.choose(
+        problem, method, constants, call.leaves, ("explain", fingerprint(problem.graph), opts)
+    )
+    if method not in ("auto", "autotune") and problem.n and problem.m:
+        chosen.build(problem)  # refuses what only the build can see (a pattern without sparsity)
     row = next((r for r in rows if r.method.name == chosen.name), None)
     cuts, order = _chain_text(problem, rows)
     return Plan(
@@ -123,6 +124,8 @@ def _why(rows: list, chosen: str, method: Any) -> str:
     if not others:
         return "It is the only method that applies."
     second = min(others, key=others.__getitem__)
+    if not times[chosen]:
+        return "Nothing depends on the input." if not others[second] else "It takes no operations."
     return f"Predicted {others[second] / times[chosen]:.3g} times faster than the next ({second})."
 
 
@@ -134,9 +137,7 @@ def _chain_text(problem: Any, rows: list) -> tuple[tuple, tuple]:
     for s, w in zip(chain.segments, chain.widths[1:], strict=True):
         last = s.eqns[-1].primitive.name if s.eqns else "nothing"
         cuts.append(Cut(w, last, s.kind if s.structured else ""))
-    return tuple(cuts), tuple(
-        _step_text(chain, s) for s in chain.walk(root_of(problem, chain)) if s.action != "leaf"
-    )
+    return tuple(cuts), tuple(_step_text(chain, s) for s in chain.walk(root_of(problem, chain)) if s.action != "leaf")
 
 
 def _step_text(chain: Chain, step: Step) -> str:

@@ -34,28 +34,24 @@ class Row:
         return self.cost
 
 
-def predicted(problem: Problem) -> list[Row]:
-    """All registered methods with their predicted cost, or the reason against them."""
+def predicted(problem: Problem, every: bool = True) -> list[Row]:
+    """All registered methods with their predicted cost, or the reason against them; without `every` only those
+    that `auto` may choose.
+    """
     rows = []
     for name in methods():
         method = get_method(name)
-        reason = _dense_cut(problem) if name == "sparse" else None
-        reason = reason or method.supports(problem)
+        if not every and not _eligible(problem, method):
+            continue
+        reason = method.supports(problem)
         rows.append(Row(method, None if reason else method.cost(problem), reason))
     return rows
 
 
-def _dense_cut(problem: Problem) -> str | None:
-    """Finding a pattern takes a second; a whole value times a weight matrix says at once that
-    there is none.
-    """
-    from grads import chain
-
-    if chain.supports(problem) is None and any(
-        s.kind == "weight" for s in chain.plan_chain(problem).segments
-    ):
-        return "the program multiplies a whole value by a matrix, so its Jacobian is dense"
-    return None
+def _eligible(problem: Problem, method: Method) -> bool:
+    if problem.options.batch_axis is not None:
+        return method.name == "batched"
+    return method.exact and method.name != "sparse"  # finding a pattern takes longer than most Jacobians
 
 
 def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
@@ -89,7 +85,7 @@ def choose(
     if method == "autotune":
         return _tuned(problem, constants, leaves, key)
     if method == "auto":
-        return ranked(problem, predicted(problem))[0].method
+        return ranked(problem, predicted(problem, every=False))[0].method
     chosen = get_method(method)
     if problem.options.batch_axis is not None and chosen.name != "batched":
         raise UnsupportedMethodError(
@@ -109,18 +105,10 @@ def choose(
     return chosen
 
 
-def check_batch(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> None:
-    """Probe a batch axis that the user stated (see `grads.batched.probe`)."""
-    from grads import batched
-
-    if batched.supports(problem) is None:
-        batched.probe(problem, constants, leaves)
-
-
 def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
     """Compile and time the most promising methods on values of these shapes; remember the winner."""
     if key not in _WINNERS:
-        rows = ranked(problem, predicted(problem))[:TUNED]
+        rows = ranked(problem, predicted(problem, every=False))[:TUNED]
         with jax.ensure_compile_time_eval():
             values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
             runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}
