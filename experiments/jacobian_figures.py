@@ -269,26 +269,28 @@ def figures(groups: tuple[str, ...] = ()) -> list[Figure]:
     print(f"{'figure':<44}{'asked':<11}{'measured':>10}{'by hand':>9}   met  detail")
     out: list[Figure] = []
     for name in groups or GROUPS:
-        for figure in GROUPS[name]():
-            print(figure.line(), flush=True)
-            out.append(figure)
+        found = GROUPS[name]()
+        print("\n".join(figure.line() for figure in found), flush=True)
+        out += found
     return out
 
 
-def record(done: list[Figure]) -> dict:
-    """What is stored of all figures: the rows and where they were measured, and the lines that a page shows."""
+def record(done: list[Figure], earlier: dict | None = None) -> dict:
+    """What is stored of figures: the rows and where they were measured, and the lines that a page shows.
+
+    Rows of an earlier record that were not measured now are kept where they stand: the groups can be run one by one.
+    """
     device = jax.devices()[0]
-    lines = [f"{sum(f.reached for f in done)} of {len(done)} reached: asked, measured (the same written by hand)"]
-    for f in done:
-        if f.asked:
-            floor = "" if f.floor is None else f" ({f.floor:.3g})"
-            sign, mark = ("<=" if f.most else ">="), ("" if f.reached else "  missed")
-            lines.append(f"{f.name:<40}{sign} {f.asked:<8.3g}{f.measured:>8.3g}{floor}{mark}")
-    return {
-        "title": "Figures of the Jacobian methods",
-        "command": "python -m experiments.jacobians --figures",
-        "lines": lines,
-        "jax": jax.__version__,
-        "device": f"{device.platform} {device.device_kind}",
-        "rows": [f.record() for f in done],
-    }
+    place = {"jax": jax.__version__, "device": f"{device.platform} {device.device_kind}"}
+    rows = {row["name"]: row for row in (earlier or {}).get("rows", ())}
+    rows.update({f.name: {**f.record(), **place} for f in done})
+    lines = [
+        f"{sum(row['reached'] for row in rows.values())} of {len(rows)} reached: asked, measured (written by hand)"
+    ]
+    for row in rows.values():
+        if row["asked"]:
+            floor = "" if row.get("floor") is None else f" ({row['floor']:.3g})"
+            sign, mark = ("<=" if row["most"] else ">="), ("" if row["reached"] else "  missed")
+            lines.append(f"{row['name']:<40}{sign} {row['asked']:<8.3g}{row['measured']:>8.3g}{floor}{mark}")
+    title = {"title": "Figures of the Jacobian methods", "command": "python -m experiments.jacobians --figures"}
+    return {**title, "lines": lines, "rows": list(rows.values())}

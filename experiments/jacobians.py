@@ -32,8 +32,9 @@ def _figures(groups: str) -> None:
     if unknown:
         raise UsageError(f"unknown group {sorted(unknown)}; there are: {', '.join(GROUPS)}")
     done = figures(chosen)
-    if not chosen:
-        (RESULTS / "jacobian_figures.json").write_text(json.dumps(record(done), indent=1) + "\n")
+    path = RESULTS / "jacobian_figures.json"
+    earlier = json.loads(path.read_text()) if chosen and path.exists() else None
+    path.write_text(json.dumps(record(done, earlier), indent=1) + "\n")
     print(f"{sum(f.reached for f in done)} of {len(done)} figures reached")
 
 
