@@ -25,15 +25,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def _figures(groups: str) -> None:
-    from experiments.jacobian_figures import GROUPS, figures
+    from experiments.jacobian_figures import GROUPS, figures, record
 
     chosen = tuple(g for g in groups.split(",") if g)
     unknown = set(chosen) - set(GROUPS)
     if unknown:
         raise UsageError(f"unknown group {sorted(unknown)}; there are: {', '.join(GROUPS)}")
     done = figures(chosen)
-    if not chosen:
-        save("jacobian_figures", [f.record() for f in done])
+    path = RESULTS / "jacobian_figures.json"
+    earlier = json.loads(path.read_text()) if chosen and path.exists() else None
+    path.write_text(json.dumps(record(done, earlier), indent=1) + "\n")
     print(f"{sum(f.reached for f in done)} of {len(done)} figures reached")
 
 
