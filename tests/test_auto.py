@@ -1,5 +1,7 @@
 """What `auto` chooses, why, within which memory; batched functions; autotune."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +80,8 @@ def test_memory_limit_of_a_batch():
 
 
 def test_auto_never_looks_for_a_sparsity_pattern(monkeypatch):
-    monkeypatch.setattr("grads.sparse.graph_sparsity", lambda *a: pytest.fail("seconds of analysis"))
+    fail = lambda *a: pytest.fail("seconds of analysis")
+    monkeypatch.setattr(sys.modules["grads.sparse"], "graph_sparsity", fail)
     for x in (jnp.ones(200), jnp.ones((4, 200))):
         jax.eval_shape(grads.jacobian(lambda v: jnp.sin(v) + v[..., :1]), x)
     reason = next(r.reason for r in grads.explain(narrow, jnp.ones((4, 200))).rows if r.method.name == "sparse")
