@@ -23,18 +23,14 @@ class TailOfTrain:
     @property
     def words(self) -> str:
         """The rule in words."""
-        return (
-            f"validation is the last {self.count:,} of the training examples; test is the original test part"
-        )
+        return f"validation is the last {self.count:,} of the training examples; test is the original test part"
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits."""
         x, y = parts["train"]
         at = len(x) - self.count
         if at < 1:
-            raise DataError(
-                f"{len(x)} training examples are too few: {self.count:,} of them are for validation"
-            )
+            raise DataError(f"{len(x)} training examples are too few: {self.count:,} of them are for validation")
         return {
             "train": cut(x, y, slice(0, at)),
             "validation": cut(x, y, slice(at, None)),
@@ -86,17 +82,13 @@ class Interleaved:
     def words(self) -> str:
         """The rule in words."""
         p = self.period
-        return (
-            f"by position i: test where i mod {p} = {p - 1}, validation where i mod {p} = {p - 2}, else train"
-        )
+        return f"by position i: test where i mod {p} = {p - 1}, validation where i mod {p} = {p - 2}, else train"
 
     def __call__(self, parts: Parts) -> dict[str, Split]:
         """Return the three splits; DataError when there are fewer examples than the period."""
         x, y = parts["all"]
         if len(x) < self.period:
-            raise DataError(
-                f"{len(x)} examples are too few to split in three: at least {self.period} are needed"
-            )
+            raise DataError(f"{len(x)} examples are too few to split in three: at least {self.period} are needed")
         return {key: cut(x, y, take) for key, take in self.indices(len(x)).items()}
 
     def indices(self, n: int) -> dict[str, np.ndarray]:
@@ -109,7 +101,62 @@ class Interleaved:
         }
 
 
-Rule = TailOfTrain | AsGiven | Blocks | Interleaved
+@dataclasses.dataclass(frozen=True)
+class Stratified:
+    """One part "all": a shuffled test split with every class in proportion; validation is the end of the rest.
+
+    The test split is that of scikit-learn's `train_test_split(test_size=test, random_state=0, stratify=labels)`, the
+    usual one for its bundled sets, drawn here from numpy's legacy generator, whose stream is frozen.
+    """
+
+    validation: int
+    test: int
+
+    @property
+    def words(self) -> str:
+        """The rule in words."""
+        return (
+            f"test is the {self.test:,} of scikit-learn's train_test_split(random_state=0, stratify=labels), "
+            f"validation the last {self.validation:,} of its training part"
+        )
+
+    def __call__(self, parts: Parts) -> dict[str, Split]:
+        """Return the three splits; DataError when an example has no label or there are too few of them."""
+        x, y = parts["all"]
+        if y is None or len(x) <= self.validation + self.test:
+            raise DataError(f"{len(x)} examples, labelled, must be more than {self.validation + self.test:,} to split")
+        return {key: cut(x, y, take) for key, take in self.indices(y).items()}
+
+    def indices(self, y: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the positions of each split among the examples with labels `y`."""
+        rng = np.random.RandomState(0)
+        classes = [np.flatnonzero(y == label) for label in np.unique(y)]
+        sizes = np.array([len(c) for c in classes])
+        train = proportional(sizes, len(y) - self.test, rng)
+        test = proportional(sizes - train, self.test, rng)
+        shuffled = [members[rng.permutation(len(members))] for members in classes]
+        fit = rng.permutation(np.concatenate([c[:n] for c, n in zip(shuffled, train, strict=True)]))
+        held = [c[n : n + m] for c, n, m in zip(shuffled, train, test, strict=True)]
+        at = len(fit) - self.validation
+        return {"train": fit[:at], "validation": fit[at:], "test": rng.permutation(np.concatenate(held))}
+
+
+def proportional(sizes: np.ndarray, total: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return how many of `total` fall to each class: whole parts, then the largest remainders, ties drawn."""
+    share = sizes / sizes.sum() * total
+    out = np.floor(share).astype(int)
+    left = total - out.sum()
+    for remainder in np.unique(share - np.floor(share))[::-1]:
+        if left == 0:
+            break
+        tied = np.flatnonzero(share - np.floor(share) == remainder)
+        drawn = rng.choice(tied, size=min(len(tied), left), replace=False)
+        out[drawn] += 1
+        left -= len(drawn)
+    return out
+
+
+Rule = TailOfTrain | AsGiven | Blocks | Interleaved | Stratified
 """A rule is called with parts and returns the splits; `words` says it in words for the run's record."""
 
 Cut = tuple[str, int, int]
@@ -130,9 +177,7 @@ def three_way(sizes: Mapping[str, int], where: str) -> tuple[dict[str, Cut], str
         raise DataError(f"{where}: {n} training examples are too few to split; at least 10 are needed")
     tenth, whole = n // 10, {k: (k, 0, m) for k, m in sizes.items()}
     if "validation" in sizes and "test" in sizes:
-        return {
-            k: whole[k] for k in ("train", "validation", "test")
-        }, "train, validation and test as published"
+        return {k: whole[k] for k in ("train", "validation", "test")}, "train, validation and test as published"
     if "test" in sizes or "validation" in sizes:
         test = "test" if "test" in sizes else "validation"
         cuts = {"train": ("train", 0, n - tenth), "validation": ("train", n - tenth, n), "test": whole[test]}

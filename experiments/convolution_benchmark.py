@@ -1,6 +1,7 @@
 """Training step of a convolutional VAE: XLA's native convolution against patches times a matrix.
 
-    python -m experiments.convolution_benchmark [--kernel 3] [--rounds 20]
+Command: python -m experiments.convolution_benchmark --kernel 3 --rounds 20
+Cost: 2 minutes on 2 quiet cores; random images, no files.
 
 Workload: 28 x 28 images, convolutions with 32 and 64 channels at stride 2, latent 16, mirrored decoder,
 Bernoulli, batch 128, Adam, float32; the kernel is 3 x 3 as in Keras's VAE example. A step is `train.train_step`

@@ -173,7 +173,7 @@ def originals(groups: list[list[Job]], data_dir: str | None) -> np.ndarray:
 def row_record(table: Table, row: Row, by_seed: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     """Return a row's part of the record: its config, the paper's number, bound, metrics of every seed, curves."""
     runs = [by_seed[seed] for seed in sorted(by_seed)]
-    out: dict[str, Any] = {"paper": row.paper, "bound": row.bound}
+    out: dict[str, Any] = {"paper": row.paper, "bound": row.bound, "differs": row.differs}
     out["metrics"] = {name: [run["test"][name] for run in runs] for name in runs[0]["test"]}
     if isinstance(row.run, Pca):
         return out | {"exact": True, "config": {"kind": "Pca", **row.run._asdict()}}

@@ -5,7 +5,7 @@ Source: Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural 
     squared error per test image 3.00, logistic PCA 8.01, PCA 13.87 (30 dimensions, 60,000 training images; ours keeps
     10,000 of them for validation).
 Command: python -m experiments.hinton2006 --data-dir DATA
-Cost: 45 minutes on 2 cores for one seed (100 epochs of 50,000 images).
+Cost: 30 minutes on 2 cores (100 epochs of 50,000 images).
 Expected: at most 2.6, PCA 13.87.
 """
 

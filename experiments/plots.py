@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.report import interval_of, values_of
+from experiments.compare import values_of
+from experiments.report import interval_of
 from experiments.rows import Table
+from experiments.statistics import performance_profile, resample
 from training.drawing import INK, TRAIN, VALIDATION, figure, is_image, tiles
 
 Pictures = Mapping[str, np.ndarray]
@@ -194,4 +196,45 @@ def gap(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
     return True
 
 
-DRAW = {f.__name__: f for f in (intervals, curves, pictures, rate_distortion, gap)}
+def profile(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
+    """Draw performance profiles: per row, the share of its runs at or below each value of the metric.
+
+    A curve further left is better; where two cross, neither row is better throughout. The band is the pointwise 95%
+    bootstrap over seeds. A run that diverged stays above every value, so its row's curve ends below 1.
+    """
+    from matplotlib import colormaps
+
+    rows = {row: values_of(record, row) for row, facts in record["rows"].items() if not facts.get("exact")}
+    known = [v for values in rows.values() for v in values if math.isfinite(v)]
+    if len(rows) < 2 or not known:
+        return False
+    low, high = min(known), max(known)
+    wide = low > 0 and high > 15 * low
+    margin = 0.05 * (math.log(high / low) if wide else high - low) or 0.1
+    ends = (low * math.exp(-margin), high * math.exp(margin)) if wide else (low - margin, high + margin)
+    taus = (np.geomspace if wide else np.linspace)(*ends, 400)
+    with figure(path, 7.6, 4.4) as fig:
+        axes = fig.subplots()
+        for i, (row, values) in enumerate(rows.items()):
+            colour = colormaps["tab20" if len(rows) > 10 else "tab10"](i)
+            share, below, above = profile_band(values, taus)
+            axes.step(taus, share, where="post", color=colour, label=row, linewidth=1.5)
+            axes.fill_between(taus, below, above, step="post", color=colour, alpha=0.12, linewidth=0)
+        if wide:
+            axes.set_xscale("log")
+        axes.set(xlabel=label(record["metric"]), ylabel="share of runs at or below", ylim=(-0.03, 1.03))
+        headline(fig, record)
+        fig.legend(loc="outside center right", fontsize=8)
+    return True
+
+
+def profile_band(values: list[float], taus: np.ndarray, times: int = 500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the share of values at or below each tau, and the ends of its 95% bootstrap interval over values."""
+    x = np.asarray([[v if math.isfinite(v) else math.inf] for v in values])
+    draws = (resample(x, np.random.default_rng(0), times)[..., 0, None] <= taus).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
+    finite = np.where(np.isfinite(x), x, 2 * abs(taus).max() + 1)
+    return 1 - performance_profile(finite, taus), low, high
+
+
+DRAW = {f.__name__: f for f in (intervals, curves, pictures, rate_distortion, gap, profile)}

@@ -6,18 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.statistics import Interval, paired_difference, t_interval
+from experiments.compare import LEAST_SEEDS, compared, interquartile_of, rival, values_of
+from experiments.statistics import Interval, t_interval
 
 HEADER = ("row", "ours", "paper", "bound", "verdict")
-
-
-def values_of(record: Mapping[str, Any], row: str, metric: str | None = None) -> list[float]:
-    """Return a row's values of a metric, one per seed; [] where the row has no such metric.
-
-    JSON has no infinities and no nan: they come back from their words.
-    """
-    found = record["rows"][row]["metrics"].get(metric or record["metric"], [])
-    return [float(v) for v in found]
+IQM = "interquartile mean [95% bootstrap]"
+DIFFERENCE = "difference from it [95% paired bootstrap]"
+IMPROVEMENT = "P(below it) [95% bootstrap]"
 
 
 def interval_of(record: Mapping[str, Any], row: str, metric: str | None = None) -> Interval:
@@ -37,8 +32,10 @@ def number(value: float) -> str:
     return f"{value:.4g}" if not 1000 <= abs(value) < 1e6 else f"{value:.0f}"
 
 
-def cell(interval: Interval) -> str:
-    """Return "3.00 [2.95, 3.05]", or the estimate alone where there is no interval."""
+def cell(interval: Interval | None) -> str:
+    """Return "3.00 [2.95, 3.05]", or the estimate alone where there is no interval; nothing for None."""
+    if interval is None:
+        return ""
     if not math.isfinite(interval.low) or interval.low == interval.high:
         return number(interval.estimate)
     return f"{number(interval.estimate)} [{number(interval.low)}, {number(interval.high)}]"
@@ -60,6 +57,8 @@ def verdict(record: Mapping[str, Any], row: str) -> str:
         return "; ".join(out) or "no finite value"
     if facts["paper"] is not None and facts.get("exact"):
         out.append(f"{ours.estimate / facts['paper'] - 1:+.1%}")
+    elif facts["paper"] is not None and facts.get("differs"):
+        out.append(f"not comparable: {facts['differs']}")
     elif facts["paper"] is not None:
         out.append("not comparable" if record["differs"] else _against(ours, facts["paper"]))
     if isinstance(facts["bound"], str):
@@ -77,30 +76,43 @@ def _against(ours: Interval, paper: float) -> str:
 
 
 def _beats(record: Mapping[str, Any], row: str, other: str) -> str:
-    mine, theirs = values_of(record, row), values_of(record, other)
-    if record["rows"][other].get("exact"):
-        theirs = theirs * len(mine)
-    finite = np.isfinite(mine) & np.isfinite(theirs)
-    if not finite.any():
+    found = compared(record, row, other)
+    if found is None:
         return f"no value to set against {other}"
-    gap = paired_difference(np.asarray(mine)[finite], np.asarray(theirs)[finite])
-    if not math.isfinite(gap.low):
-        return f"{'below' if gap.estimate < 0 else 'above'} {other} (1 seed)"
-    return f"below {other}" if gap.high < 0 else f"above {other}" if gap.low > 0 else f"as {other}"
+    if not math.isfinite(found.t.low):
+        return f"{'below' if found.t.estimate < 0 else 'above'} {other} (1 seed)"
+    return f"below {other}" if found.t.high < 0 else f"above {other}" if found.t.low > 0 else f"as {other}"
 
 
 def table_of(record: Mapping[str, Any]) -> list[list[str]]:
-    """Return the table as rows of texts, the header first."""
+    """Return the table as rows of texts, the header first; a column without an entry is left out.
+
+    The mean has a t interval. Beside it, from 3 seeds on: the interquartile mean with its bootstrap interval, and
+    for a row that is set against another row the difference of the pairs and the probability of improvement.
+    """
     unit = record["metric"].replace("_", " ")
-    out = [["row", f"ours: {unit}", *HEADER[2:], *(c.replace("_", " ") for c in record["columns"])]]
+    middle = {row: interquartile_of(record, row) for row in record["rows"]}
+    ours = f"ours: {unit}" + (", mean [95% t]" if any(middle.values()) else "")
+    more = [c.replace("_", " ") for c in record["columns"]]
+    out = [["row", ours, IQM, *HEADER[2:4], DIFFERENCE, IMPROVEMENT, HEADER[4], *more]]
     for row, facts in record["rows"].items():
         paper = "" if facts["paper"] is None else number(facts["paper"])
         bound = facts["bound"]
         bound = "" if bound is None else bound if isinstance(bound, str) else f"≤ {number(bound)}"
         extra = [cell(interval_of(record, row, c)) if values_of(record, row, c) else "" for c in record["columns"]]
-        out.append([row, cell(interval_of(record, row)), paper, bound, verdict(record, row), *extra])
+        line = [row, cell(interval_of(record, row)), cell(middle[row]), paper, bound, *against_row(record, row)]
+        out.append([*line, verdict(record, row), *extra])
     keep = [i for i in range(len(out[0])) if i < 2 or any(line[i] for line in out[1:])]
     return [[line[i] for i in keep] for line in out]
+
+
+def against_row(record: Mapping[str, Any], row: str) -> tuple[str, str]:
+    """Return the cells of a row that is set against another one: difference, probability of improvement."""
+    found = rival(record, row)
+    if found is None or found.seeds < LEAST_SEEDS:
+        return "", ""
+    share = found.improvement
+    return cell(found.bootstrap), f"{share.estimate:.2f} [{share.low:.2f}, {share.high:.2f}]"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -121,6 +133,9 @@ def footer(record: Mapping[str, Any]) -> str:
     device = env["devices"][0].split(": ", 1)[-1]
     where = f"{record['cores']} {device} cores" if env["backend"] == "cpu" else f"{len(env['devices'])} {device}"
     interval = f"mean and 95% t interval over {n} seeds" if n > 1 else "1 seed"
+    if n >= LEAST_SEEDS:
+        interval += ", which decides the verdict"
+        interval += "; percentile bootstrap over seeds beside it, too narrow for so few" if n < 10 else ""
     return (
         f"{interval}; profile {record['profile']}; {record['programs']} programs compiled; "
         f"{record['minutes']:.1f} minutes on {where}; jax {env['packages']['jax']}{commit}; data: {data}."

@@ -22,6 +22,8 @@ class Row(NamedTuple):
     bound: float | str | None = None
     examples: int | None = None
     """train on the first so many examples (None: all)"""
+    differs: str = ""
+    """what keeps its number from being compared with the paper's; empty: nothing but what its profile says"""
 
 
 class Profile(NamedTuple):

@@ -1,6 +1,7 @@
 """Speed and memory of training on this machine, as ratios to the floor of its own matrix products.
 
-    python -m experiments.throughput [--rounds 15]
+Command: python -m experiments.throughput --rounds 15
+Cost: 5 minutes on 2 quiet cores; random images, no files.
 
 Goal: a step costs at most 1.2 times its matrix products. Workload: VAE 784-400-20, Bernoulli likelihood,
 batch 128, Adam 1e-3, 60,000 uint8 images, float32; and the convolutional VAE (32 and 64 channels, 3 x 3,

@@ -1,11 +1,13 @@
 """The method `batched`: a function of a batch of independent examples, given whole.
 
 jacfwd of such a function pushes batch * n columns, nearly all of them zero. Here the batch axis is found by
-proof (`grads.independence`), or stated by the user with `batch_axis` and then checked by probes, and the
+proof (`grads.independence`), or stated by the user with `batch_axis`; what is stated and cannot be proved is
+tested by every evaluation (`_leak`): a false claim gives nan, and outside of transformations ValueError. The
 Jacobian of each example is computed alone: by any method on the program of one example where that can be had,
 else by n tangents (or m cotangents) of the whole batch, the same for all examples.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ from grads.flat import Problem
 from grads.independence import NotIndependentError, batch_axes
 from grads.machine import Machine, current, using
 from grads.one_example import one_example
-from grads.outputs import PerExample
+from grads.outputs import Checked, PerExample
 from grads.registry import Cost, Method, Number, register_method
 
 
@@ -243,7 +245,10 @@ def _build_passes(problem: Problem, lay: Layout, forward: bool) -> Callable:
         stacks = [jnp.moveaxis(p, axis + 1, 1) for p, axis in zip(passes, other_axes, strict=True)]
         blocks = [_split_passes(s, avals, axes, forward) for s in stacks]
         blocks = blocks if forward else [list(row) for row in zip(*blocks, strict=True)]
-        return outs, PerExample(blocks, lay.in_axes, lay.out_axes)
+        jac = PerExample(blocks, lay.in_axes, lay.out_axes)
+        if lay.known is not None or lay.count < 2:
+            return outs, jac
+        return outs, Checked(jac, _leak(problem, lay, push, avals, axes), _dependent(problem))
 
     return evaluate
 
@@ -281,31 +286,45 @@ def _split_passes(stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], f
     return out
 
 
-def probe(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> None:
-    """Check a stated batch axis: a tangent in every other example must not reach the examples between.
+def _leak(
+    problem: Problem, lay: Layout, push: Callable, avals: Sequence[Any], axes: Sequence[int]
+) -> jax.Array:
+    """Return the largest derivative found between different examples: exactly zero where there is none.
 
-    Raises ValueError naming the largest forbidden derivative.
+    Random seeds in some of the examples must not reach the others. No example's set of probes contains
+    another's (as many of k probes each, k the smallest with enough such sets: Sperner 1928), so of every
+    ordered pair some probe seeds the one and not the other, and a derivative between them shows, except on a
+    set of seeds of measure zero.
     """
-    lay = _checked(problem)
-    if lay.known is not None or lay.count < 2:
-        return
-    keys = jax.random.split(jax.random.key(0), len(leaves))
-    for parity in (0, 1):
-        chosen = jnp.arange(lay.count) % 2 == parity
-        tangents = [
-            jnp.where(_along(chosen, x.ndim, axis), jax.random.normal(k, x.shape, x.dtype), 0)
-            for k, x, axis in zip(keys, leaves, lay.in_axes, strict=True)
+    k = next(k for k in itertools.count(1) if math.comb(k, k // 2) >= lay.count)
+    members = np.zeros((k, lay.count), bool)
+    for b, chosen in enumerate(itertools.islice(itertools.combinations(range(k), k // 2), lay.count)):
+        members[list(chosen), b] = True
+    others = lay.out_axes if avals is problem.inputs else lay.in_axes
+
+    def one(inside: jax.Array, key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, len(avals))
+        seeds = [
+            jnp.where(_along(inside, len(a.shape), axis), jax.random.normal(each, a.shape, a.dtype), 0)
+            for each, a, axis in zip(keys, avals, axes, strict=True)
         ]
-        outs = jax.jvp(problem.bind(constants), tuple(leaves), tuple(tangents))[1]
-        leak = max(
-            float(jnp.max(jnp.abs(jnp.where(_along(chosen, y.ndim, axis), 0, y)), initial=0.0))
-            for y, axis in zip(outs, lay.out_axes, strict=True)
-        )
-        if leak:
-            raise ValueError(
-                f"batch_axis={problem.options.batch_axis}: the examples are not independent "
-                f"(a derivative of {leak:.3g} between different examples); leave batch_axis out"
-            )
+        outside = [
+            jnp.abs(jnp.where(_along(inside, y.ndim, axis), 0, y))
+            for y, axis in zip(push(*seeds), others, strict=True)
+        ]
+        # nan says nothing of dependence, and must not hide what the other entries say
+        found = [jnp.max(jnp.where(y > 0, y, 0), initial=0).astype(problem.dtype) for y in outside]
+        return jnp.max(jnp.stack(found))
+
+    return jnp.max(jax.vmap(one)(jnp.asarray(members), jax.random.split(jax.random.key(0), k)))
+
+
+def _dependent(problem: Problem) -> Callable[..., Exception]:
+    axis = problem.options.batch_axis
+    return lambda constants, leaves, leak: ValueError(
+        f"batch_axis={axis}: the examples are not independent "
+        f"(a derivative of {float(leak):.3g} between different examples); leave batch_axis out"
+    )
 
 
 def _along(mask: jax.Array, rank: int, axis: int) -> jax.Array:

@@ -24,7 +24,7 @@ from grads.flat import Problem, primitive_names
 from grads.graph import is_var, size
 from grads.machine import Machine, current
 from grads.registry import Cost, Number, register_method
-from grads.structure import weight_matrix
+from grads.structure import Segment, weight_matrix
 
 
 def supports(problem: Problem) -> str | None:
@@ -35,7 +35,7 @@ def supports(problem: Problem) -> str | None:
         return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
     if not end_state(problem.graph) or not problem.graph.live[0]:
         return "no output depends on the input: use 'fwd'"
-    parts = segments(problem.graph)
+    parts = _segments(problem)
     if not parts:
         return "the function returns its input: use 'fwd'"
     if len(parts) < 2 and not any(s.structured for s in parts):
@@ -73,8 +73,13 @@ def _loops_matter(problem: Problem, machine: Machine) -> bool:
 
 
 @lru_cache(maxsize=64)
+def _segments(problem: Problem) -> tuple[Segment, ...]:
+    return tuple(segments(problem.graph))
+
+
+@lru_cache(maxsize=64)
 def _planned(problem: Problem, machine: Machine) -> Chain:
-    return bracket(segments(problem.graph), problem.graph.active, machine, problem.dtype.itemsize)
+    return bracket(_segments(problem), problem.graph.active, machine, problem.dtype.itemsize)
 
 
 def root_of(problem: Problem, chain: Chain) -> Step:
@@ -171,7 +176,7 @@ def emit(problem: Problem, chain: Chain, root: Step) -> Callable:
         for g in groups:
             _sweep(problem, chain, g, env)
         emitter = _Emitter(chain, groups, chunk_of(problem, chain, root))
-        if problem.options.factored and root.action == "product":
+        if root.action == "product":  # multiplied where the form of the result is known
             right, left = (emitter.make(s) for s in chain.parts(root))
             jac = Factored((left, right))
         else:
@@ -237,7 +242,7 @@ def _sweep(problem: Problem, chain: Chain, group: _Group, env: dict) -> None:
         group.local = _local(parts[0], group, env)
 
 
-def _local(segment: Any, group: _Group, env: dict) -> Factor:
+def _local(segment: Segment, group: _Group, env: dict) -> Factor:
     if segment.kind == "identity":
         return Identity(size(segment.ins[0]))
     if segment.kind == "diagonal":

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import primal_dtype_to_tangent_dtype
 
@@ -60,7 +61,7 @@ def _program(constvars: Sequence, invars: Sequence, eqns: Sequence, outvars: Seq
 
 def _params(eqn: Any, above: tuple) -> Any:
     plain = lambda: tuple((k, value_key(v, above)) for k, v in sorted(eqn.params.items()))
-    if eqn.primitive.name != "custom_jvp_call":
+    if eqn.primitive.name not in ("custom_jvp_call", "custom_vjp_call"):
         return plain()
     called = value_key(eqn.params["call_jaxpr"], above)
     if called in above:
@@ -70,20 +71,35 @@ def _params(eqn: Any, above: tuple) -> Any:
 
 
 def rule_program(eqn: Any) -> Any:
-    """The traced derivative of a custom_jvp equation, a function of (values, tangents); None if untraceable.
+    """The traced derivative of an equation with a custom rule; None if untraceable.
 
-    A custom rule is a new function object at each trace, so two of them are compared by the programs they
-    trace to.
+    For custom_jvp a function of (values, tangents), for custom_vjp of (values, cotangents). A custom rule is a
+    new function object at each trace, so two of them are compared by the programs they trace to.
     """
-    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-    tangents = [jax.ShapeDtypeStruct(a.shape, primal_dtype_to_tangent_dtype(a.dtype)) for a in avals]
-    count = len(avals)
+    reverse = eqn.primitive.name == "custom_vjp_call"
+    like = lambda variables: [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in variables]
+    tangent = lambda a: jax.ShapeDtypeStruct(a.shape, primal_dtype_to_tangent_dtype(a.dtype))
+    avals = like(eqn.invars)
+    count, run = len(avals), lambda *values: apply_equation(eqn, values)
+    moved = [i for i, a in enumerate(avals) if jnp.issubdtype(a.dtype, jnp.inexact)]
 
-    def rule(*xs):
-        return jax.jvp(lambda *values: apply_equation(eqn, values), xs[:count], xs[count:])
+    def push(*xs):
+        return jax.jvp(run, xs[:count], xs[count:])
 
+    def pull(*xs):  # with respect to the real operands: the others have no cotangent
+        def of_moved(*some):
+            values = list(xs[:count])
+            for i, value in zip(moved, some, strict=True):
+                values[i] = value
+            out = run(*values)
+            return tuple(out) if isinstance(out, (list, tuple)) else (out,)
+
+        values, back = jax.vjp(of_moved, *(xs[i] for i in moved))
+        return values, back(tuple(xs[count:]))
+
+    seeds = map(tangent, like(eqn.outvars) if reverse else avals)
     try:
-        return jax.make_jaxpr(rule)(*avals, *tangents)
+        return jax.make_jaxpr(pull if reverse else push)(*avals, *seeds)
     except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError):
         return None
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
+from grads.outputs import poisoned
 from grads.pattern import Pattern
 from grads.sparse import check_pattern, coloured, mismatch, plan
 from grads.sparsity import jacobian_sparsity
@@ -135,8 +136,6 @@ def _coloured(
     found = jacobian_sparsity(gradient, flat)
     given = found if isinstance(sparsity, str) else Pattern.of(sparsity)
     sure = given.covers(found)
-    if not sure and not isinstance(flat, jax.core.Tracer):
-        check_pattern(gradient, flat, given)
     if mode.startswith("fwd"):
         _, product, aux = jax.linearize(inner, flat, has_aux=True)
         push = lambda v: product(v)[0]
@@ -145,7 +144,10 @@ def _coloured(
         push = lambda v: pull(v[None])[0]
     data = coloured(push, plan(given, "fwd"), flat.dtype, chunk_size)
     if not sure:
-        data = jnp.where(jnp.any(mismatch(push, data, given, flat)), jnp.nan, data)
+        wrong = jnp.sum(mismatch(push, data, given))
+        if not isinstance(wrong, jax.core.Tracer) and wrong:
+            check_pattern(gradient, flat, given)  # raises, naming the row
+        data = poisoned(data, wrong)
     index = jnp.asarray(np.stack([given.rows, given.columns], axis=1))
     return BCOO((data, index), shape=given.shape, indices_sorted=True, unique_indices=True), aux
 

@@ -1,13 +1,14 @@
 """The forms in which a Jacobian is returned, and the pytrees of jacfwd around them.
 
 A method returns a list of lists of blocks, a `Factored`, a flat `BCOO`, or `PerExample` blocks (see
-`grads.registry`).
+`grads.registry`); `Checked` around one of them where it rests on a claim of the user's.
 """
 
 import itertools
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 OUTPUTS = ("dense", "transposed", "factored", "bcoo", "operator")
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PerExample:
     """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one
@@ -30,8 +32,8 @@ class PerExample:
     """
 
     blocks: list
-    in_axes: tuple[int, ...]
-    out_axes: tuple[int, ...]
+    in_axes: tuple[int, ...] = field(metadata={"static": True})
+    out_axes: tuple[int, ...] = field(metadata={"static": True})
 
     def expand(self, problem: Problem) -> list:
         """The full blocks, zero between different examples."""
@@ -49,6 +51,31 @@ class PerExample:
                 row.append(jnp.moveaxis(full, 0, self.out_axes[i]))
             rows.append(row)
         return rows
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Checked:
+    """A Jacobian that rests on a claim of the user's (a pattern, a batch axis), with a test of the claim.
+
+    `wrong` is a real scalar, positive where the program finds the claim false: every entry then becomes nan,
+    also under `jit`, `vmap` and `grad`, where no exception can be raised. Called outside of them, `jacobian`
+    raises `error(constants, leaves, wrong)`.
+    """
+
+    jac: Any
+    wrong: jax.Array
+    error: Callable[..., Exception] = field(metadata={"static": True})
+
+
+def poisoned(jac: Any, wrong: jax.Array) -> Any:
+    """The arrays of `jac` as they are where `wrong` is zero, else nan, and so are their derivatives."""
+
+    def one(a: Any) -> Any:
+        real = jnp.finfo(a.dtype).dtype if jnp.issubdtype(a.dtype, jnp.inexact) else None
+        return a if real is None else a * jnp.where(wrong > 0, jnp.nan, 1).astype(real)
+
+    return jax.tree.map(one, jac)
 
 
 def is_bcoo(x: Any) -> bool:

@@ -50,7 +50,10 @@ class Pattern:
     @classmethod
     def at(cls, rows: Any, columns: Any, shape: Any) -> "Pattern":
         """Make a pattern from positions in any order."""
-        keys = np.unique(np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64))
+        keys = np.asarray(rows, np.int64) * shape[1] + np.asarray(columns, np.int64)
+        if np.any(keys[1:] <= keys[:-1]):  # most come sorted; np.unique would hash them all, far slower
+            keys = np.sort(keys)
+            keys = keys[np.append(True, keys[1:] > keys[:-1])]
         rows, columns = np.divmod(keys, max(shape[1], 1))
         return cls(rows.astype(np.int32), columns.astype(np.int32), (int(shape[0]), int(shape[1])))
 
@@ -58,6 +61,12 @@ class Pattern:
     def density(self) -> float:
         """Share of entries that may be nonzero."""
         return len(self.rows) / max(1, self.shape[0] * self.shape[1])
+
+    @property
+    def fullest(self) -> tuple[int, int]:
+        """The most entries in one row, and in one column: no colouring of the columns (rows) has fewer colours."""
+        most = lambda index: int(np.bincount(index, minlength=1).max())
+        return most(self.rows), most(self.columns)
 
     def dense(self) -> Bool[np.ndarray, "m n"]:
         """The pattern as a boolean matrix."""
@@ -67,16 +76,22 @@ class Pattern:
 
     def covers(self, other: "Pattern") -> bool:
         """True when every position of `other` is one of this pattern."""
-        key = lambda p: p.rows.astype(np.int64) * p.shape[1] + p.columns
-        return self.shape == other.shape and bool(np.isin(key(other), key(self), assume_unique=True).all())
+        if self is other:
+            return True
+        if self.shape != other.shape or len(other.rows) > len(self.rows):
+            return False
+        own, theirs = (p.rows.astype(np.int64) * p.shape[1] + p.columns for p in (self, other))
+        place = np.searchsorted(own, theirs)
+        return bool(np.all(place < len(own)) and np.all(own[place] == theirs))
 
 
 def colour_columns(pattern: Pattern) -> Int[np.ndarray, " n"]:
     """Return a colour per column; columns of one colour share no row. Greedy, fullest columns first."""
     m, n = pattern.shape
-    by_row = _grouped(pattern.columns, pattern.rows, m)
     by_column = _grouped(pattern.rows, pattern.columns, n)
-    order = sorted(range(n), key=lambda j: -sum(len(by_row[i]) for i in by_column[j]))
+    width = np.bincount(pattern.rows, minlength=m)
+    neighbours = np.bincount(pattern.columns, weights=width[pattern.rows], minlength=n)
+    order = np.argsort(-neighbours, kind="stable").tolist()
     colours = [0] * n
     used = [0] * m  # the colours of a row's columns, one bit each
     for j in order:

@@ -9,6 +9,7 @@ from typing import Any
 from grads import prepare, select
 from grads.bracket import Chain, Step
 from grads.chain import plan_chain, root_of
+from grads.fingerprint import fingerprint
 from grads.flat import Options, flatten_call
 from grads.machine import current
 from grads.registry import Cost, Method, Number
@@ -100,7 +101,11 @@ def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: A
     opts = Options(holomorphic=flags.get("holomorphic", False), factored=factored, **options)
     problem, constants = prepare.problem_of(call, opts)
     rows = select.predicted(problem)
-    chosen = select.choose(problem, method, constants, call.leaves, ("explain", id(fun)))
+    chosen = select.choose(
+        problem, method, constants, call.leaves, ("explain", fingerprint(problem.graph), opts)
+    )
+    if method not in ("auto", "autotune") and problem.n and problem.m:
+        chosen.build(problem)  # refuses what only the build can see (a pattern without sparsity)
     row = next((r for r in rows if r.method.name == chosen.name), None)
     cuts, order = _chain_text(problem, rows)
     return Plan(

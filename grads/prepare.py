@@ -6,18 +6,20 @@ equations, shapes, the options and the device. Closed-over arrays are arguments 
 constants in it.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from grads import outputs, select
 from grads.fingerprint import fingerprint
 from grads.flat import Call, Options, Problem
 from grads.graph import Graph, trace
-from grads.registry import Method, UnsupportedMethodError
+from grads.registry import Method, UnsupportedMethodError, get_method
 
 _UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
@@ -25,7 +27,7 @@ _UNTRACEABLE = (
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
 )
-_COMPILED: OrderedDict[Any, Callable] = OrderedDict()
+_COMPILED: OrderedDict[Any, tuple[Callable, list[Callable]]] = OrderedDict()
 _KEEP = 256
 _NO_PROGRAM = Graph((), (), (), (), (), frozenset())
 
@@ -47,31 +49,56 @@ def run(
         problem, constants = problem_of(call, options)
     except _UNTRACEABLE as error:
         return _untraceable(call, options, method, output, error)
-    if options.batch_axis is not None and not any(
-        isinstance(x, jax.core.Tracer) for x in (*constants, *call.leaves)
-    ):
-        select.check_batch(problem, constants, call.leaves)
-    key = (fingerprint(problem.graph), problem.aux, options, method, output, precision, jax.default_backend())
-    compiled = _COMPILED.get(key)
-    if compiled is None:
+    program = (
+        fingerprint(problem.graph),
+        problem.aux,
+        options,
+        method,
+        output,
+        precision,
+        jax.default_backend(),
+    )
+    key = (*program, _indices(method, constants))
+    if key not in _COMPILED:
         chosen = select.choose(problem, method, constants, call.leaves, key)
-        compiled = _COMPILED[key] = jax.jit(_program(problem, chosen, output), inline=True)
+        errors: list[Callable] = []
+        _COMPILED[key] = jax.jit(_program(problem, chosen, output, errors), inline=True), errors
         problem.session.clear()
         while len(_COMPILED) > _KEEP:
             _COMPILED.popitem(last=False)
-    else:
-        _COMPILED.move_to_end(key)
-    return compiled(constants, call.leaves)
+    _COMPILED.move_to_end(key)
+    compiled, errors = _COMPILED[key]
+    values, aux, jac, wrong = compiled(constants, call.leaves)
+    if wrong is not None and not isinstance(wrong, jax.core.Tracer) and wrong > 0:
+        raise errors[0](constants, call.leaves, wrong)
+    return values, aux, jac
 
 
-def _program(problem: Problem, method: Method, output: str) -> Callable:
+def _indices(method: str | Method, constants: Sequence[Any]) -> tuple | None:
+    """What tells the values of integer constants apart, for a method whose program depends on them."""
+    if method in ("auto", "autotune") or not get_method(method).reads_integers:
+        return None
+    from grads.sparsity import known_integers
+
+    return tuple(
+        None if c is None else hashlib.blake2b(np.asarray(c).tobytes()).digest()
+        for c in known_integers(constants)
+    )
+
+
+def _program(problem: Problem, method: Method, output: str, errors: list[Callable]) -> Callable:
+    """The function to compile; tracing it leaves in `errors` what to raise where a claim proves wrong."""
     evaluate = method.build(problem) if problem.n and problem.m else _empty(problem)
     count = len(problem.outputs)
 
     def program(constants: Sequence[Any], leaves: Sequence[Any]):
         values, jac = evaluate(constants, leaves)
         results = problem.graph.evaluate(constants, leaves) if values is None or problem.aux else values
-        return list(results[:count]), list(results[count:]), _format(jac, problem, output)
+        if not isinstance(jac, outputs.Checked):
+            return list(results[:count]), list(results[count:]), _format(jac, problem, output), None
+        errors[:] = [jac.error]
+        shown = outputs.poisoned(_format(jac.jac, problem, output), jac.wrong)
+        return list(results[:count]), list(results[count:]), shown, jac.wrong
 
     return program
 

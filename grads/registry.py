@@ -19,7 +19,8 @@ A method is three functions of a problem:
 
 `jac` is a list of lists of blocks, `jac[i][j]` of shape `outputs[i].shape + inputs[j].shape`; or a
 `grads.factored.Factored` of shape (m, n) (outputs and inputs raveled and concatenated in order); or a
-two-dimensional `jax.experimental.sparse.BCOO` of that shape. Dtypes are cast to jacfwd's convention (the
+two-dimensional `jax.experimental.sparse.BCOO` of that shape; each possibly inside a `grads.outputs.Checked`.
+Dtypes are cast to jacfwd's convention (the
 dtype of the output) by the caller, and the caller compiles `evaluate`, so a method need not call `jax.jit`.
 
 Every leaf of `problem.inputs` is floating point and differentiated; integer leaves were made constants
@@ -57,6 +58,8 @@ class Method:
     """One way to evaluate a Jacobian; see the module docstring for the three functions.
 
     `exact` is False for approximations (finite differences, a randomised sketch): `auto` never chooses those.
+    `reads_integers` says that `build` looks at the values of integer constants (indices), in
+    `problem.session["constants"]`, so that its program is not reused for other values.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Method:
     cost: Callable[[Any], Cost | None]
     build: Callable[[Any], Callable]
     exact: bool = True
+    reads_integers: bool = False
 
 
 class UnsupportedMethodError(ValueError):
@@ -89,6 +93,7 @@ def register_method(
     cost: Callable[[Any], Cost | None],
     build: Callable[[Any], Callable],
     exact: bool = True,
+    reads_integers: bool = False,
 ) -> Method:
     """Add a method to the registry (the same name again replaces the earlier method) and return it."""
     if not isinstance(name, str) or not name:
@@ -98,7 +103,7 @@ def register_method(
     for role, function in (("supports", supports), ("cost", cost), ("build", build)):
         if not callable(function):
             raise TypeError(f"register_method({name!r}): {role} must be callable, got {function!r}")
-    _METHODS[name] = Method(name, supports, cost, build, exact)
+    _METHODS[name] = Method(name, supports, cost, build, exact, reads_integers)
     return _METHODS[name]
 
 

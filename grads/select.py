@@ -35,17 +35,15 @@ class Row:
 
 
 def predicted(problem: Problem, every: bool = True) -> list[Row]:
-    """All registered methods with their predicted cost, or the reason against them.
-
-    Without `every`, only those that `auto` may choose: "sparse", whose pattern takes long to find, is left out.
+    """All registered methods with their predicted cost, or the reason against them; without `every` only those
+    that `auto` may choose.
     """
     rows = []
     for name in methods():
         method = get_method(name)
         if not every and not _eligible(problem, method):
             continue
-        reason = _dense_cut(problem) if name == "sparse" else None
-        reason = reason or method.supports(problem)
+        reason = method.supports(problem)
         rows.append(Row(method, None if reason else method.cost(problem), reason))
     return rows
 
@@ -53,20 +51,7 @@ def predicted(problem: Problem, every: bool = True) -> list[Row]:
 def _eligible(problem: Problem, method: Method) -> bool:
     if problem.options.batch_axis is not None:
         return method.name == "batched"
-    return method.exact and method.name != "sparse"
-
-
-def _dense_cut(problem: Problem) -> str | None:
-    """Finding a pattern takes a second; a whole value times a weight matrix says at once that there is none, and
-    the pattern of independent examples is what `batched` makes use of.
-    """
-    from grads import batched, chain
-
-    if batched.supports(problem) is None:
-        return "the examples are independent, which 'batched' makes use of"
-    if chain.supports(problem) is None and any(s.kind == "weight" for s in chain.plan_chain(problem).segments):
-        return "the program multiplies a whole value by a matrix, so its Jacobian is dense"
-    return None
+    return method.exact and method.name != "sparse"  # finding a pattern takes longer than most Jacobians
 
 
 def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
@@ -120,14 +105,6 @@ def choose(
     return chosen
 
 
-def check_batch(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any]) -> None:
-    """Probe a batch axis that the user stated (see `grads.batched.probe`)."""
-    from grads import batched
-
-    if batched.supports(problem) is None:
-        batched.probe(problem, constants, leaves)
-
-
 def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
     """Compile and time the most promising methods on values of these shapes; remember the winner."""
     if key not in _WINNERS:
@@ -156,4 +133,6 @@ def _stand_in(x: Any) -> Any:
             jax.numpy.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )
     noise = np.random.default_rng(0).normal(size=x.shape) * 0.1
-    return jax.numpy.asarray(noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype)
+    return jax.numpy.asarray(
+        noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype
+    )

@@ -50,8 +50,8 @@ def jacobian_sparsity(fun: Callable, x: Any) -> Pattern:
 
 
 def graph_sparsity(graph: Graph, constants: Sequence[Any] = ()) -> Pattern:
-    """Return the pattern of a traced program; `constants` (where concrete) tell where gathers and scatters
-    read.
+    """Return the pattern of a traced program; `constants` (where not None, and concrete) tell where
+    gathers and scatters read.
     """
     import scipy.sparse as sp
 
@@ -63,12 +63,26 @@ def graph_sparsity(graph: Graph, constants: Sequence[Any] = ()) -> Pattern:
             depends[v] = identity[at : at + size]
         at += size
     pairs = zip(graph.constvars, constants, strict=False)
-    known = {v: c for v, c in pairs if not isinstance(c, jax.core.Tracer)}
+    known = {v: c for v, c in pairs if c is not None and not isinstance(c, jax.core.Tracer)}
     walk = _Walk(n)
     walk.follow(graph, depends, known)
     blocks = [walk.of(depends, v) for v in graph.outvars]
-    coo = sp.vstack(blocks).tocoo() if blocks else sp.coo_matrix((0, n))
+    whole = sp.vstack(blocks, "csr") if blocks else sp.csr_matrix((0, n), dtype=bool)
+    whole.sort_indices()
+    coo = whole.tocoo()
     return Pattern.at(coo.row, coo.col, coo.shape)
+
+
+def known_integers(constants: Sequence[Any]) -> list[Any]:
+    """The constants with a value that is known and whole (an index, a mask), None for the others."""
+
+    def one(c: Any) -> Any:
+        if isinstance(c, jax.core.Tracer) or np.size(c) > _LARGEST_CONSTANT:
+            return None
+        kind = jnp.result_type(c)
+        return c if jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.bool_) else None
+
+    return [one(c) for c in constants]
 
 
 class _Walk:

@@ -10,6 +10,7 @@ So an activation costs one product with a vector of ones, and a dense layer cost
 product with the identity matrix.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ ELEMENTWISE = frozenset(
     "logistic max min mul neg pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square sub "
     "tan tanh".split()
 )
+_KEEP = 256  # custom rules remembered
 RESHAPES = frozenset({"reshape", "squeeze", "expand_dims", "copy", "copy_p"})
 
 
@@ -96,12 +98,28 @@ def _is_reshape(eqn: Any, operand: Any) -> bool:
     return eqn.invars[0] is operand and _keeps_order(eqn)
 
 
+_KNOWN: OrderedDict[Any, tuple[Any, bool]] = OrderedDict()
+
+
 def custom_is_diagonal(eqn: Any, operands: Sequence[Any]) -> bool:
-    """A custom rule decides the derivative, so look at the program of the rule, not at the function."""
+    """A custom rule decides the derivative, so look at the program of the rule, not at the function.
+
+    A network uses one activation many times, so what was found is kept by the rule's own objects and shapes.
+    """
     if len(operands) != 1 or len(eqn.outvars) != 1 or eqn.invars.count(operands[0]) != 1:
         return False
     where = eqn.invars.index(operands[0])
     avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    kept = tuple(eqn.params.values())  # kept alive with the answer, so that no other object has their ids
+    key = (where, tuple((a.shape, a.dtype) for a in avals), *map(id, kept))
+    if key not in _KNOWN:
+        _KNOWN[key] = (kept, _rule_is_diagonal(eqn, where, avals))
+        while len(_KNOWN) > _KEEP:
+            _KNOWN.popitem(last=False)
+    return _KNOWN[key][1]
+
+
+def _rule_is_diagonal(eqn: Any, where: int, avals: Sequence[Any]) -> bool:
 
     def rule(tangent, *values):
         def fun(x):

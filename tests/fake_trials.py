@@ -55,7 +55,7 @@ def _log(word: str, cfg: FakeConfig, fold) -> None:
         os.close(fd)
 
 
-def run_group(configs, fold):
+def run_group(configs, fold, width):
     rows = []
     for cfg in configs:
         _log("begin", cfg, fold)
@@ -65,7 +65,7 @@ def run_group(configs, fold):
     return rows
 
 
-def run_rough(configs, fold):
+def run_rough(configs, fold, width):
     """lr above 0.1 raises, epochs 13 kills the process, latent 7 diverges."""
     for cfg in configs:
         if cfg.epochs == 13:

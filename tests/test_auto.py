@@ -152,6 +152,57 @@ def test_stated_batch_axis_without_a_proof():
     np.testing.assert_allclose(last, reference, atol=1e-12)
 
 
+def mixed(x, order):
+    """Rows in another order, by rows of Python: neither a proof nor a false probe of neighbours helps here."""
+    return jnp.stack([jnp.sin(x[i]) * x[i].sum() for i in order])
+
+
+@pytest.mark.parametrize("order", [(2, 3, 0, 1), (0, 1, 2, 0)])
+def test_a_false_batch_axis_gives_no_number_anywhere(order):
+    """Also examples of one parity (2 <-> 0), under jit and vmap, and in a gradient; a closed-over tracer too."""
+    x = weight(6, 4, 3)
+    jac = lambda fun: grads.jacobian(fun, batch_axis=0)
+    with pytest.raises(ValueError, match=r"not independent \(a derivative of .* leave batch_axis out"):
+        jac(lambda x: mixed(x, order))(x)
+    scaled = lambda s: jac(lambda x: s * mixed(x, order))(x)
+    assert jnp.isnan(jax.jit(scaled)(2.0)).all()
+    assert jnp.isnan(jax.jit(jax.grad(lambda s: scaled(s).sum()))(2.0))
+
+
+def test_a_true_batch_axis_holds_under_transformations():
+    fun = lambda x: mixed(x, (0, 1, 2, 3))
+    x = weight(6, 4, 3)
+    reference = jax.vmap(jax.jacfwd(lambda r: jnp.sin(r) * r.sum()))
+    np.testing.assert_allclose(jax.jit(grads.jacobian(fun, batch_axis=0))(x), reference(x), atol=1e-12)
+    bad = x.at[1].set(jnp.nan)  # nan in one example is no dependence of the others
+    got = grads.jacobian(fun, batch_axis=0)(bad)
+    np.testing.assert_allclose(got[2:], reference(bad)[2:], atol=1e-12)
+    with pytest.raises(ValueError, match="not independent"):
+        grads.jacobian(lambda x: mixed(x, (0, 1, 3, 2)), batch_axis=0)(bad)  # nor hides one
+
+
+def test_a_false_batch_axis_by_reverse_passes():
+    @jax.custom_vjp
+    def doubled(x):
+        return 2 * x
+
+    doubled.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
+    x = weight(6, 4, 3)
+    right = grads.jacobian(lambda x: doubled(mixed(x, range(4))), batch_axis=0)(x)
+    np.testing.assert_allclose(right, 2 * jax.vmap(jax.jacrev(lambda r: jnp.sin(r) * r.sum()))(x), atol=1e-12)
+    with pytest.raises(ValueError, match="not independent"):
+        grads.jacobian(lambda x: doubled(mixed(x, (2, 1, 0, 3))), batch_axis=0)(x)
+
+
+@pytest.mark.parametrize("batch", [2, 3, 6, 20])
+def test_every_pair_of_examples_is_probed(batch):
+    """One link from any example to any other is enough."""
+    jac = jax.jit(lambda link: grads.jacobian(lambda x: link @ x, batch_axis=0)(jnp.ones((batch, 2))))
+    assert not jnp.isnan(jac(jnp.eye(batch))).any()
+    for a, b in np.random.default_rng(batch).integers(batch, size=(9, 2)):
+        assert jnp.isnan(jac(jnp.eye(batch).at[a, b].add(1e-3))).all() == (a != b)
+
+
 def test_batched_passes_do_not_grow_with_the_batch():
     count = lambda batch: grads.explain(narrow, jnp.ones((batch, 200)), method="batched").operations / batch
     assert count(64) == pytest.approx(count(8), rel=0.05)
@@ -171,6 +222,30 @@ def test_autotune_agrees_and_remembers():
     jac(x)
     assert len(calls) == traced + 1  # traced again, but neither timed nor compiled again
     np.testing.assert_allclose(jax.jit(jac)(x), jax.jacfwd(narrow)(x), atol=1e-12)
+
+
+def test_autotune_times_batched_functions_too():
+    x = weight(8, 16, 200)
+    assert grads.explain(narrow, x).method == "batched"
+    got = grads.jacobian(narrow, method="autotune")(x)
+    np.testing.assert_allclose(got, jax.jacfwd(narrow)(x), atol=1e-12)
+
+
+def test_auto_never_looks_for_a_sparsity_pattern(monkeypatch):
+    """That takes seconds for a batch; only `method="sparse"` does it, and then it is chosen or refused."""
+
+    def refuse(*_):
+        raise AssertionError("a pattern was looked for")
+
+    monkeypatch.setattr(sys.modules["grads.sparse"], "graph_sparsity", refuse)
+    for fun, x in ((narrow, jnp.ones((16, 200))), (lambda x: x[1:] * x[:-1], jnp.ones(50))):
+        assert "sparse" in str(grads.explain(fun, x))
+        grads.jacobian(fun)(x)
+    with pytest.raises(AssertionError, match="looked for"):
+        grads.explain(narrow, jnp.ones(200), method="sparse")
+    monkeypatch.undo()
+    with pytest.raises(grads.UnsupportedMethodError, match="no sparsity"):
+        grads.explain(narrow, jnp.ones(200), method="sparse")
 
 
 def test_registered_method_is_used():

@@ -17,9 +17,13 @@ RNG = np.random.default_rng(0)
 
 def test_digits_are_scikit_learns() -> None:
     from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
 
     original, loaded = load_digits(), data.load("digits", labels=True)
-    at = splits.Interleaved(7).indices(1797)
+    at = splits.Stratified(147, 450).indices(original.target)
+    rest, test = train_test_split(np.arange(1797), test_size=450, random_state=0, stratify=original.target)
+    np.testing.assert_array_equal(at["test"], test)
+    np.testing.assert_array_equal(np.concatenate([at["train"], at["validation"]]), rest)
     for key, split in loaded.splits.items():
         np.testing.assert_array_equal(split.x[..., 0], original.images[at[key]])
         np.testing.assert_array_equal(split.y, original.target[at[key]])
@@ -32,7 +36,7 @@ def test_digits_are_scikit_learns() -> None:
 def test_record_is_json() -> None:
     record = data.load("digits").record()
     assert json.loads(json.dumps(record)) == record
-    assert record["splits"] == {"train": 1285, "validation": 256, "test": 256}
+    assert record["splits"] == {"train": 1200, "validation": 147, "test": 450}
     assert all(len(h) == 64 for h in record["sha256"].values())
     assert record["sha256"]
 
@@ -81,14 +85,10 @@ def test_sprites_dataset_exposes_factors() -> None:
 def test_binarised_text_and_bits_agree() -> None:
     bits = RNG.integers(0, 2, (6, 28, 28, 1), dtype=np.uint8)
     keys = ("train", "valid", "test")
-    texts = {
-        f"binarized_mnist_{k}.amat": parsers.amat_text(bits[2 * i : 2 * i + 2]) for i, k in enumerate(keys)
-    }
+    texts = {f"binarized_mnist_{k}.amat": parsers.amat_text(bits[2 * i : 2 * i + 2]) for i, k in enumerate(keys)}
     assert next(iter(texts.values())).startswith(b"%d %d " % tuple(bits.reshape(-1)[:2]))
     found = parsers.binarized_text(texts)
-    np.testing.assert_array_equal(
-        np.concatenate([found[k][0] for k in ("train", "validation", "test")]), bits
-    )
+    np.testing.assert_array_equal(np.concatenate([found[k][0] for k in ("train", "validation", "test")]), bits)
     with pytest.raises(DataError, match=r"binarized_mnist_valid.amat: truncated"):
         parsers.binarized_text(texts | {"binarized_mnist_valid.amat": b"0 1 0"})
 
@@ -110,8 +110,7 @@ def test_tar_of_cifar10() -> None:
             )
             x, y = made[name]
             content = b"".join(
-                struct.pack("B", k) + image.transpose(2, 0, 1).tobytes()
-                for image, k in zip(x, y, strict=True)
+                struct.pack("B", k) + image.transpose(2, 0, 1).tobytes() for image, k in zip(x, y, strict=True)
             )
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}.bin")
             member.size = len(content)

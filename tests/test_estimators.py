@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from grads import estimators
 
@@ -39,6 +40,28 @@ def test_trace_is_unbiased_with_an_honest_standard_error(name):
     assert abs(np.mean(got.value) - jnp.trace(a)) < 4.5 * spread / REPEATS**0.5  # biased by 8% of a std: red
     stated = np.mean(got.standard_error**2) ** 0.5
     assert 0.9 * spread < stated < (1.6 if name == "xtrace" else 1.1) * spread
+    # Student's share within two standard errors: hutchpp's and xtrace's errors rest on 4 and 6 samples
+    nominal = scipy.stats.t.cdf(2, {"hutchpp": 3, "xtrace": 5}.get(name, 7)) * 2 - 1
+    covered = np.mean(abs(got.value - jnp.trace(a)) < 2 * got.standard_error)
+    assert nominal - 0.04 < covered < (0.99 if name == "xtrace" else nominal + 0.04)
+
+
+@pytest.mark.parametrize("spectrum", ["flat", "falling", "steep", "step"])
+def test_xtrace_error_is_that_of_pairs_of_probes(spectrum):
+    """Stated as if two probes at a time made the error: never far too large, and too small only where more
+    act together, in a flat spectrum that most probes must share.
+    """
+    i = np.arange(1.0, N + 1)
+    values = {"flat": 1 + 0.2 * np.sin(7 * i), "falling": 1 / i, "steep": 0.6**i, "step": 1e-3 + (i <= 4)}[spectrum]
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(N, N)))
+    a = jnp.asarray((q * values) @ q.T)
+    for samples in (6, 14):
+        got = repeat(functools.partial(estimators.xtrace, samples=samples), a)
+        spread = np.std(got.value)
+        assert abs(np.mean(got.value) - values.sum()) < 4.5 * spread / REPEATS**0.5
+        m = samples // 2
+        stated = np.mean(got.standard_error**2) ** 0.5 / spread
+        assert (0.8 if spectrum == "flat" else 0.93) < stated < 1.05 * (2 * (m - 1) / (m - 2)) ** 0.5
 
 
 @pytest.mark.parametrize("distribution", ["gaussian", "rademacher", "sphere"])
@@ -94,6 +117,8 @@ def test_bad_input_is_named():
         estimators.hutchinson(lambda v: v, N, jax.random.key(0), distribution="normal")
     with pytest.raises(ValueError, match="hutchpp needs at least 6 products, got 5"):
         estimators.hutchpp(lambda v: v, N, jax.random.key(0), samples=5)
+    with pytest.raises(ValueError, match="xtrace needs at least 6 products, got 5"):
+        estimators.xtrace(lambda v: v, N, jax.random.key(0), samples=5)
 
 
 def test_one_sample_states_no_error():

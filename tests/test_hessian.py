@@ -53,6 +53,10 @@ def test_a_wrong_pattern_is_caught():
     with pytest.raises(WrongPatternError, match="misses columns"):
         hessian(case.fun, sparsity=diagonal)(*case.args)
     assert jnp.isnan(jax.jit(hessian(case.fun, sparsity=diagonal))(*case.args)).any()
+    scaled = lambda s: hessian(lambda x: s * case.fun(x), sparsity=diagonal)(*case.args)
+    assert jnp.isnan(jax.jit(scaled)(2.0)).any()  # x is known here, the function's value is not
+    with pytest.raises(WrongPatternError, match="misses columns"):
+        jax.grad(lambda s: scaled(s).sum())(2.0)
     # smaller than the structural pattern and still right: x * 0 never reaches the value
     fun = lambda x: jnp.sum(x**4) + jnp.sum(jnp.asarray([0.0, 0.0]) * x[:2] * x[1:3])
     assert len(hessian_sparsity(fun, jnp.ones(3)).rows) > 3

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.search.__main__ import main, run
+from experiments.search.__main__ import main
+from experiments.search.command import run
 from experiments.search.engine import Engine, Event
 from experiments.search.execute import run_chunk
 from experiments.search.lease import identity
@@ -111,9 +112,9 @@ def test_groups_hold_equal_structures_and_one_fold(tmp_path, monkeypatch):
 
     seen = []
 
-    def spy(configs, fold):
+    def spy(configs, fold, width):
         seen.append(([jax.tree.structure(c) for c in configs], fold))
-        return fake_trials.run_group(configs, fold)
+        return fake_trials.run_group(configs, fold, width)
 
     monkeypatch.setattr(fake_trials, "problem", fake_trials.Problem(fake_trials.FakeConfig(), spy))
     sweep(tmp_path / "a", *SPACE, "--trials", "10", "--seeds", "2", "--folds", "2", "--group", "64")
@@ -271,7 +272,11 @@ def test_errors_are_one_line_with_their_status(tmp_path, capsys):
         (["--lrr", "1:2", "--trials", "2"], 2, "did you mean one of: lr"),
         (["--lr", "1:2", "--trials", "0"], 2, "trials must be at least 1"),
         (["--lr", "1:2", "--trials", "2", "--out", "/proc/none"], 1, "cannot write in /proc/none"),
-        (["--lr", "1:2", "--trials", "2", "--minimize", "los"], 1, "no metric 'los'; the trials report accuracy, loss"),
+        (
+            ["--lr", "1:2", "--trials", "2", "--minimize", "los"],
+            1,
+            "no metric 'los'; did you mean loss? the trials report",
+        ),
     ):
         assert main([*FAKE, *out, *words]) == status
         error = capsys.readouterr().err

@@ -1,33 +1,69 @@
 """The problem that sweeps search: a trial is the run alone, a structure compiles once, folds share nothing."""
 
 import dataclasses
+import json
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import train
+from experiments import group
 from experiments.search import training
+from experiments.search.__main__ import main
 from models import Dense, Model
 from models.config import ConfigError
+from models.objectives import Reconstruction
+from training.cli import Command
 from training.examples import Examples
 
-BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=1, batch_size=256)
+BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
+POINT = dataclasses.replace(
+    BASE, model=dataclasses.replace(BASE.model, posterior="point"), objective=Reconstruction(), lr=0.3, patience=1
+)
 
 
-def test_rows_are_the_runs_alone_and_compile_once():
+def trials(configs, fold=None, width=8):
+    return list(training.run_group(configs, fold, width))
+
+
+def fitted(config, folder):
+    """The summary of the same run by command line."""
+    command = Command(config=config, run_dir=str(folder), figures=False, dispatch="loop")
+    return train.fit(command)[1]
+
+
+def check(trial, summary, patience):
+    """A trial's validation metrics are those of the epoch that the run alone tested, its test metrics likewise."""
+    shown = summary["best"]["metrics"] if patience else summary["last"]["validation"]
+    for name, value in shown.items():
+        np.testing.assert_allclose(trial[name], value, rtol=1e-9)
+    for name, value in summary["test"].items():
+        np.testing.assert_allclose(trial[f"test_{name}"], value, rtol=1e-9)
+
+
+def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
     configs = [dataclasses.replace(BASE, lr=lr, seed=seed) for lr in (1e-3, 1e-2) for seed in (0, 1)]
-    before = training._one._cache_size()
-    rows = list(training.run_group(configs, None))
-    assert training._one._cache_size() == before + 1
-    assert len({row["loss"] for row in rows}) == 4
-    key, splits = jax.random.key(1), training.splits_of("digits", "none", 256, None)
-    state, _ = jax.jit(train.train)(jax.tree.map(jnp.asarray, configs[3]), key, splits["train"])
-    alone = train.evaluate(configs[3], state, splits["validation"], jax.random.fold_in(key, 1))
-    np.testing.assert_allclose(rows[3]["negative_elbo_nats"], alone["negative_elbo_nats"], rtol=1e-6)
-    assert rows[3]["loss"] == rows[3]["negative_elbo_nats"]
-    assert {n.removeprefix("test_") for n in rows[3] if n.startswith("test_")} == set(alone)
+    before = group.compilations()
+    found = trials(configs)
+    assert group.compilations() == before + 1
+    assert trials(configs[2:3]) == found[2:3]  # to the bit, in any group
+    assert len({row["loss"] for row in found}) == 4
+    check(found[3], fitted(configs[3], tmp_path / "run"), patience=0)
+    assert found[3]["loss"] == found[3]["negative_elbo_nats"]
+    (table,) = group.run_group([configs[3]], plan="sequential")
+    assert table["test"] == {n.removeprefix("test_"): v for n, v in found[3].items() if n.startswith("test_")}
+    assert table["history"]["validation"]["mse"][-1] == found[3]["mse"]
+    assert "test_active_units" in found[3]
+
+
+def test_early_stopping_scores_the_epoch_that_is_tested(tmp_path):
+    config = dataclasses.replace(POINT, epochs=30)
+    (found,) = trials([config])
+    assert found["epochs_run"] == found["best_epoch"] + 1 < 30
+    check(found, fitted(config, tmp_path / "run"), patience=1)
+    (table,) = group.run_group([config], plan="sequential")
+    assert found["loss"] == min(table["history"]["validation"]["mse"]) < table["history"]["validation"]["mse"][-1]
 
 
 def test_folds_hold_each_example_out_once_and_never_train_on_it():
@@ -37,17 +73,56 @@ def test_folds_hold_each_example_out_once_and_never_train_on_it():
     held = np.concatenate([f["validation"].x[:, 0] for f in folds])
     assert len(held) == len(set(held.tolist())) == 100
     for fold in folds:
-        assert set(fold) == {"train", "validation"}
+        assert fold["test"] is splits["test"]
         assert len(fold["train"]) == 80
         assert not set(fold["train"].x[:, 0].tolist()) & set(fold["validation"].x[:, 0].tolist())
         assert float(fold["train"].x.min()) >= 0  # no test example
+        assert float(fold["validation"].x.min()) >= 0
     with pytest.raises(ConfigError, match="50 folds of 103 examples leave too few"):
         training.fold_splits(splits, (0, 50), 101)
 
 
+def test_folds_share_a_program_and_differ_in_their_scores():
+    before = group.compilations()
+    scores = [trials([POINT], (i, 3))[0] for i in range(3)]
+    assert group.compilations() == before + 1
+    assert len({s["loss"] for s in scores}) == len({s["test_mse"] for s in scores}) == 3
+
+
+def test_rows_on_an_accelerator_fill_calls_of_one_width(monkeypatch):
+    configs = [dataclasses.replace(BASE, seed=seed) for seed in range(3)]
+    alone = trials(configs[:1])[0]
+    monkeypatch.setattr(training.jax, "default_backend", lambda: "gpu")
+    before = group.compilations()
+    found = [*trials(configs, width=2), *trials(configs[:1], width=2)]
+    assert group.compilations() == before + 1  # three rows, then one: always two at a time
+    assert found[3] == found[0]
+    assert found[0] == pytest.approx(alone, rel=1e-9)
+
+
+def test_workers_compile_once_and_a_damaged_program_is_made_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = "--lr 1e-3:1e-2 --trials 4 --epochs 1 --model.encoder.hidden [8] --model.latent 2 --batch-size 512".split()
+    programs = lambda: list((tmp_path / "cache").rglob("*-cache"))
+
+    def table(name, workers):
+        assert main([*words, "--workers", str(workers), "--out", str(tmp_path / name)]) == 0
+        return (tmp_path / name / "results.csv").read_text()
+
+    cold = table("cold", 2)
+    (program,) = programs()
+    session = json.loads((tmp_path / "cold" / "sessions.jsonl").read_text())
+    assert session["trials"] == 4
+    assert 0 < session["first_trial_seconds"] <= session["seconds"]
+    assert "; the first after " in capsys.readouterr().out
+    program.write_bytes(program.read_bytes()[:1000])
+    assert table("damaged", 1) == cold
+    assert not programs()
+    assert len({line.split(",")[-2] for line in cold.splitlines()}) == 5
+
+
 def test_divergence_is_a_reason_and_unfit_settings_are_refused():
-    row = training.row({"mse": np.nan, "bad_step": 7})
-    assert row["reason"] == "a loss or gradient was not finite at step 7"
-    for field, value in (("patience", 3), ("read", "stream")):
-        with pytest.raises(ConfigError, match=f"{field} must be .* in a sweep"):
-            list(training.run_group([dataclasses.replace(BASE, **{field: value})], None))
+    (found,) = trials([dataclasses.replace(POINT, lr=1e300)])
+    assert "was not finite at step" in found["reason"]
+    with pytest.raises(ConfigError, match=r"read must be .* in a sweep"):
+        trials([dataclasses.replace(BASE, read="stream")])

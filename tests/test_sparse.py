@@ -128,9 +128,57 @@ def test_wrong_patterns_are_caught():
     for mode in ("fwd", "rev"):
         with pytest.raises(WrongPatternError, match=r"columns \[5\] of row 4"):
             check_pattern(case.fun, x, wrong, mode=mode)
-        assert jnp.isnan(jacobian(case.fun, method=sparse(wrong, mode=mode))(x)).any()
+        jac = jacobian(case.fun, method=sparse(wrong, mode=mode))
+        with pytest.raises(WrongPatternError, match=r"columns \[5\] of row 4"):
+            jac(x)
+        assert jnp.isnan(jax.jit(jac)(x)).all()  # no exception can be raised there, and no number stands
+    with pytest.raises(WrongPatternError):
+        jacobian(case.fun, method=sparse(wrong), output="bcoo")(x)
     with pytest.raises(ValueError, match=r"\(3, 9\).*\(9, 9\)"):
         jacobian(case.fun, method=sparse(np.ones((3, 9))))(x)
+
+
+def test_a_pattern_is_tried_at_every_point_and_its_gradient_is_no_number_either():
+    fun = lambda x: jnp.sin(x) + jnp.where(x[0] > 0, x[::-1], 0)  # diagonal for x[0] <= 0 only
+    jac = jacobian(fun, method=sparse(np.eye(4)))
+    x = jnp.arange(4.0) - 1
+    np.testing.assert_allclose(jac(x), np.diag(np.cos(x)), atol=1e-15)
+    with pytest.raises(WrongPatternError, match=r"columns \[3\] of row 0"):
+        jac(x + 2)
+    each = jax.vmap(jac)(jnp.stack([x, x + 2]))
+    assert not jnp.isnan(each[0]).any()
+    assert jnp.isnan(each[1]).all()
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(jac(x) ** 2)))
+    np.testing.assert_allclose(slope(x), -np.sin(2 * x), atol=1e-15)
+    assert jnp.isnan(slope(x + 2)).any()
+
+
+def test_patterns_of_functions_with_one_direction():
+    @jax.custom_vjp
+    def doubled(x):
+        return 2 * x
+
+    doubled.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
+    x, last = jnp.arange(3.0), np.eye(3)
+    backward = lambda x: doubled(x) * jnp.roll(x, 1)
+    right = np.diag(2 * np.roll(x, 1)) + np.roll(np.diag(2 * np.roll(x, -1)), 1, 0)
+    np.testing.assert_allclose(jacobian(backward, method=sparse(last + np.roll(last, 1, 0)))(x), right)
+    with pytest.raises(WrongPatternError, match=r"rows \[1\] of column 0"):
+        jacobian(backward, method=sparse(last))(x)
+    forward = lambda x: jax.lax.while_loop(lambda c: c[0] < 2, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, x))[1]
+    with pytest.raises(WrongPatternError, match=r"columns \[1\] of row 1"):
+        jacobian(forward, method=sparse(np.diag([1, 0, 1])))(x)
+
+
+def test_indices_that_are_known_are_read():
+    holder = {"index": jnp.asarray([2, 0, 3, 1, 5, 4])}
+    fun = lambda x: jnp.sin(x[holder["index"]]) * x
+    x = jnp.linspace(0.5, 1, 6)
+    jac = jacobian(fun, method="sparse", output="bcoo")
+    for index in ([2, 0, 3, 1, 5, 4], [1, 2, 3, 4, 5, 0]):  # the same program, other entries
+        holder["index"] = jnp.asarray(index)
+        assert jac(x).nse == 12
+        np.testing.assert_allclose(jac(x).todense(), jax.jacfwd(fun)(x), atol=1e-15)
 
 
 def test_dense_functions_are_refused_with_a_way_out():

@@ -5,22 +5,19 @@ may lose any message, worker or itself without losing a trial.
 """
 
 import abc
-import contextlib
 import dataclasses
 import importlib.util
 import json
 import os
 import selectors
-import subprocess
-import sys
 from pathlib import Path
 from typing import IO, Any
 
 from experiments.search.domains import SpaceError
 from experiments.search.schedule import Trial
+from experiments.search.spawn import Process, end, send, spawn
 
 MOST_SILENT_DEATHS = 20  # in a row; a lone trial that kills its worker is given up sooner
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +29,16 @@ class Greeting:
     texts: dict[str, Any]
     folder: str
     patience: float
+    width: int = 8
+    data_dir: str = ""
+
+    def log(self, number: int) -> Path:
+        """Return the file that takes what a worker prints."""
+        return Path(self.folder) / f"worker-{number}.log"
 
     def message(self, number: int) -> dict[str, Any]:
         """Return it as JSON values, with the worker's number and the process it must not outlive."""
-        return {**dataclasses.asdict(self), "number": number, "parent": os.getpid()}
+        return {**dataclasses.asdict(self), "number": number, "parent": os.getpid(), "log": str(self.log(number))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,51 +71,15 @@ class Engine(abc.ABC):
         """End all processes."""
 
 
-def cores() -> list[int]:
-    """Return the processor cores this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-
-
-def has_accelerator() -> bool:
-    """Whether this machine shows a GPU or TPU that the trials will use."""
-    on_cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
-    return not on_cpu and (Path("/dev/nvidia0").exists() or Path("/dev/accel0").exists())
-
-
-def take_core(number: int) -> None:
-    """Keep this process on one core, before JAX starts, so that XLA makes one thread.
-
-    Sums are then taken in the same order, and results have the same bits, for any number of workers; the cores
-    are used by having a worker each. With an accelerator nothing is changed.
-    """
-    if hasattr(os, "sched_setaffinity") and not has_accelerator():
-        have = cores()
-        os.sched_setaffinity(0, {have[number % len(have)]})
-
-
-def default_workers() -> int:
-    """Return one worker per core, and one only when there is an accelerator: a device is not shared."""
-    return 1 if has_accelerator() else len(cores())
-
-
 class _Worker:
     """One process and the group it runs."""
 
-    def __init__(self, number: int, greeting: Greeting) -> None:
+    def __init__(self, number: int, greeting: Greeting, early: Process | None = None) -> None:
         self.number, self.chunk = number, -1
-        log = Path(greeting.folder) / f"worker-{number}.log"
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        # by its path, not as a module: it must watch its parent before it imports anything slow
-        command = [sys.executable, "-P", str(Path(__file__).with_name("worker.py"))]
-        with open(log, "ab") as errors:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "PYTHONPATH": path},
-                start_new_session=True,  # Ctrl-C in the terminal reaches the parent only
-            )
+        if early is None:
+            with open(greeting.log(number), "ab") as errors:
+                early = spawn(errors)
+        self.process = early
         self.send(greeting.message(number))
 
     @property
@@ -121,33 +88,25 @@ class _Worker:
         return self.process.stdout
 
     def send(self, message: dict[str, Any]) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # its death is seen where its answers are read
-            self.process.stdin.write(json.dumps(message).encode() + b"\n")
-            self.process.stdin.flush()
+        send(self.process, message)
 
     def end(self) -> None:
-        with contextlib.suppress(OSError):
-            self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
+        end(self.process)
 
 
 class Local(Engine):
-    """Worker processes on this machine; one that dies is replaced."""
+    """Worker processes on this machine; one that dies is replaced. `early`: the first one, started before."""
 
-    def __init__(self, greeting: Greeting, workers: int) -> None:
+    def __init__(self, greeting: Greeting, workers: int, early: Process | None = None) -> None:
         self.greeting = greeting
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
         self.silent_deaths = 0
         for number in range(workers):
-            self.workers.append(self._start(number))
+            self.workers.append(self._start(number, early if number == 0 else None))
 
-    def _start(self, number: int) -> _Worker:
-        worker = _Worker(number, self.greeting)
+    def _start(self, number: int, early: Process | None = None) -> _Worker:
+        worker = _Worker(number, self.greeting, early)
         self.selector.register(worker.answers, selectors.EVENT_READ, number)
         return worker
 
@@ -187,7 +146,7 @@ class Local(Engine):
         worker.end()
         self.silent_deaths += 1
         if self.silent_deaths > MOST_SILENT_DEATHS:
-            log = Path(self.greeting.folder) / f"worker-{worker.number}.log"
+            log = self.greeting.log(worker.number)
             return [Event(worker.chunk, error=f"the workers die without an answer, again and again; see {log}")]
         self.workers[worker.number] = self._start(worker.number)
         return [Event(worker.chunk, died=True)] if worker.chunk >= 0 else []
@@ -205,10 +164,10 @@ def check_engine(name: str) -> None:
         raise SpaceError("--engine ray needs Ray: pip install 'autoencoders-jax[ray]'")
 
 
-def make_engine(name: str, greeting: Greeting, workers: int) -> Engine:
-    """Return the engine called local or ray (see `check_engine`)."""
+def make_engine(name: str, greeting: Greeting, workers: int, early: Process | None = None) -> Engine:
+    """Return the engine called local or ray (see `check_engine`); the local one takes over a worker started early."""
     if name == "local":
-        return Local(greeting, workers)
+        return Local(greeting, workers, early)
     from experiments.search.engine_ray import Ray
 
     return Ray(greeting, workers)

@@ -5,8 +5,9 @@ import logging
 import os
 from typing import Any
 
-from experiments.search.engine import ROOT, Engine, Event, Greeting
+from experiments.search.engine import Engine, Event, Greeting
 from experiments.search.schedule import Trial
+from experiments.search.spawn import ROOT
 
 
 class Ray(Engine):

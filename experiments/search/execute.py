@@ -46,14 +46,14 @@ def judge(row: Mapping[str, Any]) -> Result:
     return {"status": "diverged" if reason else "ok", "reason": reason, "metrics": metrics}
 
 
-def run_trials(problem: Problem, space: Space, trials: Sequence[Trial]) -> Iterator[tuple[Result, float]]:
+def run_trials(problem: Problem, space: Space, trials: Sequence[Trial], width: int) -> Iterator[tuple[Result, float]]:
     """Yield (result, seconds) per trial of one group, in order, as they end.
 
     When a group raises, the trials without a result are run again one by one, so that a bad one names itself.
     """
     start, done = time.perf_counter(), 0
     try:
-        rows = problem.run_group([configure(space, t) for t in trials], fold_of(trials[0]))
+        rows = problem.run_group([configure(space, t) for t in trials], fold_of(trials[0]), width)
         share = (time.perf_counter() - start) / len(trials)
         whole = isinstance(rows, list)
         for row in rows:
@@ -66,10 +66,10 @@ def run_trials(problem: Problem, space: Space, trials: Sequence[Trial]) -> Itera
         if len(trials) == 1 and done == 0:
             yield failure(error), time.perf_counter() - start
         for trial in trials[done:] if len(trials) > 1 else ():
-            yield from run_trials(problem, space, [trial])
+            yield from run_trials(problem, space, [trial], width)
 
 
-def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[Trial]) -> Outcome:
+def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[Trial], width: int = 8) -> Outcome:
     """Claim what is free of a group, run it and publish it. Raises OSError when the ledger cannot be written.
 
     Results are published as they come, those that come within a fifth of a second together.
@@ -80,7 +80,9 @@ def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[T
     if mine:
         with ledger.heartbeat(held):
             waiting, last = [], time.perf_counter()
-            for lease, trial, (result, seconds) in zip(held, mine, run_trials(problem, space, mine), strict=True):
+            for lease, trial, (result, seconds) in zip(
+                held, mine, run_trials(problem, space, mine, width), strict=True
+            ):
                 waiting.append((lease, trial.spec(), result, seconds))
                 if time.perf_counter() - last > 0.2:
                     ledger.publish_all(waiting)

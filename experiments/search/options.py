@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from experiments.search.domains import SpaceError
-from experiments.search.engine import check_engine, default_workers
+from experiments.search.engine import check_engine
 from experiments.search.problem import Problem, load_problem
+from experiments.search.processors import default_workers
 from experiments.search.samplers import PLAIN, Grid, Sampler, make_sampler
 from experiments.search.schedule import Plan, budgets_of
 from experiments.search.space import Space, all_fields, owners, parse_space, read_space_file
+from experiments.search.spawn import PROBLEM
 from experiments.search.sweep import check_seeds
 from models.config import flat
 
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with the sweep in --out: finish what is missing, repeat nothing")
     add("--data-dir", metavar="DIR", help="folder of data files, one subfolder per set (default: the usual places)")
     add("--lease-seconds", type=float, default=60.0, metavar="S", help="silence after which a trial is taken over (60)")
-    add("--problem", default="experiments.search.training:problem", help=argparse.SUPPRESS)
+    add("--problem", default=PROBLEM, help=argparse.SUPPRESS)
     add("--fields", action="store_true", help="print the fields that can be searched, and exit")
     return p
 

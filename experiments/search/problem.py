@@ -8,16 +8,17 @@ from typing import Any
 from experiments.search.domains import SpaceError
 
 Fold = tuple[int, int]  # which fold is held out, of how many
-RunGroup = Callable[[Sequence[Any], Fold | None], Iterable[Mapping[str, Any]]]
+RunGroup = Callable[[Sequence[Any], Fold | None, int], Iterable[Mapping[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """A default config and the function that runs configs of equal structure in one program.
 
-    `run_group(configs, fold)` returns, or yields as they end, one dict of numbers (finite or not) per config, in
-    order; a key "reason" (str) marks a run that diverged. After an exception the configs without a result are
-    run one by one, so that a single bad one names itself. `metric` is minimised when the user names none.
+    `run_group(configs, fold, width)` returns, or yields as they end, one dict of numbers (finite or not) per config,
+    in order; a key "reason" (str) marks a run that diverged. `width` is the most configs that a group of this sweep
+    holds. After an exception the configs without a result are run one by one, so that a single bad one names itself.
+    `metric` is minimised when the user names none.
     """
 
     config: Any

@@ -1,8 +1,10 @@
 """Progress of a sweep: trials done and running, the best point so far with its interval, the time left."""
 
 import contextlib
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from experiments.search.ledger import Record
@@ -10,6 +12,7 @@ from experiments.search.schedule import Plan
 from experiments.search.sweep import State
 from experiments.search.table import best, describe_point, points_of
 
+IMPORTED = time.monotonic()
 QUIET = 15.0  # seconds between lines when the output is not a terminal
 
 
@@ -29,6 +32,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
+def process_age() -> float:
+    """Return the seconds since this process began, the start of Python included; since this import elsewhere."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, AttributeError, IndexError):
+        return time.monotonic() - IMPORTED
+
+
 class Progress(contextlib.AbstractContextManager["Progress"]):
     """Call it with each State. On a terminal one live line; elsewhere a plain line now and then."""
 
@@ -38,6 +50,8 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         self.start = self.last = time.monotonic()
         self.at_start: int | None = None  # trials of an earlier run say nothing of this one's speed
         self.best, self.failed = "", 0
+        self.first: float | None = None  # seconds from the start of this process to its first trial's result
+        self.done_here = 0
         self.bar: Any = None
         self.task: Any = None
 
@@ -63,8 +77,12 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         self.failed += sum(r["result"]["status"] != "ok" for r in state.new)
         if self.at_start is None:
             self.at_start = state.finished
+        self.done_here = state.finished - self.at_start
         now = time.monotonic()
         due = now - self.last > QUIET
+        if self.first is None and self.done_here:
+            noticed = time.time() - min(r["timing"]["ended"] for r in state.new)
+            self.first, due = process_age() - max(noticed, 0.0), True
         if not (due or (self.bar is not None and (state.new or now - self.last > 0.5))):
             return
         if state.new or not self.best:
@@ -80,7 +98,7 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
 
     def line(self, state: State, elapsed: float) -> str:
         """Return the words beside the bar."""
-        here = state.finished - (self.at_start or 0)
+        here = self.done_here
         left = elapsed / here * max(self.total - state.finished, 0) if here else None
         words = [f"{state.running} running"]
         words += [f"{self.failed} failed"] if self.failed else []

@@ -16,7 +16,7 @@ from experiments.search.ledger import Ledger, LedgerError, Record
 from experiments.search.samplers import Sampler, Score
 from experiments.search.schedule import Plan, Trial, schedule
 from experiments.search.space import Space
-from models.config import ConfigError
+from models.config import ConfigError, nearest
 
 MOST_DEATHS = 5  # a trial that was being run alone this often when its worker died is given up
 
@@ -46,7 +46,7 @@ def structure(space: Space, trial: Trial) -> Hashable:
 
 
 def chunks(space: Space, trials: Sequence[Trial], size: int) -> list[list[Trial]]:
-    """Split trials into groups of equal structure, at most `size` each; independent of what is finished."""
+    """Split trials into groups of equal structure, at most `size` each."""
     groups: dict[Hashable, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(structure(space, trial), []).append(trial)
@@ -57,10 +57,17 @@ class Coordinator:
     """Runs trials until each has a result, whatever happens to workers."""
 
     def __init__(
-        self, space: Space, ledger: Ledger, engine: Engine, size: int, report: Callable[[State], None]
+        self,
+        plan: Plan,
+        space: Space,
+        ledger: Ledger,
+        engine: Engine,
+        size: int,
+        workers: int,
+        report: Callable[[State], None],
     ) -> None:
-        self.space, self.ledger, self.engine = space, ledger, engine
-        self.size, self.report = size, report
+        self.plan, self.space, self.ledger, self.engine = plan, space, ledger, engine
+        self.size, self.workers, self.report = size, workers, report
         self.records: dict[str, Record] = {}
         self.known = 0
         self.deaths: collections.Counter[str] = collections.Counter()
@@ -93,6 +100,7 @@ class Coordinator:
                     f"trial {trial.key} of the ledger has other values than this version proposes: "
                     "the sampler's package has changed; finish the sweep with the versions it was begun with"
                 )
+            check_metrics(self.plan, record)
             self.records[trial.key] = record
             new.append(record)
         self.report(State(self.known, len(self.records), running, new))
@@ -100,7 +108,8 @@ class Coordinator:
 
     def _pass(self, missing: Sequence[Trial]) -> None:
         """Give every missing trial to the engine once."""
-        todo = collections.deque(chunks(self.space, missing, self.size))
+        size = min(self.size, -(-len(missing) // self.workers))  # no worker idles beside a large group
+        todo = collections.deque(chunks(self.space, missing, size))
         running: dict[int, list[Trial]] = {}
         while todo or running:
             while todo and self.engine.room():
@@ -109,7 +118,10 @@ class Coordinator:
                 self.engine.submit(number, running[number])
             busy = sum(map(len, running.values()))
             self.report(State(self.known, len(self.records), busy, ()))
-            for event in self.engine.wait(0.5):
+            events = self.engine.wait(0.5)
+            if not events and running:  # long trials show as they end, before their group does
+                self._collect([t for group in running.values() for t in group], busy)
+            for event in events:
                 if event.error:
                     raise SweepError(event.error)
                 group = running.pop(event.chunk)
@@ -135,17 +147,23 @@ class Coordinator:
         return [t for t in left if t.key not in self.records]
 
 
+def check_metrics(plan: Plan, record: Record) -> None:
+    """Raise SweepError when a trial that went well does not report a metric of the plan: the first one tells."""
+    known = record["result"]["metrics"]
+    absent = [m for m in plan.objectives if m not in known]
+    if absent and record["result"]["status"] == "ok":
+        hint = f"did you mean {nearest(absent[0], known)[0]}? " if nearest(absent[0], known) else ""
+        raise SweepError(f"no metric {absent[0]!r}; {hint}the trials report {', '.join(sorted(known))}")
+
+
 def scores_of(plan: Plan, records: Sequence[Record]) -> list[Score]:
-    """Return the scores of records; None where a run failed or diverged. Raises SweepError for an unknown metric."""
+    """Return the scores of records; None where a run failed or diverged."""
     scores: list[Score] = []
     for record in records:
         result = record["result"]
         if result["status"] != "ok":
             scores.append(None)
             continue
-        absent = [m for m in plan.objectives if m not in result["metrics"]]
-        if absent:
-            raise SweepError(f"no metric {absent[0]!r}; the trials report {', '.join(sorted(result['metrics']))}")
         scores.append(plan.score({k: float(v) for k, v in result["metrics"].items()}))
     return scores
 
@@ -158,10 +176,11 @@ def run_sweep(
     engine: Engine,
     *,
     size: int = 8,
+    workers: int = 1,
     report: Callable[[State], None] = lambda state: None,
 ) -> list[Record]:
     """Run the plan to its end and return the records, sorted by trial key. What is in the ledger is not repeated."""
-    coordinator = Coordinator(space, ledger, engine, size, report)
+    coordinator = Coordinator(plan, space, ledger, engine, size, workers, report)
     for _ in _generations(plan, sampler, coordinator):
         pass
     return [coordinator.records[key] for key in sorted(coordinator.records)]

@@ -1,8 +1,9 @@
-"""The problem that sweeps search by default: `train.train` on a data set, scored on its validation split.
+"""The problem that sweeps search by default: the run of a table or of `train.py`, scored on its validation split.
 
-Rows of a group run in one executable. On a CPU they go one after another, which is as fast as any stack of rows
-and gives each row the same bits in any group; on an accelerator they are stacked and `vmap`ped. The test split
-is reported with the prefix test_ and never chooses anything.
+A trial is `experiments.single.run` through `experiments.group`, as a table's row is, so its numbers are those of the
+same run alone. Rows of a group share one executable: on a CPU a call for each on one device, which gives a row the
+same bits in any group; on an accelerator a `vmap` of fixed width. The test split is reported with the prefix test_
+and never chooses anything.
 """
 
 import functools
@@ -15,11 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import train
+from experiments import group
+from experiments.search.compiling import compiling, open_cache
 from experiments.search.problem import Fold, Problem
 from models.config import ConfigError
 from training.examples import Examples
 from training.host import criterion
-from training.inputs import load_inputs
 
 Splits = dict[str, Examples]
 
@@ -30,13 +32,12 @@ def splits_of(dataset: str, binarise: str, batch_size: int, fold: Fold | None) -
 
     AUTOENCODERS_DATA names the folder of data files; without it the usual places are tried.
     """
-    config = train.Config(dataset=dataset, binarise=binarise, batch_size=batch_size)  # type: ignore[arg-type]
-    splits = load_inputs(config, os.environ.get("AUTOENCODERS_DATA")).splits
+    splits = group.data_of(dataset, binarise, batch_size, os.environ.get("AUTOENCODERS_DATA"))[0]
     return splits if fold is None else fold_splits(splits, fold, batch_size)
 
 
 def fold_splits(splits: Splits, fold: Fold, batch_size: int) -> Splits:
-    """Return fold i of k as validation and the other folds as training examples; test data stay out.
+    """Return fold i of k as validation and the other folds as training examples; test stays as it is.
 
     One fixed shuffle serves every trial. All folds have floor(n / k) examples, so that they share a program;
     up to k - 1 examples are left out.
@@ -51,52 +52,53 @@ def fold_splits(splits: Splits, fold: Fold, batch_size: int) -> Splits:
     held_out = order[part * size : (part + 1) * size]
     rest = np.setdiff1d(order, held_out)
     take = lambda index: Examples(jnp.asarray(x[index]), splits["train"].range)
-    return {"train": take(rest), "validation": take(held_out)}
+    return splits | {"train": take(rest), "validation": take(held_out)}
 
 
-def _run(config: Any, splits: Splits) -> dict[str, jax.Array]:
-    """Train and measure one run: a pure function of the config (with its seed) and the data.
+def row(found: Mapping[str, Any], patience: int = 0) -> dict[str, Any]:
+    """Return a trial's metrics from a run's result (`experiments.group.result`), and why it diverged, if it did.
 
-    The keys are those of `train.fit`, so a trial's numbers are those of the same run alone.
+    Validation metrics of the epoch that was tested, test metrics with the prefix test_, "loss" (what is minimised
+    by default and what early stopping watches); with patience also epochs_run and best_epoch.
     """
-    key = jax.random.key(config.seed)
-    state, _ = train.train(config, key, splits["train"])
-    found = train.evaluate(config, state, splits["validation"], jax.random.fold_in(key, 1))
-    if "test" in splits:
-        values = train.evaluate(config, state, splits["test"], jax.random.fold_in(key, 2))
-        found = found | {f"test_{name}": value for name, value in values.items()}
-    return found | {"bad_step": state.bad_step}
-
-
-_one = jax.jit(_run)
-_stack = jax.jit(jax.vmap(_run, in_axes=(0, None)))
-
-
-def row(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run's metrics as floats, with "loss" (what is minimised by default) and why it diverged, if it did."""
-    metrics: dict[str, Any] = {name: float(value) for name, value in values.items() if name != "bad_step"}
+    history, at = found["history"]["validation"], (found["best_epoch"] or found["epochs"]) - 1
+    metrics: dict[str, Any] = {name: values[at] for name, values in history.items()}
+    metrics |= {f"test_{name}": value for name, value in found["test"].items()}
     metrics["loss"] = criterion(metrics)
-    if int(values["bad_step"]) >= 0:
-        metrics["reason"] = f"a loss or gradient was not finite at step {int(values['bad_step'])}"
+    if patience:
+        metrics |= {"epochs_run": found["epochs"], "best_epoch": found["best_epoch"]}
+    if bad := found["diverged"]:
+        metrics["reason"] = f"{bad['term']} was not finite at step {bad['step']}"
     return metrics
 
 
-def run_group(configs: Sequence[Any], fold: Fold | None) -> Iterator[dict[str, Any]]:
+def plan_of(width: int) -> group.Plan:
+    """Return how the rows of a group run here.
+
+    An accelerator's calls always have `width` rows, filled up where fewer are left, so that a row's bits do not
+    depend on what else was missing.
+    """
+    if jax.default_backend() == "cpu":
+        return group.plans()["sequential"]
+    devices = group.plans()["vmap"].devices
+    return group.Plan("vmap", devices, -(-width // devices))
+
+
+def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator[dict[str, Any]]:
     """Yield the metrics of configs of equal structure, in order; they compile once."""
     first = configs[0]
-    if first.patience:
-        raise ConfigError(f"patience must be 0 in a sweep, got {first.patience}: halving stops the runs that lag")
     if first.read != "memory":
         raise ConfigError(f"read must be 'memory' in a sweep, got {first.read!r}: a group's runs share their data")
+    open_cache()
     splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
-    if jax.default_backend() == "cpu":
-        for config in configs:
-            yield row(jax.device_get(_one(jax.tree.map(jnp.asarray, config), splits)))
-        return
-    stacked = jax.tree.map(lambda *leaves: jnp.asarray(leaves), *configs)
-    values = jax.device_get(_stack(stacked, splits))
-    for i in range(len(configs)):
-        yield row({name: value[i] for name, value in values.items()})
+    plan = plan_of(width)
+    shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
+    with compiling((plan, jax.tree.structure(first), str(shapes))):
+        group.executable(plan, plan.devices * plan.rows, first, splits)
+    for take, out, seconds in group.run_with(plan, configs, splits):
+        for i in range(len(take)):
+            found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
+            yield row(found, first.patience)
 
 
 problem = Problem(train.Config(), run_group, "loss")

@@ -35,15 +35,17 @@ def _reader(stream: IO[str], inbox: "Queue[dict[str, Any]]") -> None:
 # one answer per message: the parent waits on the pipe and reads one line at a time
 def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """Return the function that runs a group for the sweep that `hello` describes (see `engine.greeting`)."""
-    from experiments.search.engine import take_core
     from experiments.search.execute import run_chunk
     from experiments.search.ledger import Ledger
     from experiments.search.problem import load_problem
+    from experiments.search.processors import take_core
     from experiments.search.schedule import Trial
     from experiments.search.space import parse_space
     from models.config import from_dict
 
     take_core(hello["number"])
+    if hello["data_dir"]:
+        os.environ["AUTOENCODERS_DATA"] = hello["data_dir"]
     problem = load_problem(hello["problem"])
     base = from_dict(type(problem.config), hello["base"])
     space = parse_space(base, hello["texts"])
@@ -51,12 +53,27 @@ def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[
 
     def run(specs: list[dict[str, Any]]) -> dict[str, Any]:
         try:
-            outcome = run_chunk(problem, space, ledger, [Trial(**s) for s in specs])
+            outcome = run_chunk(problem, space, ledger, [Trial(**s) for s in specs], hello["width"])
         except OSError as error:  # of the ledger: an error of the trial is its result
             return {"error": f"cannot write in {ledger.folder}: {error.strerror or error}"}
         return {"finished": outcome.finished, "busy": outcome.busy}
 
     return run
+
+
+def warm_up(problem: str, inbox: "Queue[dict[str, Any]]") -> dict[str, Any]:
+    """Import what a problem needs while the parent still reads its command line; return the message that follows."""
+    from experiments.search.domains import SpaceError
+    from experiments.search.problem import load_problem
+
+    with contextlib.suppress(SpaceError):  # the parent says so
+        load_problem(problem)
+    hello = inbox.get()
+    log = os.open(hello["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    return hello
 
 
 def main() -> None:
@@ -70,6 +87,8 @@ def main() -> None:
         return
     die_with(first["parent"])
     threading.Thread(target=_reader, args=(sys.stdin, inbox), daemon=True).start()
+    if "warm" in first:
+        first = warm_up(first["warm"], inbox)
 
     def say(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message) + "\n")

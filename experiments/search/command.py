@@ -1,0 +1,113 @@
+"""What `python -m experiments.search` does: run a sweep, write results.csv and sweep.html."""
+
+import contextlib
+import json
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.search.engine import Greeting, make_engine
+from experiments.search.ledger import Ledger, LedgerError, Record
+from experiments.search.options import Job, parse
+from experiments.search.progress import Progress, process_age
+from experiments.search.spawn import Process
+from experiments.search.sweep import SweepError, fingerprint, run_sweep
+from experiments.search.table import best, describe_point, front, points_of, to_csv, write_atomic
+from models.config import ConfigError, to_dict
+
+
+def run(job: Job, early: Process | None = None, progress: Progress | None = None) -> list[Record]:
+    """Run the sweep of a command line and return its records. `early`: a worker that was started before."""
+    o, progress = job.options, progress or Progress(job.plan)
+    ledger = Ledger(o.out, o.lease_seconds)
+    ledger.open(fingerprint(job.plan, job.space, o.problem), o.resume)
+    folder, data = str(Path(o.out).resolve()), str(Path(o.data_dir).resolve()) if o.data_dir else ""
+    greeting = Greeting(o.problem, to_dict(job.space.base), job.texts, folder, o.lease_seconds, o.group, data)
+    engine = make_engine(o.engine, greeting, o.workers, early)
+    try:
+        with progress:
+            sizes = {"size": o.group, "workers": o.workers}
+            records = run_sweep(job.plan, job.space, job.sampler, ledger, engine, **sizes, report=progress)
+    finally:
+        engine.close()
+        note_session(Path(o.out), job, progress)
+        for name in ledger.damaged:
+            print(f"damaged trial file {name}: set aside, its trial was run again", file=sys.stderr)
+    return records
+
+
+def note_session(out: Path, job: Job, progress: Progress) -> None:
+    """Append a line about this call to sessions.jsonl: when, on what, how soon its first trial ended, how many did."""
+    line = {
+        "ended": time.time(),
+        "engine": job.options.engine,
+        "workers": job.options.workers,
+        "seconds": round(process_age(), 2),
+        "first_trial_seconds": None if progress.first is None else round(progress.first, 2),
+        "trials": progress.done_here,
+    }
+    with contextlib.suppress(OSError), open(out / "sessions.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def write_results(job: Job, records: list[Record]) -> None:
+    """Write results.csv and sweep.html into the sweep's folder."""
+    from experiments.search.page import sweep_page
+
+    out = Path(job.options.out)
+    write_atomic(out / "results.csv", to_csv(records, job.space.names))
+    write_atomic(out / "sweep.html", sweep_page(records, job.plan, job.space))
+
+
+def summary(job: Job, records: list[Record], first: float | None = None) -> list[str]:
+    """Return the lines that end a sweep: counts, the best point or the front, the files.
+
+    first: seconds from the start of the process to its first finished trial.
+    """
+    points = points_of(records, job.plan)
+    bad = [r for r in records if r["result"]["status"] != "ok"]
+    lines = [
+        f"{len(records)} trials of {len({r['spec']['point'] for r in records})} points, {len(bad)} without a score"
+        + (f"; the first after {first:.1f} s" if first else "")
+    ]
+    if bad:
+        lines.append(f"first of them: {bad[0]['key']}: {bad[0]['result']['reason']}")
+    if len(job.plan.objectives) > 1:
+        found = front(points, job.plan)
+        lines.append(f"front of {', '.join(job.plan.objectives)}: {len(found)} of {len(points)} points")
+    elif (winner := best(points, job.plan)) is not None:
+        lines.append(f"best: {describe_point(winner, job.plan.objectives[0])} (point {winner.point})")
+        if job.plan.seeds * max(job.plan.folds, 1) == 1:
+            lines.append("one run per point: the best of many is too good; add --seeds 5 around it")
+    return [*lines, f"wrote {job.options.out}/results.csv and {job.options.out}/sweep.html"]
+
+
+def command(words: Sequence[str], early: Process | None = None) -> int:
+    """Return the exit status: 0, 2 for a command line that makes no sense, 1 for what fails later, 130 if stopped.
+
+    early: a worker process that was started before this module was imported (see `spawn.start_early`).
+    """
+    out = "the folder of the sweep"
+    try:
+        job = parse(words)
+        out = job.options.out
+        progress = Progress(job.plan)
+        records = run(job, early, progress)
+        write_results(job, records)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (LedgerError, SweepError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: cannot write in {out}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt as error:
+        again = words if "--resume" in words else [*words, "--resume"]
+        print(f"stopped; go on with: python -m experiments.search {shlex.join(again)}", file=sys.stderr)
+        return 143 if error.args else 130
+    print("\n".join(summary(job, records, progress.first)))
+    return 0 if any(r["result"]["status"] == "ok" for r in records) else 1

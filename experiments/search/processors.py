@@ -1,0 +1,58 @@
+"""Which processor cores a worker uses: one while it runs trials, all of them while it compiles."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+_before: set[int] = set()  # the cores this process might use before it was kept on one
+
+
+def cores() -> list[int]:
+    """Return the processor cores this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def has_accelerator() -> bool:
+    """Whether this machine shows a GPU or TPU that the trials will use."""
+    on_cpu = os.environ.get("JAX_PLATFORMS", "").startswith("cpu")
+    return not on_cpu and (Path("/dev/nvidia0").exists() or Path("/dev/accel0").exists())
+
+
+def take_core(number: int) -> None:
+    """Keep this process on one core, before JAX starts, so that XLA makes one thread to run programs.
+
+    Sums are then taken in the same order, and results have the same bits, for any number of workers; the cores
+    are used by having a worker each. With an accelerator nothing is changed.
+    """
+    if hasattr(os, "sched_setaffinity") and not has_accelerator():
+        have = cores()
+        _before.update(have)
+        os.sched_setaffinity(0, {have[number % len(have)]})
+
+
+def is_worker() -> bool:
+    """Whether this process was given a core by `take_core`."""
+    return bool(_before)
+
+
+@contextlib.contextmanager
+def all_cores() -> Iterator[None]:
+    """Let this thread, and the threads it starts, use every core during the block.
+
+    Entered after JAX's CPU client exists, it serves the threads that compile, not those that run a program.
+    """
+    if not is_worker():
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, _before)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+def default_workers() -> int:
+    """Return one worker per core, and one only when there is an accelerator: a device is not shared."""
+    return 1 if has_accelerator() else len(cores())
