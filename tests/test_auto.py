@@ -79,15 +79,6 @@ def test_memory_limit_of_a_batch():
         np.testing.assert_allclose(jac(x), reference, atol=1e-12)
 
 
-def test_auto_never_looks_for_a_sparsity_pattern(monkeypatch):
-    fail = lambda *a: pytest.fail("seconds of analysis")
-    monkeypatch.setattr(sys.modules["grads.sparse"], "graph_sparsity", fail)
-    for x in (jnp.ones(200), jnp.ones((4, 200))):
-        jax.eval_shape(grads.jacobian(lambda v: jnp.sin(v) + v[..., :1]), x)
-    reason = next(r.reason for r in grads.explain(narrow, jnp.ones((4, 200))).rows if r.method.name == "sparse")
-    assert "batched" in reason
-
-
 def test_integer_outputs_beside_a_sparse_jacobian():
     fun = lambda x: {"a": x**2, "k": jnp.argmax(x)}
     x = jnp.arange(5.0)
