@@ -63,7 +63,7 @@ class Budget:
 BUDGETS = {
     "tiny": Budget(0.2, 0.05),
     "quick": Budget(1.0, 0.1),
-    "auto": Budget(8.0, 0.5, approximations=False),
+    "auto": Budget(4.0, 0.5, approximations=False),
     "full": Budget(2.0, 2.0),
 }
 
