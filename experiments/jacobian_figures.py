@@ -1,7 +1,8 @@
 """The figures `grads` is asked to reach, each measured beside what was asked (`python -m
 experiments.jacobians --figures`).
 
-Every ratio is against the better of jacfwd and jacrev (or the usual way named), interleaved minima, float32.
+Every ratio is against the better of jacfwd and jacrev (or the usual way named), interleaved minima, float32. A
+floor is the same ratio of the same derivative written by hand (`experiments.jacobian_floors`), timed in the same turns.
 """
 
 import time
@@ -14,19 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 
 import grads
+from experiments import jacobian_floors as floors
 from experiments.jacobian_networks import layers, mlp, network
 from experiments.jacobian_timing import Timing, inputs, mapped, measure, plain
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure: at least (or, for `most`, at most) `asked`; `detail` says what was compared."""
+    """One figure: at least (or, for `most`, at most) `asked`; `detail` says what was compared, `floor` is what
+    the derivative written by hand measures (None: not written).
+    """
 
     name: str
     asked: float
     measured: float
     most: bool = False
     detail: str = ""
+    floor: float | None = None
 
     @property
     def reached(self) -> bool:
@@ -36,33 +41,36 @@ class Figure:
     def line(self) -> str:
         """One row of the table."""
         sign, mark = ("<=" if self.most else ">="), ("yes" if self.reached else "NO")
-        return f"{self.name:<44}{sign} {self.asked:<8g}{self.measured:>10.3g}   {mark:<4}{self.detail}"
+        floor = "" if self.floor is None else f"{self.floor:.3g}"
+        return f"{self.name:<44}{sign} {self.asked:<8.3g}{self.measured:>10.3g}{floor:>9}   {mark:<4}{self.detail}"
 
     def record(self) -> dict:
         """The figure as JSON."""
         return {**asdict(self), "reached": self.reached}
 
 
-def _gain(times: dict[str, Timing], ours: str) -> tuple[float, str]:
-    usual = min((t.run, n) for n, t in times.items() if n.startswith("jac"))
-    return usual[0] / times[
-        ours
-    ].run, f"{times[ours].run * 1e3:.3g} ms against {usual[1]} {usual[0] * 1e3:.3g} ms"
+def _gain(times: dict[str, Timing], ours: str) -> dict[str, Any]:
+    """The fields of a figure: how many times faster than the usual way, and the same of the hand-written form."""
+    usual, name = min((t.run, n) for n, t in times.items() if n.startswith("jac"))
+    detail = f"{times[ours].run * 1e3:.3g} ms against {name} {usual * 1e3:.3g} ms"
+    return {
+        "measured": usual / times[ours].run,
+        "detail": detail,
+        "floor": usual / times["hand"].run if "hand" in times else None,
+    }
 
 
 def _jacobian_figure(
-    name: str, fun: Callable, params: Any, n: int, asked: float, batch: int = 1
+    name: str, fun: Callable, params: Any, n: int, asked: float, batch: int = 1, hand: Callable | None = None
 ) -> list[Figure]:
     x = inputs(n, batch, jnp.float32)
     functions = {**plain(fun, batch > 1), "auto": mapped(grads.jacobian, fun, batch > 1)}
-    times = measure(functions, (params, x))
-    gain, detail = _gain(times, "auto")
-    out = [Figure(name, asked, gain, detail=detail)]
+    times = measure(functions | ({"hand": hand} if hand else {}), (params, x))
+    out = [Figure(name, asked, **_gain(times, "auto"))]
     if name == "conv AE":
         usual = min(times["jacfwd"].temporary, times["jacrev"].temporary)
-        out.append(
-            Figure("conv AE temporary memory", 30, usual / max(times["auto"].temporary, 1), detail="ratio")
-        )
+        ratio = usual / max(times["auto"].temporary, 1)
+        out.append(Figure("conv AE temporary memory", 30, ratio, detail="ratio"))
     return out
 
 
@@ -71,15 +79,17 @@ def _plain_figures() -> list[Figure]:
         ("dense", 1): 8, ("dense", 16): 5, ("deep", 1): 6, ("deep", 16): 5, ("conv", 1): 40, ("layernorm", 1): 15,
         ("batchnorm", 1): 60, ("residual", 1): 10,
     }  # fmt: skip
+    by_hand = {"dense": floors.dense, "layernorm": floors.layernorm, "residual": floors.residual}
     out = []
     for (kind, batch), ratio in asked.items():
         net = network(kind)
         fun, n = net.part("autoencoder")
         title = f"{kind} AE" + (f", batch {batch}" if batch > 1 else "")
-        out += _jacobian_figure(title, fun, net.params, n, ratio, batch)
-    single = layers((784, 400))
-    out += _jacobian_figure("one layer 784-400", mlp, single, 784, 7)
-    return out + _jacobian_figure("one layer 784-400, batch 16", mlp, single, 784, 20, 16)
+        hand = by_hand.get(kind) if batch == 1 else None
+        out += _jacobian_figure(title, fun, net.params, n, ratio, batch, hand)
+    single, hand = layers((784, 400)), floors.one_layer
+    out += _jacobian_figure("one layer 784-400", mlp, single, 784, 7, hand=hand)
+    return out + _jacobian_figure("one layer 784-400, batch 16", mlp, single, 784, 20, 16, hand)
 
 
 def _half_figures() -> list[Figure]:
@@ -91,14 +101,11 @@ def _half_figures() -> list[Figure]:
         x = inputs(n, 256, jnp.float32)
         stated = lambda p, x, fun=fun: grads.jacobian(lambda v: fun(p, v), batch_axis=0)(x)
         usual = plain(fun, True, ("rev",) if part == "encoder" else ("fwd",))
-        times = measure({**usual, "vmap": mapped(grads.jacobian, fun, True), "auto": stated}, (net.params, x))
-        out.append(Figure(f"{part} alone, batch 256 (batch_axis)", 1.3, *_named(_gain(times, "auto"))))
-        out.append(Figure(f"{part} alone, batch 256 (vmap)", 1 / 1.15, *_named(_gain(times, "vmap"))))
+        ours = {"vmap": mapped(grads.jacobian, fun, True), "auto": stated, "hand": floors.half_of_batch(part[0])}
+        times = measure({**usual, **ours}, (net.params, x))
+        out.append(Figure(f"{part} alone, batch 256 (batch_axis)", 1.3, **_gain(times, "auto")))
+        out.append(Figure(f"{part} alone, batch 256 (vmap)", 1 / 1.15, **_gain(times, "vmap")))
     return out
-
-
-def _named(pair: tuple[float, str]) -> tuple[float, bool, str]:
-    return pair[0], False, pair[1]
 
 
 def _functional_figures() -> list[Figure]:
@@ -121,12 +128,14 @@ def _functional_figures() -> list[Figure]:
         net = network(kind)
         fun, n = net.part("autoencoder")
         usual, ours = tasks[task]
-        functions = {
+        functions: dict[str, Callable] = {
             **{k: (lambda p, x, j=j, usual=usual: usual(j(p, x))) for k, j in plain(fun, False).items()},
             "ours": lambda p, x, fun=fun, ours=ours: ours(grads.jacobian_operator(lambda v: fun(p, v), x)),
         }
+        if task == "singular values":
+            functions["hand"] = floors.dense_svdvals
         times = measure(functions, (net.params, inputs(n, 1, jnp.float32)), rounds=5)
-        out.append(Figure(f"{task}, {kind} AE", asked, *_named(_gain(times, "ours"))))
+        out.append(Figure(f"{task}, {kind} AE", asked, **_gain(times, "ours")))
     return out
 
 
@@ -153,11 +162,9 @@ def _penalty_figures() -> list[Figure]:
     usual = min(times["jacfwd"].temporary, times["jacrev"].temporary)
     memory = usual / times["ours"].temporary
     return [
-        Figure("penalty gradient, batch 16, time", 20, *_named(_gain(times, "ours"))),
-        Figure(
-            "penalty gradient, batch 16, memory", 15, memory, detail=f"{times['ours'].temporary / 1e6:.3g} MB"
-        ),
-        Figure("penalty gradient, dense J (no figure asked)", 0, *_named(_gain(times, "dense"))),
+        Figure("penalty gradient, batch 16, time", 20, **_gain(times, "ours")),
+        Figure("penalty gradient, batch 16, memory", 15, memory, detail=f"{times['ours'].temporary / 1e6:.3g} MB"),
+        Figure("penalty gradient, dense J (no figure asked)", 0, **_gain(times, "dense")),
     ]
 
 
@@ -174,8 +181,9 @@ def _batched_figures() -> list[Figure]:
     times = measure(functions, (net.params, x), rounds=3)
     for ours, asked in (("per example", 100), ("full", 0)):
         temporary = f", temp {times['jacfwd'].temporary / 1e6:.3g} -> {times[ours].temporary / 1e6:.3g} MB"
-        gain, detail = _gain(times, ours)
-        out.append(Figure(f"batched decoder, batch 64 ({ours})", asked, gain, detail=detail + temporary))
+        gain = _gain(times, ours)
+        gain["detail"] += temporary
+        out.append(Figure(f"batched decoder, batch 64 ({ours})", asked, **gain))
     return out
 
 
@@ -196,9 +204,7 @@ def _compile_figures() -> list[Figure]:
                 best[name] = min(best.get(name, np.inf), time.perf_counter() - start)
         usual = min(best["jacfwd"], best["jacrev"])
         out.append(
-            Figure(
-                f"trace + compile, {kind} AE", 1.5, best["auto"] / usual, True, f"{best['auto'] * 1e3:.3g} ms"
-            )
+            Figure(f"trace + compile, {kind} AE", 1.5, best["auto"] / usual, True, f"{best['auto'] * 1e3:.3g} ms")
         )
     net = network("dense")
     fun, n = net.part("autoencoder")
@@ -236,8 +242,9 @@ def _accuracy_figures() -> list[Figure]:
 def _workload_figures() -> list[Figure]:
     from experiments.jacobian_workloads import brusselator_times, per_example_norms, ratio
 
-    norms = per_example_norms()
-    out = [Figure("per-example gradient norms, batch 256", 30, ratio(norms, "auto", "explicit"))]
+    norms = per_example_norms(hand=floors.gradient_norms)
+    hand = ratio(norms, "hand", "explicit")
+    out = [Figure("per-example gradient norms, batch 256", 30, ratio(norms, "auto", "explicit"), floor=hand)]
     with jax.enable_x64(True):
         times = brusselator_times()
     if "asdex" in times:
@@ -259,10 +266,29 @@ GROUPS: dict[str, Callable[[], list[Figure]]] = {
 
 def figures(groups: tuple[str, ...] = ()) -> list[Figure]:
     """Measure the figures of these groups (all by default), printing each as it comes."""
-    print(f"{'figure':<44}{'asked':<11}{'measured':>10}   met  detail")
+    print(f"{'figure':<44}{'asked':<11}{'measured':>10}{'by hand':>9}   met  detail")
     out: list[Figure] = []
     for name in groups or GROUPS:
         for figure in GROUPS[name]():
             print(figure.line(), flush=True)
             out.append(figure)
     return out
+
+
+def record(done: list[Figure]) -> dict:
+    """What is stored of all figures: the rows and where they were measured, and the lines that a page shows."""
+    device = jax.devices()[0]
+    lines = [f"{sum(f.reached for f in done)} of {len(done)} reached: asked, measured (the same written by hand)"]
+    for f in done:
+        if f.asked:
+            floor = "" if f.floor is None else f" ({f.floor:.3g})"
+            sign, mark = ("<=" if f.most else ">="), ("" if f.reached else "  missed")
+            lines.append(f"{f.name:<40}{sign} {f.asked:<8.3g}{f.measured:>8.3g}{floor}{mark}")
+    return {
+        "title": "Figures of the Jacobian methods",
+        "command": "python -m experiments.jacobians --figures",
+        "lines": lines,
+        "jax": jax.__version__,
+        "device": f"{device.platform} {device.device_kind}",
+        "rows": [f.record() for f in done],
+    }

@@ -50,10 +50,10 @@ def autoencoder(sizes: tuple[int, ...] = SIZES, dtype: Any = jnp.float32, batch:
 
 
 def per_example_norms(
-    batch: int = 256, sizes: tuple[int, ...] = SIZES, seconds: float = 8.0
+    batch: int = 256, sizes: tuple[int, ...] = SIZES, seconds: float = 8.0, hand: Callable | None = None
 ) -> dict[str, float]:
     """Norms of per-example parameter gradients of the squared error: vmap(grad) against
-    `per_example_gradient_norms`.
+    `per_example_gradient_norms` (and against `hand(weights, x)`, if given).
     """
     from grads import per_example_gradient_norms
 
@@ -63,6 +63,8 @@ def per_example_norms(
     error = jnp.max(jnp.abs(calls["auto"](weights, x) / calls["explicit"](weights, x) - 1))
     if error > 1e-4:
         raise AssertionError(f"norms disagree by {error:.1e}")
+    if hand is not None:
+        calls["hand"] = jax.jit(hand)
     return interleaved({m: lambda call=call: call(weights, x) for m, call in calls.items()}, seconds)
 
 

@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def _figures(groups: str) -> None:
-    from experiments.jacobian_figures import GROUPS, figures
+    from experiments.jacobian_figures import GROUPS, figures, record
 
     chosen = tuple(g for g in groups.split(",") if g)
     unknown = set(chosen) - set(GROUPS)
@@ -33,7 +33,7 @@ def _figures(groups: str) -> None:
         raise UsageError(f"unknown group {sorted(unknown)}; there are: {', '.join(GROUPS)}")
     done = figures(chosen)
     if not chosen:
-        save("jacobian_figures", [f.record() for f in done])
+        (RESULTS / "jacobian_figures.json").write_text(json.dumps(record(done), indent=1) + "\n")
     print(f"{sum(f.reached for f in done)} of {len(done)} figures reached")
 
 

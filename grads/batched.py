@@ -118,7 +118,7 @@ def _by_example(problem: Problem, lay: Layout, single: Problem, whole: bool) -> 
     small = [r for r in known if limit is None or memory(r.prediction.memory, lay.count if whole else 1) <= limit]
     best = min(small or known, key=lambda r: r.prediction.seconds)
     cost, held = best.prediction, max(best.prediction.memory, 1.0)
-    chunk = problem.options.chunk_size or max(1, int(2 * machine.cache // held))
+    chunk = problem.options.chunk_size or max(1, int(4 * machine.cache // held))
     chunk = lay.count if whole else _dividing(lay.count, chunk)
     if limit is not None and memory(held, chunk) > limit and not whole:
         fitting = [c for c in range(1, lay.count + 1) if lay.count % c == 0 and memory(held, c) <= limit]

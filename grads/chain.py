@@ -301,6 +301,8 @@ def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array
     """Columns of J (forward) or rows of J (reverse) as a stack of states."""
     if isinstance(factor, Dense):
         matrix = factor.array if factor.transposed == forward else factor.array.mT
+        if matrix is not factor.array and matrix.shape[0] <= matrix.shape[1]:
+            matrix = jax.lax.optimization_barrier(matrix)  # a product reads it by rows (see `factored._matmul`)
     elif isinstance(factor, Identity):
         return identity([v.aval for v in state])
     else:

@@ -165,8 +165,9 @@ class Factored:
         split = self._split()
         left, right = _product(self.factors[:split]), _product(self.factors[split:])
         if isinstance(left, Diagonal) and isinstance(right, Dense):
-            # transpose first: XLA writes the scaled transpose of a matrix slower than the scaled matrix
-            return (left.d[:, None] * right.matrix).astype(self.dtype)
+            # transpose first: XLA writes (d A)^T slower than d A^T; not into the product that A may be, though
+            array = jax.lax.optimization_barrier(right.array) if right.transposed else right.array
+            return (left.d[:, None] * Dense(array, right.transposed).matrix).astype(self.dtype)
         return multiply(left, right).matrix.astype(self.dtype)
 
 
