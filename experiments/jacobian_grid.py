@@ -41,7 +41,7 @@ def cells(mode: str) -> Iterator[Cell]:
         yield from [("dense", part, 1, "float32") for part in PARTS]
         yield "dense", "autoencoder", 16, "float32"
     elif mode == "auto":
-        models = [(k, "autoencoder") for k in KINDS] + [("dense", "encoder"), ("dense", "decoder"), ("conv", "encoder")]
+        models = [("dense", "encoder"), ("dense", "decoder"), ("conv", "encoder")] + [(k, "autoencoder") for k in KINDS]
         for (kind, part), batch, dtype in itertools.product(models, BATCHES[:3], DTYPES):
             yield kind, part, batch, dtype
     else:
@@ -65,7 +65,7 @@ class Budget:
 BUDGETS = {
     "tiny": Budget(0.2, 0.05),
     "quick": Budget(1.0, 0.1),
-    "auto": Budget(4.0, 0.5, approximations=False),
+    "auto": Budget(1.5, 0.5, approximations=False),
     "full": Budget(2.0, 2.0),
 }
 
