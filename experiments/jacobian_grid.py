@@ -35,11 +35,13 @@ Earlier = dict[tuple[str, str, str, str], dict]
 
 def cells(mode: str) -> Iterator[Cell]:
     """(kind, part, batch, dtype) of "tiny", "quick", "auto" (the grid of the figure of auto) or "full"."""
-    if mode in ("tiny", "quick"):
-        parts = PARTS if mode == "quick" else PARTS[:1]
-        yield from itertools.product(("dense",), parts, (1, 16) if mode == "quick" else (1,), DTYPES[:1])
+    if mode == "tiny":
+        yield "dense", "encoder", 1, "float32"
+    elif mode == "quick":
+        yield from [("dense", part, 1, "float32") for part in PARTS]
+        yield "dense", "autoencoder", 16, "float32"
     elif mode == "auto":
-        models = [(k, "autoencoder") for k in KINDS] + [("dense", "encoder"), ("dense", "decoder"), ("conv", "encoder")]
+        models = [("dense", "encoder"), ("dense", "decoder"), ("conv", "encoder")] + [(k, "autoencoder") for k in KINDS]
         for (kind, part), batch, dtype in itertools.product(models, BATCHES[:3], DTYPES):
             yield kind, part, batch, dtype
     else:
@@ -63,7 +65,7 @@ class Budget:
 BUDGETS = {
     "tiny": Budget(0.2, 0.05),
     "quick": Budget(1.0, 0.1),
-    "auto": Budget(8.0, 0.5, approximations=False),
+    "auto": Budget(1.5, 0.5, approximations=False),
     "full": Budget(2.0, 2.0),
 }
 
@@ -134,8 +136,6 @@ def left_out(
     row = _row(name, plans)
     if row.reason:
         return row.reason
-    if name.startswith("auto"):
-        return None
     if not row.method.exact and not budget.approximations:
         return "an approximation: not what auto is compared with"
     longest = budget.longest
@@ -143,7 +143,8 @@ def left_out(
         return _too_long(name, plans["one"].shape[1], batch, primal, before, longest)
     times = 1 if row.method.name == "batched" and batch > 1 else batch
     spent, held = row.cost.seconds * times, row.cost.memory * times
-    if spent > longest:
+    chosen = row.method.name in ("batched", plans["one"].method)  # what auto chose is measured, however slow
+    if spent > longest and not chosen:
         return f"predicted {spent:.3g} s, over the limit of {longest:g} s"
     return f"predicted {held / 1e9:.3g} GB, over the limit of {LARGEST / 1e9:g} GB" if held > LARGEST else None
 

@@ -104,7 +104,8 @@ def slowdown(rows: list[dict]) -> Any:
     for (kind, part, _, _), found in cells.items():
         least = found[best(found)]["ms"]
         for m, row in found.items():
-            logs.setdefault((kind, part, m), []).append(np.log(row["ms"] / least))
+            spent = auto_ms(found, m) if m in FORMS else row["ms"]
+            logs.setdefault((kind, part, m), []).append(np.log(max(1, spent / least)))
     mean = lambda key: float(np.exp(np.mean(logs[key]))) if key in logs else np.nan
     values = np.array([[mean((*part, m)) for m in methods] for part in parts])
     plt = _plot()
@@ -136,13 +137,18 @@ def _strips(rows: list[dict], panels: list[tuple[Callable, str]], title: str, li
                 label_once = dtype if method == methods[0] else None
                 axes.scatter(at + spread, ys, s=9, alpha=0.55, color=colour, linewidths=0, label=label_once)
                 axes.hlines(np.median(ys), at - 0.17, at + 0.17, color=colour, lw=2)
-        axes.set_yscale("log")
+        if label.startswith("trace"):  # of one order of magnitude
+            axes.set_ylim(bottom=0)
+        else:
+            axes.set_yscale("log")
         axes.set_xticks(range(len(methods)), methods, rotation=40, ha="right", fontsize=8)
         axes.set_ylabel(label)
         axes.grid(axis="y", alpha=0.3)
         for level, text in lines:
             axes.axhline(level, color="grey", ls=":", lw=1)
-            axes.text(len(methods) - 0.5, level, text, fontsize=7, va="bottom", ha="right", color="grey")
+            axes.annotate(
+                text, (1.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="center", color="grey"
+            )
     grid[0][0].legend(fontsize=8)
     figure.suptitle(f"{title}: a dot per network, part and batch; bars are medians", fontsize=11)
     figure.tight_layout()
@@ -152,14 +158,15 @@ def _strips(rows: list[dict], panels: list[tuple[Callable, str]], title: str, li
 def memory(rows: list[dict]) -> Any:
     """Temporary memory over the size of the result, and peak bytes."""
     over = lambda r: max(r["temporary_bytes"], 1) / r["output_bytes"]
-    total = lambda r: (r["temporary_bytes"] + r["output_bytes"]) / 1e6
-    return _strips(rows, [(over, "temporary memory / result"), (total, "temporary + result, MB")], "Memory")
+    one = lambda r: (r["temporary_bytes"] + r["output_bytes"]) / 1e6 if r["batch"] == 1 else None
+    panels = [(over, "temporary memory / result"), (one, "temporary + result of one example, MB")]
+    return _strips(rows, panels, "Memory")
 
 
 def accuracy(rows: list[dict]) -> Any:
     """Largest error over largest entry, against float64."""
     floor = lambda r: max(r["error"], 1e-17)
-    lines = ((1e-6, "asked of exact methods, float32"), (1e-13, "float64"))
+    lines = ((1e-6, "asked, float32"), (1e-13, "asked, float64"))
     return _strips(rows, [(floor, "error / largest entry")], "Error against float64", lines)
 
 
@@ -176,11 +183,12 @@ def auto_picture(rows: list[dict]) -> Any:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6))
     ends = []
     for form, marker, colour in (("auto", "o", "tab:blue"), ("auto_batch", "^", "tab:green")):
-        found = [m for m in cells.values() if form in m and len(m) > 1]
+        found = [m for m in cells.values() if form in m]
         values = sorted(ratios(rows, form).values())
         if not values:
             continue
-        xs, ys = [m[best(m)]["ms"] for m in found], [auto_ms(m, form) for m in found]
+        ys = [auto_ms(m, form) for m in found]
+        xs = [min(y, m[best(m)]["ms"]) for m, y in zip(found, ys, strict=True)]
         ends += xs
         left.loglog(xs, ys, marker, ms=5, color=colour, alpha=0.7, label=FORMS[form])
         share = np.arange(1, len(values) + 1) / len(values)
@@ -194,7 +202,9 @@ def auto_picture(rows: list[dict]) -> Any:
     left.set(xlabel="best method, ms", ylabel="auto, ms")
     right.axvline(1.25, color="k", ls=":", lw=1)
     right.axvline(2, color="tab:red", ls=":", lw=1)
-    right.set(xlabel="time of auto / time of the best method", ylabel="share of cells", ylim=(0, 1.02))
+    right.set(
+        xlabel="time of auto / time of the best method", ylabel="share of cells", ylim=(0, 1.02), xlim=(0.97, None)
+    )
     for axes in (left, right):
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)

@@ -18,18 +18,22 @@ Cells = dict[tuple, dict[str, dict]]
 
 
 def by_cell(rows: list[dict]) -> Cells:
-    """{(kind, part, batch, dtype): {method: row}} of the measured rows."""
+    """{(kind, part, batch, dtype): {method: row}} of the measured rows, where an exact method is among them."""
     out: Cells = defaultdict(dict)
     for r in rows:
         if "ms" in r:
             out[r["kind"], r["part"], r["batch"], r["dtype"]][r["method"]] = r
-    return out
+    return {cell: methods for cell, methods in out.items() if exact(methods)}
+
+
+def exact(methods: dict[str, dict]) -> list[str]:
+    """Return the exact methods by name: auto does not count, nor do approximations."""
+    return [m for m in methods if m not in FORMS and grads.registry.get_method(m).exact]
 
 
 def best(methods: dict[str, dict]) -> str:
-    """Return the fastest exact method by name: auto does not count, nor do approximations."""
-    exact = [m for m in methods if m not in FORMS and grads.registry.get_method(m).exact]
-    return min(exact, key=lambda m: methods[m]["ms"])
+    """Return the fastest exact method by name."""
+    return min(exact(methods), key=lambda m: methods[m]["ms"])
 
 
 def auto_ms(methods: dict[str, dict], form: str) -> float:
@@ -40,9 +44,9 @@ def auto_ms(methods: dict[str, dict], form: str) -> float:
 
 
 def ratios(rows: list[dict], form: str = "auto") -> dict[tuple, float]:
-    """{cell: time of auto over the best method's}."""
-    found = by_cell(rows)
-    return {c: auto_ms(m, form) / m[best(m)]["ms"] for c, m in found.items() if form in m and len(m) > 1}
+    """{cell: time of auto over the best method's}, 1 where auto's is the shortest measured."""
+    found = {c: m for c, m in by_cell(rows).items() if form in m}
+    return {c: max(1.0, auto_ms(m, form) / m[best(m)]["ms"]) for c, m in found.items()}
 
 
 def summary(rows: list[dict], form: str = "auto") -> dict[str, float]:

@@ -130,8 +130,10 @@ def _by_example(problem: Problem, lay: Layout, single: Problem, whole: bool) -> 
         chunk = max(fitting, default=1)
     seconds = lay.count * cost.seconds + _writing(problem, lay)
     seconds += len(problem.graph.body) * 3 * machine.dispatch * -(-lay.count // chunk)
-    if held * chunk > 4 * machine.cache:  # temporaries of many examples are fresh memory
-        seconds += lay.count * cost.bytes / machine.bandwidth
+    if not whole:  # what a turn of the loop gives is copied to its place
+        seconds += 2 * blocks / machine.cached
+    elif held * chunk > 4 * machine.cache:  # temporaries of many examples are fresh memory
+        seconds += max(0.0, lay.count * held - blocks) / machine.bandwidth
     work = lay.count * cost.operations, lay.count * cost.bytes, seconds, memory(held, chunk)
     note = f"{best.method.name} per example"
     return _Way(Cost(*work, chunk, note), best.method, single, chunk=chunk)

@@ -117,7 +117,12 @@ def chunk_of(problem: Problem, chain: Chain, root: Step) -> int | None:
 
 
 def _held(chain: Chain, step: Step) -> int:
-    """Elements of the operands of a step; a weight matrix is the user's own, a diagonal is a vector."""
+    """Elements of the operands of a step; a weight matrix is the user's own, a diagonal is a vector.
+
+    Times an identity, the other operand is the result.
+    """
+    if any(p.action == "leaf" and chain.segments[p.start].kind == "identity" for p in chain.parts(step)):
+        return 0
     return sum(chain.widths[p.start] * chain.widths[p.stop] for p in chain.parts(step) if p.action != "leaf")
 
 

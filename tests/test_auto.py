@@ -68,17 +68,34 @@ def test_memory_limit():
         grads.jacobian(fun, memory_limit=1000)(x)
 
 
+def test_memory_limit_of_a_batch():
+    x = jnp.ones((12, 200))
+    reference = jax.vmap(jax.jacrev(narrow))(x)
+    least = reference.nbytes
+    for limit in (8 * least, 3 * least, int(1.6 * least)):
+        jac = jax.jit(grads.jacobian(narrow, batch_axis=0, memory_limit=limit))
+        memory = jac.lower(x).compile().memory_analysis()
+        assert memory.temp_size_in_bytes + memory.output_size_in_bytes <= limit
+        np.testing.assert_allclose(jac(x), reference, atol=1e-12)
+
+
+def test_integer_outputs_beside_a_sparse_jacobian():
+    fun = lambda x: {"a": x**2, "k": jnp.argmax(x)}
+    x = jnp.arange(5.0)
+    np.testing.assert_allclose(grads.jacobian(fun, method="sparse")(x)["a"], jnp.diag(2 * x))
+
+
+def test_plans_of_functions_that_ignore_their_input():
+    assert "Nothing depends" in str(grads.explain(lambda x: jnp.ones(3), jnp.ones(2)))
+
+
 BATCHED = {
     "dense": lambda x: jax.nn.relu(x.reshape(4, -1) @ A[:6]) @ B,
     "divided": lambda x: jnp.tanh(x.reshape(4, -1) @ A[:6]) @ B / x.shape[0],
     "softmax": lambda x: jax.nn.softmax(x.reshape(4, 6), axis=1),
     "per example constants": lambda x: x.reshape(4, 6) * jnp.arange(4.0)[:, None],
-    "scan": lambda x: jax.lax.scan(lambda c, w: (jnp.sin(c * w), None), x.reshape(4, 6), jnp.ones((3, 4, 6)))[
-        0
-    ],
-    "pooled": lambda x: jax.lax.reduce_window(
-        x.reshape(4, 6), -jnp.inf, jax.lax.max, (1, 2), (1, 2), "VALID"
-    ),
+    "scan": lambda x: jax.lax.scan(lambda c, w: (jnp.sin(c * w), None), x.reshape(4, 6), jnp.ones((3, 4, 6)))[0],
+    "pooled": lambda x: jax.lax.reduce_window(x.reshape(4, 6), -jnp.inf, jax.lax.max, (1, 2), (1, 2), "VALID"),
 }
 
 

@@ -1,10 +1,12 @@
 """Counted operations against hand counts and against the matrix products of the emitted programs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
 
-from grads import costs, prepare
+from grads import costs, explain, jacobian, prepare
 from grads.flat import Options, flatten_call
 from grads.machine import _DEFAULTS, Machine, calibrate, current, using
 
@@ -71,9 +73,7 @@ def test_time_is_the_slower_of_arithmetic_and_memory():
     assert slow_memory.seconds(1, machine) == pytest.approx(1000 / 1e6 + 0.5)
     cached = costs.Work("dot", 1e9, 1, 0, 1, 1, 4)
     assert cached.seconds(1, machine) == pytest.approx(1 + 0.5)
-    assert (
-        cached.seconds(1, machine) * 2 > costs.Work("dot", 1e9, 1, 0, 1, 1, 8).seconds(1, machine) > 1.5 + 0.5
-    )
+    assert cached.seconds(1, machine) * 2 > costs.Work("dot", 1e9, 1, 0, 1, 1, 8).seconds(1, machine) > 1.5 + 0.5
 
 
 def test_rates_interpolate_and_nest():
@@ -86,6 +86,28 @@ def test_rates_interpolate_and_nest():
     with using(cpu):
         assert current() is cpu
     assert current() is before
+
+
+@pytest.mark.parametrize("faster", ["in a loop", "outside"])
+def test_a_chain_loops_where_that_is_faster(faster):
+    slow, fast = ((1, 1e7),), ((1, 1e12),)
+    inside = fast if faster == "in a loop" else slow
+    cpu = dataclasses.replace(_DEFAULTS["cpu"], conv_transposed=slow, variants=(("conv_transposed", 8, True, inside),
+                              ("conv_transposed", 8, False, slow if inside is fast else fast)))  # fmt: skip
+    kernel, last = jnp.ones((3, 1, 4)), jnp.ones((8 * 4, 6))
+    layout = ("NWC", "WIO", "NWC")
+
+    def fun(x):
+        h = jax.lax.conv_general_dilated(x.reshape(1, 16, 1), kernel, (2,), "SAME", dimension_numbers=layout)
+        return jnp.sin(jnp.sin(h).reshape(-1) @ last)
+
+    x = jnp.linspace(0.0, 1.0, 16)
+    with using(cpu):
+        cost = next(r.cost for r in explain(fun, x).rows if r.method.name == "chain")
+        program = jax.jit(jacobian(fun, method="chain"))
+        assert cost.chunk == (3 if faster == "in a loop" else None)
+        assert ("while" in program.lower(x).as_text()) == (faster == "in a loop")
+    assert jnp.allclose(program(x), jax.jacrev(fun)(x), atol=1e-12)
 
 
 def test_chunks_fit_the_memory_limit():
