@@ -262,7 +262,7 @@ def test_ray_gives_the_same_table(tmp_path, monkeypatch):
 def test_without_ray_the_install_line_is_given(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*FAKE, *SPACE, "--trials", "2", "--engine", "ray", "--out", str(tmp_path / "a")]) == 2
-    assert "pip install 'autoencoders-jax[ray]'" in capsys.readouterr().err
+    assert "pip install -e '.[ray]'" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 

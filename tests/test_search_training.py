@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import train
 from experiments import group
 from experiments.search import training
 from experiments.search.__main__ import main
+from experiments.search.options import parse
 from models import Dense, Model
 from models.config import ConfigError
 from models.objectives import Reconstruction
@@ -126,3 +128,18 @@ def test_divergence_is_a_reason_and_unfit_settings_are_refused():
     assert "was not finite at step" in found["reason"]
     with pytest.raises(ConfigError, match=r"read must be .* in a sweep"):
         trials([dataclasses.replace(BASE, read="stream")])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataset", "digits,mnits"], "unknown data set 'mnits'; did you mean one of: mnist"),
+        (["--data-dir", "/nowhere"], "--data-dir '/nowhere' is not a folder"),
+        (["--read", "stream"], "read must be 'memory' in a sweep"),
+        (["--halving", "epocs:1:9"], "'epocs' is none; the nearest fields: epochs"),
+        (["--seed", "1,2", "--seeds", "2"], "the field seed cannot be searched as well"),
+    ],
+)
+def test_what_no_trial_can_run_is_refused_before_anything_is_written(words, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(["--lr", "1e-3:1e-2", "--trials", "4", *words])
