@@ -110,7 +110,7 @@ def test_every_sampler_on_offer_runs_or_says_at_once_why_not(name, objectives):
             "gp": "pip install torch",
             "optuna:BruteForceSampler": "step must be given",
         }
-        assert refused[name] in str(error)
+        assert refused[name] in str(error)  # noqa: PT017 - what may be refused, and why
         return
     names = ("loss", "rate")[:objectives]
     runs = [drive(Plan(20, sampler=name, generation=4, minimize=names)) for _ in range(2)]

@@ -116,7 +116,7 @@ class Coordinator:
                 number = next(self.ids)
                 running[number] = todo.popleft()
                 self.engine.submit(number, running[number])
-            busy = sum(map(len, running.values()))
+            busy = sum(t.key not in self.records for group in running.values() for t in group)
             self.report(State(self.known, len(self.records), busy, ()))
             events = self.engine.wait(0.5)
             if not events and running:  # long trials show as they end, before their group does
