@@ -98,6 +98,27 @@ def test_failed_trials_are_told_as_the_worst_and_do_not_stop_tpe():
     assert len(drive(plan, score=lambda t: None)) == 4
 
 
+@pytest.mark.parametrize("objectives", [1, 2])
+@pytest.mark.parametrize("name", ["tpe", "cmaes", "gp", "nsgaii", "nsgaiii", "qmc", "optuna:BruteForceSampler"])
+def test_every_sampler_on_offer_runs_or_says_at_once_why_not(name, objectives):
+    pytest.importorskip("optuna")
+    try:
+        make_sampler(name, SPACE, 0, objectives, 4)
+    except SpaceError as error:
+        refused = {
+            "cmaes": "multi-objective",
+            "gp": "pip install torch",
+            "optuna:BruteForceSampler": "step must be given",
+        }
+        assert refused[name] in str(error)  # noqa: PT017 - what may be refused, and why
+        return
+    names = ("loss", "rate")[:objectives]
+    runs = [drive(Plan(20, sampler=name, generation=4, minimize=names)) for _ in range(2)]
+    points = [[t.values for g in run for t in g] for run in runs]
+    assert points[0] == points[1]
+    assert len({str(p) for p in points[0]}) > 12
+
+
 def test_unknown_samplers_of_optuna_are_named():
     pytest.importorskip("optuna")
     with pytest.raises(SpaceError, match=r"no sampler 'NoSampler'; it has .*TPESampler"):
@@ -106,7 +127,7 @@ def test_unknown_samplers_of_optuna_are_named():
 
 def test_without_optuna_the_install_line_is_given(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
-    with pytest.raises(SpaceError, match=r"pip install 'autoencoders-jax\[search\]'"):
+    with pytest.raises(SpaceError, match=r"pip install -e '.\[search\]'"):
         make_sampler("tpe", SPACE, 0)
 
 

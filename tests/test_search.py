@@ -1,10 +1,13 @@
 """Whole sweeps: one table for any workers, engine, interruption; failures recorded; one line for errors."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from experiments.search.__main__ import main
 from experiments.search.command import run
 from experiments.search.engine import Engine, Event
 from experiments.search.execute import run_chunk
+from experiments.search.guardian import marked
 from experiments.search.lease import identity
 from experiments.search.ledger import Ledger
 from experiments.search.options import parse, parser
@@ -259,10 +263,51 @@ def test_ray_gives_the_same_table(tmp_path, monkeypatch):
     assert (tmp_path / "ray" / "results.csv").read_text() == sweep(tmp_path / "inline", *SPACE, "--trials", "8")[2]
 
 
+def test_a_terminal_shows_done_running_best_and_time_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0.2")
+    monkeypatch.setenv("COLUMNS", "160")
+    line = command(tmp_path / "a", "--trials", "4", "--seeds", "2", "--workers", "1")
+    ours, theirs = pty.openpty()
+    driver = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while data := os.read(ours, 4096):
+            shown += data
+    os.close(ours)
+    assert driver.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+    assert re.search(r"[2-7]/8 1 running, \d:\d\d left, best loss [\d.]+ \[[\d.]+, [\d.]+\] at lr=", text)
+    assert "8/8 0 running, 0:00 left" in text
+
+
+@pytest.mark.campaign
+def test_a_killed_driver_leaves_no_process_of_ray_and_is_resumed(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    monkeypatch.setenv("FAKE_TRIALS_LOG", str(tmp_path))
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0.3")
+    monkeypatch.setenv("OUR_RAY_TEST", tmp_path.name)
+    line = command(tmp_path / "ray", "--trials", "16", "--workers", "2", "--engine", "ray")
+    driver = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(calls(tmp_path)) < 3:
+        assert driver.poll() is None
+        time.sleep(0.1)
+    family = [p for p in marked(f"OUR_RAY_TEST={tmp_path.name}") if p != driver.pid]
+    assert len(family) > 4
+    driver.kill()
+    driver.wait()
+    assert gone(family), "Ray outlived its driver by more than 5 s"
+    subprocess.run([*line, "--resume"], cwd=ROOT, check=True, timeout=300)
+    assert len({c for c in calls(tmp_path) if c.startswith("end")}) == 16
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0")
+    assert (tmp_path / "ray" / "results.csv").read_text() == sweep(tmp_path / "calm", *SPACE, "--trials", "16")[2]
+    assert not marked(f"OUR_RAY_TEST={tmp_path.name}")
+
+
 def test_without_ray_the_install_line_is_given(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main([*FAKE, *SPACE, "--trials", "2", "--engine", "ray", "--out", str(tmp_path / "a")]) == 2
-    assert "pip install 'autoencoders-jax[ray]'" in capsys.readouterr().err
+    assert "pip install -e '.[ray]'" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import train
 from experiments import group
 from experiments.search import training
 from experiments.search.__main__ import main
+from experiments.search.options import parse
 from models import Dense, Model
 from models.config import ConfigError
 from models.objectives import Reconstruction
@@ -19,7 +21,12 @@ from training.examples import Examples
 
 BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
 POINT = dataclasses.replace(
-    BASE, model=dataclasses.replace(BASE.model, posterior="point"), objective=Reconstruction(), lr=0.3, patience=1
+    BASE,
+    model=dataclasses.replace(BASE.model, posterior="point"),
+    objective=Reconstruction(),
+    lr=0.3,
+    epochs=30,
+    patience=1,
 )
 
 
@@ -33,10 +40,10 @@ def fitted(config, folder):
     return train.fit(command)[1]
 
 
-def check(trial, summary, patience):
-    """A trial's validation metrics are those of the epoch that the run alone tested, its test metrics likewise."""
-    shown = summary["best"]["metrics"] if patience else summary["last"]["validation"]
-    for name, value in shown.items():
+def check(trial, summary):
+    """A trial's metrics are those of the run alone: validation of its last epoch, and test."""
+    assert summary["test"]
+    for name, value in summary["last"]["validation"].items():
         np.testing.assert_allclose(trial[name], value, rtol=1e-9)
     for name, value in summary["test"].items():
         np.testing.assert_allclose(trial[f"test_{name}"], value, rtol=1e-9)
@@ -49,7 +56,7 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
     assert group.compilations() == before + 1
     assert trials(configs[2:3]) == found[2:3]  # to the bit, in any group
     assert len({row["loss"] for row in found}) == 4
-    check(found[3], fitted(configs[3], tmp_path / "run"), patience=0)
+    check(found[3], fitted(configs[3], tmp_path / "run"))
     assert found[3]["loss"] == found[3]["negative_elbo_nats"]
     (table,) = group.run_group([configs[3]], plan="sequential")
     assert table["test"] == {n.removeprefix("test_"): v for n, v in found[3].items() if n.startswith("test_")}
@@ -57,12 +64,11 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
     assert "test_active_units" in found[3]
 
 
-def test_early_stopping_scores_the_epoch_that_is_tested(tmp_path):
-    config = dataclasses.replace(POINT, epochs=30)
-    (found,) = trials([config])
+def test_early_stopping_scores_the_epoch_that_is_tested():
+    (found,) = trials([POINT])
     assert found["epochs_run"] == found["best_epoch"] + 1 < 30
-    check(found, fitted(config, tmp_path / "run"), patience=1)
-    (table,) = group.run_group([config], plan="sequential")
+    (table,) = group.run_group([POINT], plan="sequential")
+    assert {f"test_{n}": v for n, v in table["test"].items()}.items() <= found.items()
     assert found["loss"] == min(table["history"]["validation"]["mse"]) < table["history"]["validation"]["mse"][-1]
 
 
@@ -126,3 +132,18 @@ def test_divergence_is_a_reason_and_unfit_settings_are_refused():
     assert "was not finite at step" in found["reason"]
     with pytest.raises(ConfigError, match=r"read must be .* in a sweep"):
         trials([dataclasses.replace(BASE, read="stream")])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataset", "digits,mnits"], "unknown data set 'mnits'; did you mean one of: mnist"),
+        (["--data-dir", "/nowhere"], "--data-dir '/nowhere' is not a folder"),
+        (["--read", "stream"], "read must be 'memory' in a sweep"),
+        (["--halving", "epocs:1:9"], "'epocs' is none; the nearest fields: epochs"),
+        (["--seed", "1,2", "--seeds", "2"], "the field seed cannot be searched as well"),
+    ],
+)
+def test_what_no_trial_can_run_is_refused_before_anything_is_written(words, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(["--lr", "1e-3:1e-2", "--trials", "4", *words])

@@ -161,7 +161,7 @@ class Local(Engine):
 def check_engine(name: str) -> None:
     """Raise SpaceError, with the line that installs it, when an engine's package is absent."""
     if name == "ray" and importlib.util.find_spec("ray") is None:
-        raise SpaceError("--engine ray needs Ray: pip install 'autoencoders-jax[ray]'")
+        raise SpaceError("--engine ray needs Ray: pip install -e '.[ray]'")
 
 
 def make_engine(name: str, greeting: Greeting, workers: int, early: Process | None = None) -> Engine:

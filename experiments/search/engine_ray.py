@@ -3,11 +3,17 @@
 import itertools
 import logging
 import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
 from typing import Any
 
 from experiments.search.engine import Engine, Event, Greeting
 from experiments.search.schedule import Trial
 from experiments.search.spawn import ROOT
+
+MARK = "AUTOENCODERS_RAY_SESSION"
 
 
 class Ray(Engine):
@@ -19,14 +25,25 @@ class Ray(Engine):
         self.ray = ray
         os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.started = not ray.is_initialized()
+        self.guardian: subprocess.Popen[bytes] | None = None
         if self.started:
             address = os.environ.get("RAY_ADDRESS")
+            if not address:
+                self._guard()
             local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
         self.greeting, self.numbers = greeting, itertools.cycle(range(workers))
         self.actor = ray.remote(num_cpus=1)(_Actor)
         self.idle = [self._start() for _ in range(workers)]
         self.running: dict[Any, tuple[int, Any]] = {}
+
+    def _guard(self) -> None:
+        """Mark the environment that Ray's processes will inherit, and let a guardian end them if this one is killed."""
+        value = uuid.uuid4().hex
+        path = str(Path(__file__).with_name("guardian.py"))
+        command = [sys.executable, "-P", path, f"{MARK}={value}"]
+        self.guardian = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        os.environ[MARK] = value
 
     def _start(self) -> Any:
         return self.actor.remote(self.greeting.message(next(self.numbers)))
@@ -67,6 +84,9 @@ class Ray(Engine):
             self.ray.kill(actor)
         if self.started:
             self.ray.shutdown()
+        if self.guardian is not None:
+            os.environ.pop(MARK, None)
+            self.guardian.communicate()
 
 
 class _Actor:

@@ -22,7 +22,8 @@ NAMES = {
     "nsgaiii": "NSGAIIISampler",
     "qmc": "QMCSampler",
 }
-INSTALL = "pip install 'autoencoders-jax[search]'"
+REHEARSED = 12  # most of Optuna's samplers draw their first ten points at random
+INSTALL = "pip install -e '.[search]'"
 
 
 def _options(class_name: str, generation: int) -> dict[str, Any]:
@@ -49,17 +50,28 @@ class Optuna(Sampler):
             known = ", ".join(n for n in dir(optuna.samplers) if n.endswith("Sampler") and n != "BaseSampler")
             raise SpaceError(f"Optuna has no sampler {class_name!r}; it has {known}")
         self.optuna, self.space = optuna, space
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna marks most of its samplers experimental
-            try:
-                sampler = maker(seed=seed, **_options(class_name, generation))
-            except ImportError as error:
-                raise SpaceError(f"the sampler {name!r} needs a further package: {error}") from None
-            except TypeError as error:
-                raise SpaceError(f"the sampler {name!r} cannot be made from a seed alone: {error}") from None
-            self.study = optuna.create_study(directions=["minimize"] * objectives, sampler=sampler)
         self.distributions = {n: self._distribution(d) for n, d in space.domains}
         self.asked: list[Any] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna marks most of its samplers experimental
+            make = lambda: optuna.create_study(
+                directions=["minimize"] * objectives, sampler=maker(seed=seed, **_options(class_name, generation))
+            )
+            try:
+                self._rehearse(make(), objectives)
+                self.study = make()
+            except ImportError as error:
+                how = f": pip install {error.name}" if error.name else f": {str(error).splitlines()[0]}"
+                raise SpaceError(f"the sampler {name!r} needs a further package{how}") from None
+            except TypeError as error:
+                raise SpaceError(f"the sampler {name!r} cannot be made from a seed alone: {error}") from None
+            except ValueError as error:
+                raise SpaceError(f"the sampler {name!r} cannot search this: {str(error).splitlines()[0]}") from None
+
+    def _rehearse(self, study: Any, objectives: int) -> None:
+        """Ask for a few points and forget them: what a sampler lacks shows before anything is written."""
+        for i in range(REHEARSED):
+            study.tell(study.ask(self.distributions), [float(i)] * objectives)
 
     def _distribution(self, domain: Domain) -> Any:
         kinds = self.optuna.distributions
@@ -78,10 +90,7 @@ class Optuna(Sampler):
     def _ask(self) -> Values:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            try:
-                trial = self.study.ask(self.distributions)
-            except ImportError as error:
-                raise SpaceError(f"this sampler needs a further package: {error}") from None
+            trial = self.study.ask(self.distributions)
         self.asked.append(trial)
         return self.space.active({name: self._value(d, trial.params[name]) for name, d in self.space.domains})
 

@@ -11,6 +11,10 @@ Fold = tuple[int, int]  # which fold is held out, of how many
 RunGroup = Callable[[Sequence[Any], Fold | None, int], Iterable[Mapping[str, Any]]]
 
 
+def accept(space: Any, data_dir: str | None) -> None:
+    """Find nothing wrong with a space."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Problem:
     """A default config and the function that runs configs of equal structure in one program.
@@ -18,12 +22,14 @@ class Problem:
     `run_group(configs, fold, width)` returns, or yields as they end, one dict of numbers (finite or not) per config,
     in order; a key "reason" (str) marks a run that diverged. `width` is the most configs that a group of this sweep
     holds. After an exception the configs without a result are run one by one, so that a single bad one names itself.
-    `metric` is minimised when the user names none.
+    `metric` is minimised when the user names none. `check(space, data_dir)` raises ConfigError for a space of which no
+    trial could run, before anything is written.
     """
 
     config: Any
     run_group: RunGroup
     metric: str = "loss"
+    check: Callable[[Any, str | None], None] = accept
 
 
 def load_problem(name: str) -> Problem:

@@ -116,7 +116,7 @@ class Coordinator:
                 number = next(self.ids)
                 running[number] = todo.popleft()
                 self.engine.submit(number, running[number])
-            busy = sum(map(len, running.values()))
+            busy = sum(t.key not in self.records for group in running.values() for t in group)
             self.report(State(self.known, len(self.records), busy, ()))
             events = self.engine.wait(0.5)
             if not events and running:  # long trials show as they end, before their group does
@@ -216,5 +216,7 @@ def check_seeds(plan: Plan, base: Any, fields: Mapping[str, Any]) -> None:
     """Raise SpaceError when repeated seeds cannot be made, or the budget's field is not an int or is searched too."""
     if plan.seeds > 1 and not isinstance(getattr(base, "seed", None), int):
         raise SpaceError("--seeds needs a config with an int field seed")
+    if plan.seeds > 1 and "seed" in fields:
+        raise SpaceError("--seeds repeats every point with other seeds, so the field seed cannot be searched as well")
     if plan.budgets and plan.budget_field in fields:
         raise SpaceError(f"{plan.budget_field} is the budget of halving and cannot be searched as well")

@@ -9,17 +9,20 @@ and never chooses anything.
 import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+import data
 import train
 from experiments import group
 from experiments.search.compiling import compiling, open_cache
 from experiments.search.problem import Fold, Problem
-from models.config import ConfigError
+from experiments.search.space import Space
+from models.config import ConfigError, nearest
 from training.examples import Examples
 from training.host import criterion
 
@@ -87,8 +90,7 @@ def plan_of(width: int) -> group.Plan:
 def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator[dict[str, Any]]:
     """Yield the metrics of configs of equal structure, in order; they compile once."""
     first = configs[0]
-    if first.read != "memory":
-        raise ConfigError(f"read must be 'memory' in a sweep, got {first.read!r}: a group's runs share their data")
+    check_read(first.read)
     open_cache()
     splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
     plan = plan_of(width)
@@ -101,4 +103,22 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
             yield row(found, first.patience)
 
 
-problem = Problem(train.Config(), run_group, "loss")
+def check(space: Space, data_dir: str | None) -> None:
+    """Raise ConfigError for what no trial of a space can read: an unknown data set, no folder, a stream."""
+    if data_dir is not None and not Path(data_dir).expanduser().is_dir():
+        raise ConfigError(f"--data-dir {data_dir!r} is not a folder; give one that holds <name>/ folders")
+    known, domains = data.NAMES, dict(space.domains)
+    for name in getattr(domains.get("dataset"), "values", (space.base.dataset,)):
+        if name not in known and not name.startswith(("tfds:", "file:")):
+            raise ConfigError(f"unknown data set {name!r}; did you mean one of: {', '.join(nearest(name, known))}")
+    for read in getattr(domains.get("read"), "values", ("memory",)):
+        check_read(read)
+
+
+def check_read(read: str) -> None:
+    """Raise ConfigError unless the training examples are in memory."""
+    if read != "memory":
+        raise ConfigError(f"read must be 'memory' in a sweep, got {read!r}: a group's runs share their data")
+
+
+problem = Problem(train.Config(), run_group, "loss", check)
