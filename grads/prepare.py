@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grads import outputs, select
+from grads import machine, outputs, select
 from grads.fingerprint import fingerprint
 from grads.flat import Call, Options, Problem
 from grads.graph import Graph, trace
@@ -57,6 +57,7 @@ def run(
         output,
         precision,
         jax.default_backend(),
+        machine.current(),  # other rates, as after `calibrate()`, other choices
     )
     key = (*program, _indices(method, constants))
     if key not in _COMPILED:

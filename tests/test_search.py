@@ -264,7 +264,7 @@ def test_ray_gives_the_same_table(tmp_path, monkeypatch):
 
 
 def test_a_terminal_shows_done_running_best_and_time_left(tmp_path, monkeypatch):
-    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0.2")
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0.5")
     monkeypatch.setenv("COLUMNS", "160")
     line = command(tmp_path / "a", "--trials", "4", "--seeds", "2", "--workers", "1")
     ours, theirs = pty.openpty()
