@@ -1,7 +1,7 @@
 """The deep autoencoder of Hinton and Salakhutdinov 2006 on MNIST.
 
-Claim: Trained from random weights with AdamW, the 784-1000-500-250-30 autoencoder comes close to the layer-wise pretrained
-    one and to a quarter of PCA's error; it overfits (training error 1.3), which is what keeps it from 2.6.
+Claim: Trained from random weights with AdamW, the 784-1000-500-250-30 autoencoder comes close to the layer-wise
+    pretrained one and to a quarter of PCA's error; it overfits (training error 1.3), which is what keeps it from 2.6.
 Source: Hinton & Salakhutdinov, Reducing the Dimensionality of Data with Neural Networks, Science 313 (2006), page 506:
     squared error per test image 3.00, logistic PCA 8.01, PCA 13.87 (30 dimensions, 60,000 training images; ours keeps
     10,000 of them for validation).
