@@ -2,7 +2,7 @@
 
 Claim: 16 configs x 3 seeds that differ in learning rate, beta and seed compile once, and finish sooner than the same
     48 runs one after another in one warm executable, and far sooner than one process per run.
-Source: a measurement of this project's own; the figures to reach are those of issue 4.
+Source: a measurement of this project's own; the figures to reach are those under Expected.
 Command: python -m experiments.groups --data-dir DATA
 Cost: 20 minutes on 2 quiet cores; --size tiny: a minute, any machine.
 Expected: 1 program; at least 1.05x (784-400-20) and 1.5x (32 hidden units) against one warm executable; at least 5x

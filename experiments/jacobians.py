@@ -23,6 +23,7 @@ from pathlib import Path
 import jax
 
 from experiments.jacobian_function import UsageError, UserFunctionError, own_function
+from models.config import nearest
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -60,11 +61,10 @@ def selected(cells: list, only: str) -> list:
     axes = [{str(cell[k]) for cell in cells} for k in range(4)]
     known = set().union(*axes)
     if unknown := [w for w in words if w not in known]:
-        import difflib
-
-        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"--only: no cell has {unknown[0]!r}{hint} There are: {', '.join(sorted(known))}")
+        near = nearest(unknown[0], known)[0]
+        raise UsageError(
+            f"--only: no cell has {unknown[0]!r}; did you mean {near}? There are: {', '.join(sorted(known))}"
+        )
     wanted = [axis & set(words) or axis for axis in axes]
     return [cell for cell in cells if all(str(v) in w for v, w in zip(cell, wanted, strict=True))]
 

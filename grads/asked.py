@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-__all__ = ["callable_", "count", "numbers_of", "one_of", "real_leaves"]
+__all__ = ["callable_", "count", "hint", "numbers_of", "one_of", "real_leaves"]
 
 
 def callable_(fun: Any, name: str) -> None:
@@ -29,9 +29,13 @@ def one_of(what: str, value: Any, known: Iterable[str]) -> None:
     """Raise ValueError, with the nearest names, unless the value is one of `known`."""
     known = list(known)
     if not isinstance(value, str) or value not in known:
-        near = difflib.get_close_matches(value.lower(), known, n=2, cutoff=0.5) if isinstance(value, str) else []
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
-        raise ValueError(f"unknown {what} {value!r}{hint} there are: {', '.join(known)}")
+        raise ValueError(f"unknown {what} {value!r}{hint(value, known)} there are: {', '.join(known)}")
+
+
+def hint(value: Any, known: Iterable[str]) -> str:
+    """Return "; did you mean ...?" with the nearest names, or ";" where none is near."""
+    near = difflib.get_close_matches(value.lower(), list(known), n=2, cutoff=0.4) if isinstance(value, str) else []
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
 
 
 def numbers_of(argnums: Any, positional: int) -> tuple[int, ...]:

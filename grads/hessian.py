@@ -32,17 +32,13 @@ def hessian(
 ) -> Callable[..., Any]:
     """Return x -> d^2 fun / dx^2: a drop-in for `jax.hessian` (trees and shapes: output + input + input).
 
-    mode         outer over inner differentiation; "fwd_over_rev" (n forward passes over the gradient) is the
-    usual best
-                 for one output, "fwd_over_fwd" for few inputs and many outputs; the others for functions
-                 without a
-                 forward or reverse rule
+    mode         outer over inner differentiation; "fwd_over_rev" (n forward passes over the gradient) is the usual
+                 best for one output, "fwd_over_fwd" for few inputs and many outputs; the others for functions
+                 without a forward or reverse rule
     chunk_size   basis vectors of the outer pass in flight at once (default: all)
-    sparsity     "auto" (from the traced program) or a pattern (n x n: dense, BCOO, SciPy, `Pattern`), for one
-    real output
-                 and a flat order of all inputs: as many products H v as colours. A given pattern that misses
-                 a nonzero
-                 gives nan, and outside of `jit` WrongPatternError
+    sparsity     "auto" (from the traced program) or a pattern (n x n: dense, BCOO, SciPy, `Pattern`), for one real
+                 output and a flat order of all inputs: as many products H v as colours. A given pattern that
+                 misses a nonzero gives nan, and outside of `jit` WrongPatternError
     output       "dense", or "bcoo" (the flat n x n matrix; needs `sparsity`)
 
     Raises ValueError for unknown modes and outputs, TypeError for a sparse Hessian of several outputs.
@@ -58,25 +54,7 @@ def hessian(
         )
 
     def evaluate(*args: Any, **kwargs: Any) -> Any:
-        single = not isinstance(argnums, (tuple, list))
-        numbers = asked.numbers_of(argnums, len(args))
-        chosen = args[numbers[0]] if single else tuple(args[i] for i in numbers)
-        asked.real_leaves(chosen, "a Hessian")
-        flat, unravel = ravel_pytree(chosen)
-        box: dict[str, Any] = {}
-
-        def flat_fun(f: Array) -> tuple[Array, Any]:
-            new = list(args)
-            values = (unravel(f),) if single else unravel(f)
-            for i, value in zip(numbers, values, strict=True):
-                new[i] = value
-            result = fun(*new, **kwargs)
-            if has_aux and not (isinstance(result, (tuple, list)) and len(result) == 2):
-                raise TypeError(f"with has_aux=True the function must return (output, aux), got {result!r}")
-            y, aux = result if has_aux else (result, None)
-            box["y"] = jax.eval_shape(lambda: y)
-            return ravel_pytree(y)[0], aux
-
+        flat_fun, flat, chosen, shapes = _flattened(fun, argnums, args, kwargs, has_aux)
         matrix: Any
         if sparsity is None:
             matrix, aux = _dense(flat_fun, flat, mode, chunk_size)
@@ -85,10 +63,39 @@ def hessian(
             if output == "bcoo":
                 return (matrix, aux) if has_aux else matrix
             matrix = matrix.todense()[None]
-        tree = _assemble(matrix, box["y"], chosen)
+        tree = _assemble(matrix, shapes["y"], chosen)
         return (tree, aux) if has_aux else tree
 
     return evaluate
+
+
+def _flattened(
+    fun: Callable, argnums: int | Sequence[int], args: tuple, kwargs: dict[str, Any], has_aux: bool
+) -> tuple[Callable, Array, PyTree, dict[str, Any]]:
+    """Return (f -> (raveled output, aux), the raveled arguments, those arguments, where the output's shapes appear).
+
+    The shapes of the output are known, under "y", once the function has been traced.
+    """
+    single = not isinstance(argnums, (tuple, list))
+    numbers = asked.numbers_of(argnums, len(args))
+    chosen = args[numbers[0]] if single else tuple(args[i] for i in numbers)
+    asked.real_leaves(chosen, "a Hessian")
+    flat, unravel = ravel_pytree(chosen)
+    shapes: dict[str, Any] = {}
+
+    def flat_fun(f: Array) -> tuple[Array, Any]:
+        new = list(args)
+        values = (unravel(f),) if single else unravel(f)
+        for i, value in zip(numbers, values, strict=True):
+            new[i] = value
+        result = fun(*new, **kwargs)
+        if has_aux and not (isinstance(result, (tuple, list)) and len(result) == 2):
+            raise TypeError(f"with has_aux=True the function must return (output, aux), got {result!r}")
+        y, aux = result if has_aux else (result, None)
+        shapes["y"] = jax.eval_shape(lambda: y)
+        return ravel_pytree(y)[0], aux
+
+    return flat_fun, flat, chosen, shapes
 
 
 def hessian_sparsity(fun: Callable, x: PyTree) -> Pattern:

@@ -28,10 +28,11 @@ before. A method with parameters of its own (a sparsity pattern, a rank) is made
 `Method`; `jacobian(..., method=that)` accepts a `Method` wherever it accepts a name.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from grads import asked
 
 Number = int | float
 
@@ -123,7 +124,6 @@ def get_method(name: "str | Method") -> Method:
         raise TypeError(f"method must be a name or a Method, got {name!r}")
     if name not in _METHODS:
         known = [*_METHODS, "auto", "autotune"]
-        near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ";"
-        raise UnknownMethodError(f"unknown Jacobian method {name!r}{hint} known: {', '.join(known)}")
+        near = asked.hint(name, known)
+        raise UnknownMethodError(f"unknown Jacobian method {name!r}{near} known: {', '.join(known)}")
     return _METHODS[name]

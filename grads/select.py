@@ -59,10 +59,8 @@ def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
 
     Raises MemoryLimitError when there are candidates but none of them meets the limit.
     """
-    known = [r for r in rows if r.cost is not None and r.method.exact]
+    known = [r for r in rows if r.cost is not None and _eligible(problem, r.method)]
     limit = problem.options.memory_limit
-    if problem.options.batch_axis is not None:
-        known = [r for r in known if r.method.name == "batched"]
     if not known:
         reasons = "; ".join(f"{r.method.name}: {r.reason}" for r in rows if r.reason)
         raise UnsupportedMethodError(f"no method can differentiate this function ({reasons})")
