@@ -50,6 +50,7 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         self.start = self.last = time.monotonic()
         self.at_start: int | None = None  # trials of an earlier run say nothing of this one's speed
         self.best, self.failed = "", 0
+        self.running = 0  # as last shown
         self.first: float | None = None  # seconds from the start of this process to its first trial's result
         self.done_here = 0
         self.bar: Any = None
@@ -83,8 +84,10 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         if self.first is None and self.done_here:
             noticed = time.time() - min(r["timing"]["ended"] for r in state.new)
             self.first, due = process_age() - max(noticed, 0.0), True
-        if not (due or (self.bar is not None and (state.new or now - self.last > 0.5))):
+        changed = state.new or state.running != self.running
+        if not (due or (self.bar is not None and (changed or now - self.last > 0.5))):
             return
+        self.running = state.running
         if state.new or not self.best:
             found = best(points_of(self.records, self.plan), self.plan)
             self.best = describe_point(found, self.plan.objectives[0]) if found else ""
