@@ -12,7 +12,7 @@ import grads
 from experiments.jacobian_networks import layers, mlp
 from experiments.jacobian_race import Entry, race
 from experiments.jacobian_timing import inputs, mapped
-from experiments.jacobians_report import FORMS, auto_ms, best, by_cell, ratios, summary
+from experiments.jacobians_report import FORMS, best, by_cell, ratios, summary
 
 COLOURS = {
     "chain": "#1f77b4", "structured": "#74c0e8", "batched": "#2ca02c", "rev": "#d62728", "rev_chunked": "#ff9d9a",
@@ -104,8 +104,7 @@ def slowdown(rows: list[dict]) -> Any:
     for (kind, part, _, _), found in cells.items():
         least = found[best(found)]["ms"]
         for m, row in found.items():
-            spent = auto_ms(found, m) if m in FORMS else row["ms"]
-            logs.setdefault((kind, part, m), []).append(np.log(max(1, spent / least)))
+            logs.setdefault((kind, part, m), []).append(np.log(max(1, row["ms"] / least)))
     mean = lambda key: float(np.exp(np.mean(logs[key]))) if key in logs else np.nan
     values = np.array([[mean((*part, m)) for m in methods] for part in parts])
     plt = _plot()
@@ -187,7 +186,7 @@ def auto_picture(rows: list[dict]) -> Any:
         values = sorted(ratios(rows, form).values())
         if not values:
             continue
-        ys = [auto_ms(m, form) for m in found]
+        ys = [m[form]["ms"] for m in found]
         xs = [min(y, m[best(m)]["ms"]) for m, y in zip(found, ys, strict=True)]
         ends += xs
         left.loglog(xs, ys, marker, ms=5, color=colour, alpha=0.7, label=FORMS[form])

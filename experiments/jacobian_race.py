@@ -1,5 +1,6 @@
 """Programs timed against each other: compile time, first call, fastest run, memory; each result seen once."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from grads import MemoryLimitError, UnsupportedMethodError
 
 LONG = 0.05  # seconds of a run: below, three in a row, because the first one finds cold caches
 FAR = 3.0  # times the best: an entry that far behind after three turns leaves the race to the others
-STILL, TURNS = 6, 60  # the race ends when no minimum fell by 2 % in so many turns, at the latest after so many
+STILL, TURNS = 10, 100  # the race ends when no minimum fell by 2 % in so many turns, at the latest after so many
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,24 @@ def race(
     """Compile every function and run them in turn for at most about `seconds`; a string says why one cannot be run.
 
     `see(name, result)` is called once with each result. The minimum over turns counts: on a machine that does other
-    work all entrants meet the same noise.
+    work all entrants meet the same noise. Entrants that compile to the same program are one runner and share its time.
     """
     out: dict[str, Entry | str] = {}
     programs: dict[str, Any] = {}
+    runners: dict[str, str] = {}  # who runs for an entrant: the first one with its program
+    texts: dict[str, str] = {}
     for name, fun in functions.items():
         try:
-            out[name], programs[name], result = _enter(fun, args)
+            out[name], program, result = _enter(fun, args)
         except (UnsupportedMethodError, MemoryLimitError) as error:
             out[name] = str(error)
             continue
         see(name, result)
         del result
+        runners[name] = texts.setdefault(written(program), name)
+        programs.setdefault(runners[name], program)
     best = {name: entry.first - entry.compile for name, entry in out.items() if isinstance(entry, Entry)}
+    best = {name: min(best[n] for n in runners if runners[n] == name) for name in programs}
     begin, turn, fell, order = time.perf_counter(), 0, 0, list(programs)
     while turn < 3 or (turn < min(TURNS, fell + STILL) and time.perf_counter() - begin < seconds):
         turn += 1
@@ -61,8 +67,19 @@ def race(
                 took = time.perf_counter() - start
                 fell = turn if took < 0.98 * best[name] else fell
                 best[name] = min(best[name], took)
-    return {k: v if isinstance(v, str) else Entry(best[k], v.compile, v.first, v.temporary, v.output) for k, v in
-            out.items()}  # fmt: skip
+    return {
+        k: v if isinstance(v, str) else Entry(best[runners[k]], v.compile, v.first, v.temporary, v.output)
+        for k, v in out.items()
+    }
+
+
+def written(program: Any) -> str:
+    """Return a compiled program's instructions, without the names and source lines that equal programs may differ in."""
+    text = program.as_text()
+    body = re.sub(r", metadata=\{[^}]*\}", "", text[text.index("\n%" if "\n%" in text else "\nENTRY") :])
+    body = re.sub(r"[\w.-]+: ", "", body)  # names of parameters in signatures
+    seen: dict[str, str] = {}
+    return re.sub(r"%[\w.-]+", lambda m: seen.setdefault(m[0], f"%{len(seen)}"), body)
 
 
 def _enter(fun: Callable, args: tuple) -> tuple[Entry, Any, Any]:

@@ -36,17 +36,10 @@ def best(methods: dict[str, dict]) -> str:
     return min(exact(methods), key=lambda m: methods[m]["ms"])
 
 
-def auto_ms(methods: dict[str, dict], form: str) -> float:
-    """Milliseconds of auto: the smaller of its own time and that of the method it chose, which is the same program."""
-    row = methods[form]
-    chosen = methods.get(row["chosen"], row)
-    return min(row["ms"], chosen["ms"])
-
-
 def ratios(rows: list[dict], form: str = "auto") -> dict[tuple, float]:
     """{cell: time of auto over the best method's}, 1 where auto's is the shortest measured."""
     found = {c: m for c, m in by_cell(rows).items() if form in m}
-    return {c: max(1.0, auto_ms(m, form) / m[best(m)]["ms"]) for c, m in found.items()}
+    return {c: max(1.0, m[form]["ms"] / m[best(m)]["ms"]) for c, m in found.items()}
 
 
 def summary(rows: list[dict], form: str = "auto") -> dict[str, float]:
@@ -61,7 +54,7 @@ def summary(rows: list[dict], form: str = "auto") -> dict[str, float]:
         "median": float(np.median(values)),
         "quantile_90": float(np.quantile(values, 0.9)),
         "worst": float(values.max()),
-        "winner": float(np.mean([m[form]["chosen"] == best(m) for m in cells])),
+        "winner": float(np.mean([m.get(m[form]["chosen"], m[form])["ms"] <= m[best(m)]["ms"] for m in cells])),
         "winner_or_within_5_percent": float(np.mean(values <= 1.05)),
     }
 
