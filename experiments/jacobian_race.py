@@ -74,7 +74,7 @@ def race(
 
 
 def written(program: Any) -> str:
-    """Return a compiled program's instructions, without the names and source lines that equal programs may differ in."""
+    """Return a compiled program's instructions, without names and source lines, which equal programs may differ in."""
     text = program.as_text()
     body = re.sub(r", metadata=\{[^}]*\}", "", text[text.index("\n%" if "\n%" in text else "\nENTRY") :])
     body = re.sub(r"[\w.-]+: ", "", body)  # names of parameters in signatures
