@@ -245,10 +245,11 @@ def _workload_figures() -> list[Figure]:
     norms = per_example_norms(hand=floors.gradient_norms)
     hand = ratio(norms, "hand", "explicit")
     out = [Figure("per-example gradient norms, batch 256", 30, ratio(norms, "auto", "explicit"), floor=hand)]
-    with jax.enable_x64(True):
-        times = brusselator_times()
-    if "asdex" in times:
-        out.append(Figure("Brusselator N = 24, ours / asdex", 1.2, times["sparse"] / times["asdex"], True))
+    for side in (24, 50, 100):
+        with jax.enable_x64(True):
+            times = brusselator_times(side)
+        if "asdex" in times:
+            out.append(Figure(f"Brusselator N = {side}, ours / asdex", 1.2, times["sparse"] / times["asdex"], True))
     return out
 
 
