@@ -215,6 +215,11 @@ def _scan_counts(params: Any) -> tuple[int, int]:
 
 
 def _scan(eqn, axes):
+    return _scan_axes(eqn, axes)[1]
+
+
+def _scan_axes(eqn, axes):
+    """Return the axes of the operands of a scan's body, and of the scan's results: a carry gains one from its body."""
     p = eqn.params
     consts, carries = _scan_counts(p)
     body = getattr(p["jaxpr"], "jaxpr", p["jaxpr"])
@@ -223,14 +228,30 @@ def _scan(eqn, axes):
     xs = [None if a is None else a - 1 for a in axes[consts + carries :]]
     carry = list(axes[consts : consts + carries])
     for _ in range(carries + 1):
-        out = _inside(body, [*axes[:consts], *carry, *xs])
+        inside = [*axes[:consts], *carry, *xs]
+        out = _inside(body, inside)
         new = [b if a is None else a for a, b in zip(carry, out[:carries], strict=True)]
         if any(a != b for a, b in zip(new, out[:carries], strict=True) if a is not None and b is not None):
             return _fail(eqn)
         if new == carry:
-            return [*carry, *(None if a is None else a + 1 for a in out[carries:])]
+            return inside, [*carry, *(None if a is None else a + 1 for a in out[carries:])]
         carry = new
     return _fail(eqn)
+
+
+def programs(eqn: Any) -> tuple[Any, ...]:
+    """Return the programs an equation runs that have a rule here: a loop's body, branches, what a call calls."""
+    if eqn.primitive.name == "cond":
+        return tuple(eqn.params["branches"])
+    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    return (inner,) if _RULES.get(eqn.primitive.name) in (_scan, _call) else ()
+
+
+def axes_inside(eqn: Any, axes: Sequence[int | None]) -> list[int | None]:
+    """Return the axis of the examples in each operand of an equation's programs."""
+    if eqn.primitive.name == "scan":
+        return _scan_axes(eqn, axes)[0]
+    return list(axes[1:] if eqn.primitive.name == "cond" else axes)
 
 
 def _cond(eqn, axes):

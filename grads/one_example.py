@@ -14,15 +14,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core as jexc
 
 from grads.fingerprint import rule_program, value_key
 from grads.flat import Problem
 from grads.graph import Graph, build_graph, is_var, trace
-from grads.independence import NotIndependentError, batch_axes
+from grads.independence import NotIndependentError, axes_inside, batch_axes, follow, programs
 from grads.structure import ELEMENTWISE
 
 _SIZES = frozenset({"shape", "new_sizes", "slice_sizes", "limit_indices", "sizes"})
 _CONSTANT_ALONG = ELEMENTWISE | {"broadcast_in_dim"}
+_PROGRAMS = frozenset({"jaxpr", "call_jaxpr", "branches"})
 
 
 def one_example(problem: Problem, axes: dict[Any, int], constants: Sequence[Any]) -> Problem | None:
@@ -63,10 +65,12 @@ def _same_value(x: Any, y: Any) -> bool:
 
 def same_program(big: Graph, one: Graph, axes: dict[Any, int], above: tuple = ()) -> bool:
     """True when `one` is `big` with every batch axis of size one."""
-    if len(big.eqns) != len(one.eqns) or len(big.outvars) != len(one.outvars):
+    if any(
+        len(x) != len(y) for x, y in ((big.eqns, one.eqns), (big.outvars, one.outvars), (big.constvars, one.constvars))
+    ):
         return False
     pair = dict(zip((*big.constvars, *big.invars), (*one.constvars, *one.invars), strict=True))
-    differs = set(big.invars)
+    differs = {v for v in big.invars if v in axes}
     for a, b in zip(big.eqns, one.eqns, strict=True):
         if a.primitive.name != b.primitive.name or len(a.outvars) != len(b.outvars):
             return False
@@ -96,7 +100,8 @@ def _shape_fits(x: Any, y: Any, axes: dict, differs: set, eqn: Any) -> bool:
         differs.add(x)
         return _with_size(x.aval, axes[x], 1).shape == y.aval.shape
     # a value without examples: only a constant broadcast along the axis may have another shape
-    touched = any(is_var(v) and v in differs for v in eqn.invars)
+    # (what a loop or branch gives without examples was compared inside of it)
+    touched = not programs(eqn) and any(is_var(v) and v in differs for v in eqn.invars)
     if x.aval.shape == y.aval.shape and not touched:
         return True
     differs.add(x)
@@ -108,11 +113,33 @@ def _same_params(a: Any, b: Any, axes: dict, above: tuple) -> bool:
         return False
     if a.primitive.name == "custom_jvp_call":
         return _same_rules(a, b, [axes.get(v) if is_var(v) else None for v in a.invars], above)
+    inside = programs(a)
     for key in a.params:
-        x, y = a.params[key], b.params[key]
-        if key not in _SIZES and value_key(x) != value_key(y):
-            return False  # nested programs of another shape (scan, cond) are not compared further
-    return True
+        if key in _SIZES or (inside and key in _PROGRAMS):
+            continue
+        if value_key(a.params[key]) != value_key(b.params[key]):
+            return False
+    if not inside:
+        return True
+    where = axes_inside(a, [axes.get(v) if is_var(v) else None for v in a.invars])
+    return all(_same_body(x, y, where, above) for x, y in zip(inside, programs(b), strict=True))
+
+
+def _same_body(x: Any, y: Any, where: Sequence[int | None], above: tuple) -> bool:
+    """Compare two programs inside equations; operands without examples must not know the size of the batch."""
+    big, one = _graph(x), _graph(y)
+    for v, w, axis in zip(big.invars, one.invars, where, strict=True):
+        if (v.aval if axis is None else _with_size(v.aval, axis, 1)).shape != w.aval.shape:
+            return False
+    known = {v: axis for v, axis in zip(big.invars, where, strict=True) if axis is not None}
+    follow(big.eqns, known)
+    outer = getattr(x, "consts", ()), getattr(y, "consts", ())
+    same = _same_constants(*outer) and _same_constants(big.constants, one.constants)
+    return same and same_program(big, one, known, above)
+
+
+def _graph(program: Any) -> Graph:
+    return build_graph(program if hasattr(program, "consts") else jexc.ClosedJaxpr(program, ()))
 
 
 def _same_rules(a: Any, b: Any, axes: Sequence[int | None], above: tuple) -> bool:

@@ -111,6 +111,54 @@ def test_batched(name):
     np.testing.assert_allclose(turned, jnp.moveaxis(blocks, -1, 1), atol=1e-12)
 
 
+S, T = weight(6, 40, 40), weight(7, 40, 2)
+
+
+def unrolled(step, start):
+    def fun(x):
+        h, _ = jax.lax.scan(step, start(x), jnp.moveaxis(x.reshape(len(x), 3, 40), 1, 0))
+        return jnp.tanh(h @ T) @ T.T
+
+    return fun
+
+
+zeros = lambda x: jnp.zeros((len(x), 40))
+plain = lambda h, v: (jnp.tanh(v + h @ S), None)
+LOOPS = {  # how the Jacobian of each example is had: of the program of one example, or with that of the whole batch
+    "recurrent": (unrolled(plain, zeros), "per example"),
+    "checkpointed": (unrolled(jax.checkpoint(plain), zeros), "per example"),
+    "branches": (
+        unrolled(lambda h, v: (jax.lax.cond(S[0, 0] > 0, jnp.tanh, jnp.sin, v + h @ S), None), zeros),
+        "per example",
+    ),
+    "counter": (
+        lambda x: jax.lax.fori_loop(0, 3, lambda i, h: jnp.tanh(h @ S) * (i + 1.0), x) @ T @ T.T,
+        "per example",
+    ),
+    "size of the batch in the loop": (
+        unrolled(lambda h, v: (jnp.tanh(v + h @ S / len(h)), None), zeros),
+        "of the whole",
+    ),
+    "size in the start": (unrolled(plain, lambda x: jnp.full((len(x), 40), 1.0 / len(x))), "of the whole"),
+    "a start per example": (unrolled(plain, lambda x: jnp.arange(40.0 * len(x)).reshape(-1, 40)), "of the whole"),
+    "a constant per example": (
+        unrolled(lambda h, v: (jnp.tanh(v + h @ S + jnp.arange(1.0 * len(v))[:, None]), None), zeros),
+        "of the whole",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_batched_through_loops_and_branches(name):
+    fun, way = LOOPS[name]
+    x = weight(8, 4, 40 if name == "counter" else 120)
+    note = next(r.cost.note for r in grads.explain(fun, x, batch_axis=0).rows if r.method.name == "batched")
+    assert way in note
+    index = jnp.arange(4)
+    want = jnp.moveaxis(jax.jacfwd(fun)(x), -2, 1)[index, index]
+    np.testing.assert_allclose(grads.jacobian(fun, method="batched", batch_axis=0)(x), want, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "fun",
     [
