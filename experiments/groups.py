@@ -186,13 +186,16 @@ def main(argv: list[str] | None = None) -> int:
         if options.wide:
             found = wide(options)
             lines = ["{runs} runs ({plan}): {all:.2f} s, one: {one:.2f} s, ratio {ratio:.2f}".format(**found)]
+            print(lines[0])
         else:
-            found = {str(hidden): measure(options, hidden) for hidden in ASKED}
-            lines = [line(int(hidden), values) for hidden, values in found.items()]
+            found, lines = {}, []
+            for hidden in ASKED:
+                found[str(hidden)] = measure(options, hidden)
+                lines.append(line(hidden, found[str(hidden)]))
+                print(lines[-1], flush=True)
     except DataError as error:
         print(f"experiments.groups: {error}", file=sys.stderr)
         return 1
-    print("\n".join(lines))
     command = shlex.join(["python", "-m", "experiments.groups", *(sys.argv[1:] if argv is None else argv)])
     record = {"name": name, "title": words.title, "claim": words.claim, "command": command, "profile": options.size}
     facts = {"cores": cores(), "devices": len(jax.devices()), "code_sha256": store.code_sha256()}

@@ -1,11 +1,12 @@
 """Regularisation of an autoencoder that has too few examples: the gap between training and test.
 
-Claim: Noise on the input closes most of the gap that 5,000 examples leave; ten times the data closes more.
+Claim: Ten times the data closes the gap that 5,000 examples leave; no regulariser comes near. Batch norm, noise of 0.1
+    on the input and weight decay lower the test error a little, dropout and much noise raise it.
 Source: A comparison of this project's own; denoising: Vincent et al. 2010; dropout: Srivastava et al. 2014; batch
     norm: Ioffe & Szegedy 2015.
 Command: python -m experiments.regularisation --data-dir DATA
 Cost: 12 minutes on 2 cores (12 rows, 2 seeds, 2,340 steps of 128 images, 784-512-256-32).
-Expected: no published numbers; "none" has the largest gap, "more data" the smallest test error.
+Expected: no published numbers; "more data" has the smallest gap and the smallest test error, by far.
 """
 
 import dataclasses
