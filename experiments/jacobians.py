@@ -39,7 +39,8 @@ def _figures(groups: str) -> None:
     path = RESULTS / "jacobian_figures.json"
     earlier = json.loads(path.read_text()) if chosen and path.exists() else None
     path.write_text(json.dumps(record(done, earlier), indent=1) + "\n")
-    print(f"{sum(f.reached for f in done)} of {len(done)} figures reached")
+    asked = [f for f in done if f.asked]
+    print(f"{sum(f.reached for f in asked)} of {len(asked)} figures reached")
 
 
 def save(name: str, rows: list[dict]) -> Path:
