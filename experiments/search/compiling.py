@@ -77,24 +77,28 @@ def open_cache() -> Path | None:
 
 
 @contextlib.contextmanager
-def compiling(identity: Any) -> Iterator[None]:
+def compiling(identity: Any) -> Iterator[bool]:
     """Compile the program called `identity` inside the block; once per worker, nothing special elsewhere.
 
-    The worker whose turn comes first compiles on every core. A cached program that cannot be read (a process was
-    killed while it wrote it) is removed with its neighbours, and the program compiled anew.
+    Gives whether the program is new to the cache. A cached program that cannot be read (a process was killed while it
+    wrote it) is removed with its neighbours, and the program compiled anew.
     """
     name = hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
     if not is_worker() or name in _ready:
-        yield
+        yield False
         return
     folder = open_cache()
+    made = folder and folder / f"{name}.made"
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(_turn(folder / f"{name}.lock"))
         stack.enter_context(all_cores())
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            yield
+            yield made is not None and not made.exists()
+        with contextlib.suppress(OSError):
+            if made is not None:
+                made.touch()
         if folder is not None and any("reading persistent compilation cache" in str(w.message) for w in said):
             shutil.rmtree(folder, ignore_errors=True)
     _ready.add(name)

@@ -19,6 +19,7 @@ import numpy as np
 import data
 import train
 from experiments import group
+from experiments.search import compiler
 from experiments.search.compiling import compiling, open_cache
 from experiments.search.problem import Fold, Problem
 from experiments.search.space import Space
@@ -95,12 +96,22 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
     splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
-    with compiling((plan, jax.tree.structure(first), str(shapes))):
+    with compiling((plan, jax.tree.structure(first), str(shapes))) as new:
+        if new:
+            compiler.elsewhere(compile_group, first, fold, width)
         group.executable(plan, plan.devices * plan.rows, first, splits)
     for take, out, seconds in group.run_with(plan, configs, splits):
         for i in range(len(take)):
             found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
             yield row(found, first.patience)
+
+
+def compile_group(first: Any, fold: Fold | None, width: int) -> None:
+    """Compile the program of the groups that a config belongs to, into the cache of programs."""
+    open_cache()
+    plan = plan_of(width)
+    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
+    group.executable(plan, plan.devices * plan.rows, first, splits)
 
 
 def check(space: Space, data_dir: str | None) -> None:

@@ -76,6 +76,13 @@ def warm_up(problem: str, inbox: "Queue[dict[str, Any]]") -> dict[str, Any]:
     return hello
 
 
+def start_compiler() -> None:
+    """Fork the process that compiles the first program on all cores, before this one keeps to one."""
+    from experiments.search import compiler
+
+    compiler.start()
+
+
 def main() -> None:
     """Serve groups until the parent goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -89,6 +96,7 @@ def main() -> None:
     threading.Thread(target=_reader, args=(sys.stdin, inbox), daemon=True).start()
     if "warm" in first:
         first = warm_up(first["warm"], inbox)
+        start_compiler()
 
     def say(message: dict[str, Any]) -> None:
         answers.write(json.dumps(message) + "\n")
