@@ -66,7 +66,7 @@ BUDGETS = {
     "tiny": Budget(0.2, 0.05),
     "quick": Budget(1.0, 0.1),
     "auto": Budget(1.5, 0.5, approximations=False),
-    "full": Budget(2.0, 2.0),
+    "full": Budget(1.5, 0.5),
 }
 
 
