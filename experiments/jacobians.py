@@ -1,6 +1,6 @@
 """Compare the ways to a Jacobian: every method on every network, the figures asked, or a function of your own.
 
-    python -m experiments.jacobians                      the whole comparison (about an hour on two cores)
+    python -m experiments.jacobians                      the whole comparison (about 25 minutes on two cores)
     python -m experiments.jacobians --only dense,conv    a part of it: kinds, parts, batches, dtypes
     python -m experiments.jacobians --budget 20          what is not done yet, for 20 minutes
     python -m experiments.jacobians --quick              a small part of it, under a minute
@@ -12,7 +12,7 @@ Tables are printed; JSON and pictures are written to experiments/results (or --o
 stopped: finished cells are kept until the code or JAX changes.
 
 Command: python -m experiments.jacobians
-Cost: about an hour on 2 quiet cores; --quick: under a minute.
+Cost: 25 minutes on 2 quiet cores; --quick: under a minute.
 """
 
 import argparse
