@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.search.processors import all_cores, is_worker
+from experiments.search.processors import is_worker
 from training.devices import cache_dir
 
 DAYS = 30  # programs that were made earlier than so are removed
@@ -92,7 +92,6 @@ def compiling(identity: Any) -> Iterator[bool]:
     with contextlib.ExitStack() as stack:
         if folder is not None:
             stack.enter_context(_turn(folder / f"{name}.lock"))
-        stack.enter_context(all_cores())
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             yield made is not None and not made.exists()

@@ -1,8 +1,6 @@
-"""Which processor cores a worker uses: one while it runs trials, all of them while it compiles."""
+"""Which processor cores a worker uses: one; a process that only compiles, all of them."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 _before: set[int] = set()  # the cores this process might use before it was kept on one
@@ -39,23 +37,6 @@ def keep_all() -> None:
 def is_worker() -> bool:
     """Whether this process was given its cores by `take_core` or `keep_all`."""
     return bool(_before)
-
-
-@contextlib.contextmanager
-def all_cores() -> Iterator[None]:
-    """Let this thread, and the threads it starts, use every core during the block.
-
-    Entered after JAX's CPU client exists, it serves the threads that compile, not those that run a program.
-    """
-    if not is_worker():
-        yield
-        return
-    mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, _before)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, mine)
 
 
 def default_workers() -> int:
