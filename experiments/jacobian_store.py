@@ -11,7 +11,7 @@ import jax
 from experiments.store import RESULTS, ROOT, rounded
 
 SOURCES = (
-    "grads/*.py",
+    "grads/**/*.py",
     "experiments/jacobian_grid.py",
     "experiments/jacobian_networks.py",
     "experiments/jacobian_race.py",
