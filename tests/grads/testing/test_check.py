@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 
-from grads import UnknownMethodError, check_jacobian, jacobian, of_module
-from grads.testing import compare
+from grads import UnknownMethodError, check_jacobian, compare, jacobian, of_module
 from grads.testing.catalogue import problem
 from grads.testing.check import WrongJacobianError
 
