@@ -18,8 +18,8 @@ from experiments.single import PICTURES
 from models.config import to_dict
 from models.linear import pca
 from train import Config
-from training.environment import environment
 from training.examples import scale
+from training.store.environment import environment
 
 
 class Job(NamedTuple):

@@ -32,8 +32,8 @@ from experiments.describe import describe  # noqa: E402
 from models import Dense, Model  # noqa: E402
 from models.objectives import ELBO  # noqa: E402
 from train import Config  # noqa: E402
-from training.environment import environment  # noqa: E402
 from training.examples import Examples  # noqa: E402
+from training.store.environment import environment  # noqa: E402
 
 ASKED = {400: 1.05, 32: 1.5}
 LRS, BETAS = (3e-4, 1e-3, 2e-3, 4e-3), (0.5, 1.0, 2.0, 4.0)

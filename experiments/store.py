@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from training.files import make_folder, write_text
+from training.store.files import make_folder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-SOURCES = ("train.py", "models/*.py", "training/*.py", "data/*.py", "experiments/group.py", "experiments/single.py")
+SOURCES = ("train.py", "models/*.py", "training/**/*.py", "data/*.py", "experiments/group.py", "experiments/single.py")
 
 
 @functools.cache
