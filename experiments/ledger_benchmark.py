@@ -15,7 +15,7 @@ from pathlib import Path
 
 from experiments import store
 from experiments.describe import describe
-from experiments.search.ledger import Ledger
+from experiments.search.record.ledger import Ledger
 
 
 def measure(folder: Path, trials: int, group: int, seconds: float) -> tuple[float, float]:

@@ -23,8 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from experiments.search import lease as leases
-from experiments.search.lease import Lease
+from experiments.search.record import lease as leases
+from experiments.search.record.lease import Lease
 
 Record = dict[str, Any]
 PROCESS = uuid.uuid4().hex[:12]

@@ -9,9 +9,9 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from experiments.search.domains import SpaceError
-from experiments.search.samplers import Sampler, Score
-from experiments.search.space import Values
+from experiments.search.proposals.samplers import Sampler, Score
+from experiments.search.space.domains import SpaceError
+from experiments.search.space.space import Values
 
 
 @dataclasses.dataclass(frozen=True)

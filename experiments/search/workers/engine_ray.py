@@ -9,9 +9,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from experiments.search.engine import Engine, Event, Greeting
-from experiments.search.schedule import Trial
-from experiments.search.spawn import ROOT
+from experiments.search.proposals.schedule import Trial
+from experiments.search.workers.engine import Engine, Event, Greeting
+from experiments.search.workers.spawn import ROOT
 
 MARK = "AUTOENCODERS_RAY_SESSION"
 
@@ -93,7 +93,7 @@ class _Actor:
     """A process that serves groups, as the local worker does."""
 
     def __init__(self, message: dict[str, Any]) -> None:
-        from experiments.search.worker import make_runner
+        from experiments.search.workers.worker import make_runner
 
         self.runner = make_runner(message)
 

@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.search.domains import Choice, Domain, SpaceError
-from experiments.search.samplers import Sampler, Score
-from experiments.search.space import Space, Values
+from experiments.search.proposals.samplers import Sampler, Score
+from experiments.search.space.domains import Choice, Domain, SpaceError
+from experiments.search.space.space import Space, Values
 
 NAMES = {
     "tpe": "TPESampler",

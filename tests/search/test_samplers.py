@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
-from experiments.search.domains import SpaceError
-from experiments.search.samplers import make_sampler
-from experiments.search.schedule import Plan, budgets_of, schedule
-from experiments.search.space import parse_space
-from tests.fake_trials import FakeConfig, metrics
+from experiments.search.proposals.samplers import make_sampler
+from experiments.search.proposals.schedule import Plan, budgets_of, schedule
+from experiments.search.space.domains import SpaceError
+from experiments.search.space.space import parse_space
+from tests.search.fake_trials import FakeConfig, metrics
 
 SPACE = parse_space(FakeConfig(), {"lr": "1e-4:1e-2:log", "objective.beta": "0.5:8", "net.latent": "2,8,32"})
 MANY = ["random", "sobol", "tpe", "cmaes", "nsgaii", "optuna:RandomSampler"]

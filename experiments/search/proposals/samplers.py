@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.search.domains import SpaceError
-from experiments.search.space import Space, Values
+from experiments.search.space.domains import SpaceError
+from experiments.search.space.space import Space, Values
 
 Score = tuple[float, ...] | None  # what is minimised, one number per objective; None: failed or diverged
 
@@ -90,7 +90,7 @@ def make_sampler(name: str, space: Space, seed: int, objectives: int = 1, genera
     """
     if name in PLAIN:
         return PLAIN[name](space, seed)  # type: ignore[no-any-return]
-    from experiments.search.optuna_sampler import NAMES, Optuna
+    from experiments.search.proposals.optuna_sampler import NAMES, Optuna
 
     if name not in NAMES and not name.startswith("optuna:"):
         raise SpaceError(f"unknown sampler {name!r}; known: {', '.join([*PLAIN, *NAMES, 'optuna:<class name>'])}")

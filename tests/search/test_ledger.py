@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from experiments.ledger_benchmark import measure
-from experiments.search import lease as leases
-from experiments.search.ledger import Ledger, LedgerError
+from experiments.search.record import lease as leases
+from experiments.search.record.ledger import Ledger, LedgerError
 
 SPACE = {"space": {"lr": [1, 2]}, "sampler": "random"}
 RESULT = {"status": "ok", "reason": "", "metrics": {"loss": 0.1 + 0.2}}
@@ -97,7 +97,7 @@ def test_two_that_take_over_at_once_do_not_both_succeed(ledger):
 
 def test_the_lease_of_a_dead_process_is_free_at_once(ledger):
     code = f"""
-from experiments.search.ledger import Ledger
+from experiments.search.record.ledger import Ledger
 print(len(Ledger({str(ledger.folder)!r}).claim(["a"])), flush=True)
 import os; os.kill(os.getpid(), 9)"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

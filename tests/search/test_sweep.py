@@ -18,17 +18,17 @@ import pytest
 
 from experiments.search.__main__ import main
 from experiments.search.command import run
-from experiments.search.engine import Engine, Event
-from experiments.search.execute import run_chunk
-from experiments.search.guardian import marked
-from experiments.search.lease import identity
-from experiments.search.ledger import Ledger
 from experiments.search.options import parse, parser
+from experiments.search.record.lease import identity
+from experiments.search.record.ledger import Ledger
+from experiments.search.report.table import best, front, points_of, to_csv
 from experiments.search.sweep import fingerprint, run_sweep
-from experiments.search.table import best, front, points_of, to_csv
+from experiments.search.workers.engine import Engine, Event
+from experiments.search.workers.execute import run_chunk
+from experiments.search.workers.guardian import marked
 
-ROOT = Path(__file__).resolve().parent.parent
-FAKE = ["--problem", "tests.fake_trials:problem"]
+ROOT = Path(__file__).resolve().parents[2]
+FAKE = ["--problem", "tests.search.fake_trials:problem"]
 SPACE = ["--lr", "1e-4:1e-2:log", "--objective.beta", "0.5:8", "--net.latent", "2,8,32"]
 
 
@@ -112,7 +112,7 @@ def test_a_longer_sweep_keeps_what_is_there(tmp_path, logged):
 def test_groups_hold_equal_structures_and_one_fold(tmp_path, monkeypatch):
     import jax
 
-    from tests import fake_trials
+    from tests.search import fake_trials
 
     seen = []
 
@@ -129,7 +129,7 @@ def test_groups_hold_equal_structures_and_one_fold(tmp_path, monkeypatch):
 
 def test_failures_and_divergence_are_recorded_and_stop_nothing(tmp_path):
     words = ["--lr", "1e-3,1.0", "--net.latent", "2,7", "--sampler", "grid", "--group", "64"]
-    job, records, table = sweep(tmp_path / "a", *words, "--problem", "tests.fake_trials:rough")
+    job, records, table = sweep(tmp_path / "a", *words, "--problem", "tests.search.fake_trials:rough")
     got = {(r["lr"], r["net.latent"]): (r["status"], r["reason"]) for r in rows(table)}
     raised = ("failed", "FloatingPointError: lr 1 is too large")
     assert got == {
@@ -248,7 +248,7 @@ def test_workers_read_what_the_command_line_says_and_a_crash_is_survived(tmp_pat
     assert "best: loss" in capfd.readouterr().out
     assert main([*FAKE, *words, "--out", str(tmp_path / "local")]) == 1  # no --resume
     assert "add --resume" in capfd.readouterr().err
-    crash = ["--problem", "tests.fake_trials:rough", "--epochs", "2,13", "--sampler", "grid", "--workers", "1"]
+    crash = ["--problem", "tests.search.fake_trials:rough", "--epochs", "2,13", "--sampler", "grid", "--workers", "1"]
     assert main([*crash, "--out", str(tmp_path / "crash")]) == 0
     got = rows((tmp_path / "crash" / "results.csv").read_text())
     assert [r["status"] for r in got] == ["ok", "failed"]

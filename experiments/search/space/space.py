@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.search.domains import (
+from experiments.search.space.domains import (
     Choice,
     Domain,
     Range,

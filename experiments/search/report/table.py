@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.search.ledger import Record
-from experiments.search.schedule import Plan
+from experiments.search.proposals.schedule import Plan
+from experiments.search.record.ledger import Record
 from experiments.statistics import Interval, pareto_front, t_interval
 
 FIXED = ("trial", "point", "rung", "seed", "fold", "status")

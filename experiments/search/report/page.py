@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from experiments.search.domains import Choice, Domain
-from experiments.search.importance import importance
-from experiments.search.ledger import Record
-from experiments.search.schedule import Plan
-from experiments.search.space import Space
-from experiments.search.table import Point, best, describe_point, front, points_of
+from experiments.search.proposals.schedule import Plan
+from experiments.search.record.ledger import Record
+from experiments.search.report.importance import importance
+from experiments.search.report.table import Point, best, describe_point, front, points_of
+from experiments.search.space.domains import Choice, Domain
+from experiments.search.space.space import Space
 
 SCRIPTS = ("draw.js", "brush.js", "charts.js", "main.js")
 
@@ -104,7 +104,7 @@ def page_data(records: Sequence[Record], plan: Plan, space: Space) -> dict[str, 
 
 def sweep_page(records: Sequence[Record], plan: Plan, space: Space) -> str:
     """Return the page as text. Names and reasons reach it as JSON and are written by textContent only."""
-    folder = resources.files("experiments.search") / "page_files"
+    folder = resources.files("experiments.search.report") / "page_files"
     read = lambda name: (folder / name).read_text(encoding="utf-8")
     title = html.escape(f"Sweep of {', '.join(space.names)}")
     return (

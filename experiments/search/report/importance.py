@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.search.domains import Choice, Domain
+from experiments.search.space.domains import Choice, Domain
 from experiments.statistics import Interval
 
 

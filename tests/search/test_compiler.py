@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="it needs two cores")
 
 SMALL = """
 import os, sys, time
-from experiments.search import compiler
+from experiments.search.workers import compiler
 compiler.start()
 child = compiler._waiting[0][0] if compiler._waiting else 0
 """
@@ -22,8 +22,9 @@ child = compiler._waiting[0][0] if compiler._waiting else 0
 RUN = """
 import json, sys
 import train
-from experiments.search import compiler, training
-from experiments.search.processors import take_core
+from experiments.search import training
+from experiments.search.workers import compiler
+from experiments.search.workers.processors import take_core
 from models import Dense, Model
 if sys.argv[1] == "beside":
     compiler.start()

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.search.ledger import Record
-from experiments.search.schedule import Plan
+from experiments.search.proposals.schedule import Plan
+from experiments.search.record.ledger import Record
+from experiments.search.report.table import best, describe_point, points_of
 from experiments.search.sweep import State
-from experiments.search.table import best, describe_point, points_of
 
 IMPORTED = time.monotonic()
 QUIET = 15.0  # seconds between lines when the output is not a terminal

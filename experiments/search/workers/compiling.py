@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.search.processors import is_worker
+from experiments.search.workers.processors import is_worker
 from training.devices import cache_dir
 
 DAYS = 30  # programs that were made earlier than so are removed

@@ -7,13 +7,13 @@ import re
 import numpy as np
 import pytest
 
-from experiments.search.domains import Choice, Range
-from experiments.search.importance import cells, explained, importance
 from experiments.search.options import parse
-from experiments.search.page import page_data, script_json, sweep_page
-from tests.browser import browser, chromium
-from tests.fake_trials import metrics
-from tests.test_search import FAKE, SPACE
+from experiments.search.report.importance import cells, explained, importance
+from experiments.search.report.page import page_data, script_json, sweep_page
+from experiments.search.space.domains import Choice, Range
+from tests.search.browser import browser, chromium
+from tests.search.fake_trials import metrics
+from tests.search.test_sweep import FAKE, SPACE
 
 EVIL = "</script><img src=x onerror=alert(1)><!--\u2028"
 

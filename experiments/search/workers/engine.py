@@ -13,9 +13,9 @@ import selectors
 from pathlib import Path
 from typing import IO, Any
 
-from experiments.search.domains import SpaceError
-from experiments.search.schedule import Trial
-from experiments.search.spawn import Process, end, send, spawn
+from experiments.search.proposals.schedule import Trial
+from experiments.search.space.domains import SpaceError
+from experiments.search.workers.spawn import Process, end, send, spawn
 
 MOST_SILENT_DEATHS = 20  # in a row; a lone trial that kills its worker is given up sooner
 
@@ -168,6 +168,6 @@ def make_engine(name: str, greeting: Greeting, workers: int, early: Process | No
     """Return the engine called local or ray (see `check_engine`); the local one takes over a worker started early."""
     if name == "local":
         return Local(greeting, workers, early)
-    from experiments.search.engine_ray import Ray
+    from experiments.search.workers.engine_ray import Ray
 
     return Ray(greeting, workers)

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from experiments.search.processors import cores, has_accelerator, keep_all
+from experiments.search.workers.processors import cores, has_accelerator, keep_all
 
 SECONDS = 120.0  # after so long the worker compiles itself
 
@@ -61,7 +61,7 @@ def _end(child: int) -> None:
 
 def _serve(line: socket.socket, parent: int) -> None:
     """Wait for one call, do it, answer with a point; leave without the exit handlers of the worker."""
-    from experiments.search.worker import die_with
+    from experiments.search.workers.worker import die_with
 
     try:
         die_with(parent)

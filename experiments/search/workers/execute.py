@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.search.ledger import Ledger
 from experiments.search.problem import Fold, Problem
-from experiments.search.schedule import Trial
-from experiments.search.space import Space
+from experiments.search.proposals.schedule import Trial
+from experiments.search.record.ledger import Ledger
+from experiments.search.space.space import Space
 
 Result = dict[str, Any]
 

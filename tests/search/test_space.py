@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from experiments.search.domains import Choice, Range, SpaceError, split_list
 from experiments.search.options import field_texts, parse
-from experiments.search.space import parse_domain, parse_space, read_space_file
-from tests.fake_trials import FakeConfig, Smooth
+from experiments.search.space.domains import Choice, Range, SpaceError, split_list
+from experiments.search.space.space import parse_domain, parse_space, read_space_file
+from tests.search.fake_trials import FakeConfig, Smooth
 
 BASE = FakeConfig()
 DOMAINS = {
@@ -144,7 +144,7 @@ def test_words_after_the_options_are_fields():
             field_texts(bad)
 
 
-ARGS = ["--problem", "tests.fake_trials:problem", "--lr", "1e-4:1e-2:log"]
+ARGS = ["--problem", "tests.search.fake_trials:problem", "--lr", "1e-4:1e-2:log"]
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ ARGS = ["--problem", "tests.fake_trials:problem", "--lr", "1e-4:1e-2:log"]
         (["--trials", "9", "--halving", "epochs:1:9", "--minimize", "loss,rate"], "halving ranks by one"),
         (["--trials", "9", "--halving", "epochs:1:9", "--epochs", "1,2"], "cannot be searched as well"),
         (["--trials", "9", "--minimize", "loss,loss"], "must be given and differ"),
-        (["--trials", "9", "--problem", "tests.fake_trials:absent"], "no problem"),
-        (["--trials", "9", "--problem", "tests.fake_trials:not_a_problem"], "not a Problem"),
+        (["--trials", "9", "--problem", "tests.search.fake_trials:absent"], "no problem"),
+        (["--trials", "9", "--problem", "tests.search.fake_trials:not_a_problem"], "not a Problem"),
     ],
 )
 def test_bad_options_are_one_line(extra, message):

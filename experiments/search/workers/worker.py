@@ -35,12 +35,12 @@ def _reader(stream: IO[str], inbox: "Queue[dict[str, Any]]") -> None:
 # one answer per message: the parent waits on the pipe and reads one line at a time
 def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
     """Return the function that runs a group for the sweep that `hello` describes (see `engine.greeting`)."""
-    from experiments.search.execute import run_chunk
-    from experiments.search.ledger import Ledger
     from experiments.search.problem import load_problem
-    from experiments.search.processors import take_core
-    from experiments.search.schedule import Trial
-    from experiments.search.space import parse_space
+    from experiments.search.proposals.schedule import Trial
+    from experiments.search.record.ledger import Ledger
+    from experiments.search.space.space import parse_space
+    from experiments.search.workers.execute import run_chunk
+    from experiments.search.workers.processors import take_core
     from models.config import from_dict
 
     take_core(hello["number"])
@@ -63,8 +63,8 @@ def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], dict[
 
 def warm_up(problem: str, inbox: "Queue[dict[str, Any]]") -> dict[str, Any]:
     """Import what a problem needs while the parent still reads its command line; return the message that follows."""
-    from experiments.search.domains import SpaceError
     from experiments.search.problem import load_problem
+    from experiments.search.space.domains import SpaceError
 
     with contextlib.suppress(SpaceError):  # the parent says so
         load_problem(problem)
@@ -78,7 +78,7 @@ def warm_up(problem: str, inbox: "Queue[dict[str, Any]]") -> dict[str, Any]:
 
 def start_compiler() -> None:
     """Fork the process that compiles the first program on all cores, before this one keeps to one."""
-    from experiments.search import compiler
+    from experiments.search.workers import compiler
 
     compiler.start()
 
