@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting.statistics import Interval, pareto_front, t_interval
 from experiments.search.ledger import Record
 from experiments.search.schedule import Plan
-from experiments.statistics import Interval, pareto_front, t_interval
 
 FIXED = ("trial", "point", "rung", "seed", "fold", "status")
 
