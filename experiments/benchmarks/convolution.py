@@ -27,8 +27,8 @@ import numpy as np
 from models import Conv, Model
 from models.convolution import convolution_implementation
 from train import Config, TrainState, init, make_optimizer, train_step
-from training.environment import environment
 from training.examples import Examples
+from training.store.environment import environment
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "convolution.json"
 Run = Callable[[int], None]

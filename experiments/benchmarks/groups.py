@@ -29,8 +29,8 @@ from experiments.running.cpu_devices import FLAG, cores, use_all_cores
 from models import Dense, Model
 from models.objectives import ELBO
 from train import Config
-from training.environment import environment
 from training.examples import Examples
+from training.store.environment import environment
 
 ASKED = {400: 1.05, 32: 1.5}
 LRS, BETAS = (3e-4, 1e-3, 2e-3, 4e-3), (0.5, 1.0, 2.0, 4.0)

@@ -31,9 +31,9 @@ from models import Conv, Dense, Model
 from models.convolution import convolution_implementation
 from train import CORE, Config, init
 from training import host
-from training.environment import environment
 from training.examples import Examples
 from training.inputs import Inputs
+from training.store.environment import environment
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "throughput.json"
 DENSE = Config(model=Model(encoder=Dense(hidden=(400,)), latent=20), epochs=5)

@@ -8,8 +8,8 @@ import numpy as np
 
 import grads
 from experiments.running.store import rounded
-from training.environment import environment
-from training.files import write_text
+from training.store.environment import environment
+from training.store.files import write_text
 
 FORMS = {"auto": "auto", "auto_batch": "auto with batch_axis=0"}
 TITLES = {"auto": "How near auto comes to the best Jacobian method", "full": "Jacobian methods compared"}

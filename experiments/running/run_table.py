@@ -18,8 +18,8 @@ from experiments.running.table import Pca, Row, Table, rows_of
 from models.config import to_dict
 from models.linear import pca
 from train import Config
-from training.environment import environment
 from training.examples import scale
+from training.store.environment import environment
 
 
 class Job(NamedTuple):

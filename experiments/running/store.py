@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from training.files import make_folder, write_text
+from training.store.files import make_folder, write_text
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "experiments" / "results"
 SOURCES = (
     "train.py",
-    "models/*.py",
-    "training/*.py",
-    "data/*.py",
+    "models/**/*.py",
+    "training/**/*.py",
+    "data/**/*.py",
     "experiments/running/group.py",
     "experiments/running/one_run.py",
     "experiments/running/evaluate.py",

@@ -11,12 +11,13 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
-from data import named, tfds_sets
-from data import prepare as preparing
 from data.dataset import DataError
+from data.sets import named
 from data.splits import TailOfTrain
+from data.tfds import builders
+from data.tfds import prepare as preparing
 
-from .test_data import record_bytes
+from .test_load import record_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +133,7 @@ def test_decoded_examples_are_kept_and_verified(tmp_path: Path, monkeypatch: pyt
     def broken(*_: object, **__: object) -> object:
         raise DataError("decoded again")
 
-    monkeypatch.setattr(tfds_sets, "read", broken)
+    monkeypatch.setattr(builders, "read", broken)
     again = data.load("tfds:shapes", tmp_path / "own")
     assert again.record() == first.record()
     kept = next((tmp_path / "cache").rglob("*.npz"))

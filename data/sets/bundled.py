@@ -3,8 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from data import parsers, sprites
 from data.dataset import DataError, Dataset, Split, array_digests, digest
+from data.sets import parsers, sprites
 from data.splits import Interleaved, Stratified
 
 _DIGITS, _SPRITES = Stratified(validation=147, test=450), Interleaved(7)

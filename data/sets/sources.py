@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from data import prepared, registry, tfds_sets
 from data.dataset import DataError, Dataset, Parts, array_digests, digest
-from data.formats import read_bytes
-from data.named import NAMED, Layout, Named
+from data.files.formats import read_bytes
+from data.sets.named import NAMED, Layout, Named
+from data.tfds import builders, prepared, registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Foun
     if spec.registry:
         roots = prepared.roots(data_dir, cache_folder())
         if place := prepared.find(spec.registry, roots):
-            stored = tfds_sets.read_named(place, cache_folder())
+            stored = builders.read_named(place, cache_folder())
             parts = spec.from_prepared(stored) if spec.from_prepared else stored
             return Found(parts, f"prepared TFDS folder {place}", {})
         tried.append(f"prepared TFDS folders in {', '.join(map(str, roots))}")

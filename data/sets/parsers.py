@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from data.dataset import DataError, Parts
-from data.formats import gunzip, parse_idx, parse_npz
+from data.files.formats import gunzip, parse_idx, parse_npz
 
 Files = Mapping[str, bytes]
 

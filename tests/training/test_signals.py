@@ -30,7 +30,7 @@ sys.exit(stop.exit_code)
 @contextlib.contextmanager
 def start(*arguments):
     command = [sys.executable, "-c", LOOP, *arguments]
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=root) as process:
         try:

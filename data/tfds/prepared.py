@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import DataError
-from data.registry import import_tfds
-from data.tfrecord import TFRecords
+from data.tfds.registry import import_tfds
+from data.tfds.tfrecord import TFRecords
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 

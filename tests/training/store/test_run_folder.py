@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from training import RunError, RunFolder, default_path
-from training.environment import differences, environment
-from training.files import json_ready, replacing, to_json, write_json
-from training.metrics_file import read_metrics
+from training.store.environment import differences, environment
+from training.store.files import json_ready, replacing, to_json, write_json
+from training.store.metrics_file import read_metrics
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

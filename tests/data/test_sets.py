@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import data
-from data import parsers, splits, sprites
+from data import splits
 from data.dataset import DataError
+from data.sets import parsers, sprites
 
 RNG = np.random.default_rng(0)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import DataError, digest
-from data.formats import read_bytes, write_atomic
+from data.files.formats import read_bytes, write_atomic
 
 
 @dataclasses.dataclass(frozen=True)

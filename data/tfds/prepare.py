@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from data import registry
 from data.dataset import DataError
+from data.tfds import registry
 
 INSTALL = "pip install tensorflow-cpu (the extra: pip install -e '.[tf]')"
 

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
-from data import formats, splits, stored, tfrecord
+from data import splits, stored
 from data.dataset import DataError
+from data.files import formats
+from data.tfds import tfrecord
 
 RNG = np.random.default_rng(0)
 
@@ -47,7 +49,7 @@ def merged(loaded: data.Dataset, part: str = "x") -> np.ndarray:
 def test_import_is_light() -> None:
     heavy = ["tensorflow", "tensorflow_datasets", "PIL", "sklearn", "grain", "jax", "scipy", "array_record"]
     code = f"import data, sys; print([m for m in {heavy} if m in sys.modules])"
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parent.parent.parent
     out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

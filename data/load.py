@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from data import bundled, local, sources, tfds_sets
 from data.dataset import DataError, Dataset, UnknownDataset, check_finite, nearest
-from data.named import NAMED
+from data.files import local
+from data.sets import bundled, sources
+from data.sets.named import NAMED
+from data.tfds import builders
 
 NAMES = ("digits", "sprites", *NAMED)
 
@@ -20,7 +22,7 @@ def load(
     labels: raise when the set has none.
     connect_seconds: how long to wait for the first answer of a download before calling it offline.
 
-    Sources are tried in the order of `data.sources`. Raises DataError, one line, for an unknown name, a set
+    Sources are tried in the order of `data.sets.sources`. Raises DataError, one line, for an unknown name, a set
     that cannot be had, a damaged file, NaN or infinite values, and missing labels.
     """
     root = None if data_dir is None else Path(data_dir).expanduser()
@@ -48,7 +50,7 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
         return sources.load_named(name, root, seconds)
     kind, _, rest = name.partition(":")
     if kind == "tfds" and rest:
-        return tfds_sets.load_tfds(rest, root, sources.cache_folder(), seconds)
+        return builders.load_tfds(rest, root, sources.cache_folder(), seconds)
     if kind == "file" and rest:
         return local.load_file(Path(rest).expanduser())
     raise UnknownDataset(

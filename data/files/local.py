@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data import formats, images, tables
 from data.dataset import DataError, Dataset, Parts, Split, array_digests, check_finite, digest
+from data.files import formats, images, tables
 from data.splits import Interleaved, cut, three_way
 from data.stored import as_labels, as_stored, facts_of
 

@@ -21,9 +21,9 @@ from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training import checkpoint
-from training.errors import DamagedCheckpoint, RunError
-from training.files import TEMPORARY, remove_temporaries
+from training.store import checkpoint
+from training.store.errors import DamagedCheckpoint, RunError
+from training.store.files import TEMPORARY, remove_temporaries
 
 NAN_PAYLOADS = np.array([0x7FF8000000000001, 0xFFF0000000000123, 0x8000000000000000], np.uint64).view(
     np.float64
@@ -299,7 +299,7 @@ def test_without_hard_links_the_best_is_a_copy(three, monkeypatch):
 KILLED = """
 import os, sys, numpy as np
 from pathlib import Path
-from training import checkpoint
+from training.store import checkpoint
 real = os.fsync
 def die(descriptor):
     os.kill(os.getpid(), 9)
@@ -310,7 +310,7 @@ checkpoint.save(Path(sys.argv[1]), 3, np.arange(1000.0), {})
 
 def test_a_killed_writer_leaves_only_a_temporary_file(three):
     before = contents(three)
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(three)], cwd=Path(__file__).parent.parent)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(three)], cwd=Path(__file__).parents[3])
     assert killed.returncode == -signal.SIGKILL
     left = set(contents(three)) - set(before)
     assert len(left) == 1

@@ -16,11 +16,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
-from data import named, registry, sources
 from data.dataset import DataError
+from data.sets import named, sources
 from data.splits import TailOfTrain
+from data.tfds import registry
 
-from .test_data import idx_bytes
+from .test_load import idx_bytes
 
 FILES = named.NAMED["mnist"].layouts[0].files
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from data import parsers
 from data.dataset import Parts, digest
+from data.sets import parsers
 from data.splits import AsGiven, Blocks, Rule, TailOfTrain
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from data import cache, prepared
+from data import cache
 from data.dataset import DataError, Dataset, Parts, Split, array_digests, nearest
-from data.registry import import_tfds
 from data.splits import three_way
 from data.stored import as_stored, facts_of
+from data.tfds import prepared
+from data.tfds.registry import import_tfds
 
 _BLOCK = 1024
 
@@ -130,7 +131,7 @@ def builder_of(name: str, data_dir: Path | None, cache_folder: Path, seconds: fl
     known = tfds.list_builders(with_community_datasets=False)
     if plain not in known:
         raise DataError(f"unknown TFDS builder {plain!r}; nearest: {nearest(plain, known)}")
-    from data.prepare import prepare
+    from data.tfds.prepare import prepare
 
     return prepare(name, data_dir, cache_folder, seconds, [str(p) for p in places]), f"tfds:{name}"
 
