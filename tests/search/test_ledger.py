@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from experiments.ledger_benchmark import measure
+from experiments.benchmarks.ledger import measure
 from experiments.search.record import lease as leases
 from experiments.search.record.ledger import Ledger, LedgerError
 

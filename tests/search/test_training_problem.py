@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import train
-from experiments import group
+from experiments.running import group
 from experiments.search import training
 from experiments.search.__main__ import main
 from experiments.search.options import parse

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from experiments.reporting.statistics import Interval
 from experiments.search.space.domains import Choice, Domain
-from experiments.statistics import Interval
 
 
 def cells(values: Sequence[Any], domain: Domain) -> Int[np.ndarray, " n"]:

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting.statistics import Interval, pareto_front, t_interval
 from experiments.search.proposals.schedule import Plan
 from experiments.search.record.ledger import Record
-from experiments.statistics import Interval, pareto_front, t_interval
 
 FIXED = ("trial", "point", "rung", "seed", "fold", "status")
 
