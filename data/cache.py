@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import DataError, Split, digest
-from data.formats import parse_npz, write_atomic
+from data.files.formats import parse_npz, write_atomic
 
 _LARGEST = 2**30
 

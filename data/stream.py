@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from data import prepared, sources, tfds_sets
 from data.dataset import DataError, nearest
-from data.loading import load
+from data.load import load
+from data.sets import sources
 from data.splits import three_way
 from data.stored import as_stored
+from data.tfds import builders, prepared
 
 Batch = dict[str, np.ndarray]
 
@@ -139,8 +140,8 @@ def stream(
 
 
 def _from_tfds(name: str, split: str, root: Path | None, seconds: float) -> tuple[Sequence[Any], int | None]:
-    builder, _ = tfds_sets.builder_of(name, root, sources.cache_folder(), seconds)
-    x, y = tfds_sets.keys(builder)
+    builder, _ = builders.builder_of(name, root, sources.cache_folder(), seconds)
+    x, y = builders.keys(builder)
     stored = {part: prepared.records(builder, part) for part in prepared.parts(builder)}
     cuts, _ = three_way({part: len(s) for part, s in stored.items()}, f"tfds:{name}")
     part, start, stop = cuts[split]

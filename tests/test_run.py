@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import train as T
-from training.checkpoint import steps
+from training.store.checkpoint import steps
 
 from .conftest import ROOT
 

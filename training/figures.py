@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import drawing
-from .files import make_folder
+from .store.files import make_folder
 
 EXAMPLES, SAMPLES, ROWS, REACH, CODES = 20, 72, 16, 3.0, 2000
 

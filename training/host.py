@@ -16,14 +16,14 @@ from flax import nnx
 
 from models.config import kind, to_dict
 from training import figures, loop
-from training.arrays import params_sha256
-from training.checkpoint import best_path, restore_like
 from training.devices import batch_mesh, measured_choice
 from training.inputs import Inputs, load_inputs
-from training.metrics_file import read_metrics
 from training.progress import Progress
-from training.run_folder import RunFolder, default_path
 from training.signals import StopSignals
+from training.store.arrays import params_sha256
+from training.store.checkpoint import best_path, restore_like
+from training.store.metrics_file import read_metrics
+from training.store.run_folder import RunFolder, default_path
 
 
 class Sizes:

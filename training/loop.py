@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from training.metrics_file import read_metrics
-from training.run_folder import RunFolder
 from training.signals import StopSignals
+from training.store.metrics_file import read_metrics
+from training.store.run_folder import RunFolder
 
 DISPATCH_SECONDS = 0.25  # a dispatch is about this long: signals and progress are served between dispatches
 SAVE_SECONDS = 3.0  # shortest time between checkpoints; longer where a save takes longer than 1/20 of it

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from .drawing import series
-from .errors import RunError
-from .metrics_file import NAME, read_metrics
+from .store.errors import RunError
+from .store.metrics_file import NAME, read_metrics
 
 
 def export(run: Path, target: Path | None = None) -> Path:

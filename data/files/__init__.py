@@ -1,0 +1,1 @@
+"""`file:<path>`: the user's own arrays, tables and images."""

@@ -1,0 +1,1 @@
+"""The named sets: bundled, generated, or read from the files of their publishers."""

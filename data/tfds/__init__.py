@@ -1,0 +1,1 @@
+"""TensorFlow Datasets: its registry of downloads, and prepared folders read without TensorFlow."""

@@ -1,0 +1,151 @@
+"""Any TFDS builder as a Dataset: which features are x and y, and how its splits become three."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import cache
+from data.dataset import DataError, Dataset, Parts, Split, array_digests, nearest
+from data.splits import three_way
+from data.stored import as_stored, facts_of
+from data.tfds import prepared
+from data.tfds.registry import import_tfds
+
+_BLOCK = 1024
+
+
+def keys(builder: Any) -> tuple[str, str | None]:
+    """Return the names of the features that serve as x and y (None without a class label).
+
+    x: the first supervised key, else "image", else the first image or numeric feature. y: a ClassLabel among
+    the supervised keys, else "label" if it is one. DataError naming the features when none will do.
+    """
+    tfds = import_tfds()
+    features = builder.info.features
+    known = dict(features.items()) if hasattr(features, "items") else {}
+    usable = {
+        k: f
+        for k, f in known.items()
+        if isinstance(f, (tfds.features.Image, tfds.features.Tensor))  # Tensor: ClassLabel and Text, too
+        and not isinstance(f, tfds.features.ClassLabel)
+        and np.dtype(f.np_dtype).kind in "uifb"
+        and len(f.shape) >= 1
+    }
+    supervised = [k for k in (builder.info.supervised_keys or ()) if isinstance(k, str)]
+    x = next((k for k in [*supervised[:1], "image", *usable] if k in usable), None)
+    if x is None:
+        listed = ", ".join(f"{k} ({type(f).__name__})" for k, f in known.items())
+        raise DataError(f"tfds:{builder.info.full_name} has no image or numeric feature; it has {listed}")
+    labels = [k for k in [*supervised[1:], "label"] if isinstance(known.get(k), tfds.features.ClassLabel)]
+    return x, (labels[0] if labels else None)
+
+
+def read(
+    source: Sequence[Any], x: str, y: str | None, where: str, start: int = 0, stop: int | None = None
+) -> Split:
+    """Read examples start..stop into arrays; DataError for sizes that differ, naming the first."""
+    stop = len(source) if stop is None else stop
+    xs: np.ndarray | None = None
+    ys = None if y is None else np.empty(stop - start, np.int32)
+    for at in range(start, stop, _BLOCK):
+        block = list(range(at, min(at + _BLOCK, stop)))
+        for i, example in zip(block, _many(source, block, where), strict=True):
+            value = np.asarray(example[x])
+            if xs is None:
+                _check_memory((stop - start) * value.nbytes, where)
+                xs = np.empty((stop - start, *value.shape), value.dtype)
+            if value.shape != xs.shape[1:]:
+                raise DataError(
+                    f"{where}: sizes differ: example {i} is {value.shape}, example {start} is "
+                    f"{xs.shape[1:]}; only sets with one size can be loaded"
+                )
+            xs[i - start] = value
+            if ys is not None:
+                ys[i - start] = example[y]
+    if xs is None:
+        raise DataError(f"{where}: the split is empty")
+    return Split(as_stored(xs, where), ys)
+
+
+def _many(source: Sequence[Any], block: list[int], where: str) -> Sequence[Any]:
+    """Read a block of examples; random-access sources read a block faster than its elements."""
+    try:
+        if hasattr(source, "__getitems__"):
+            try:
+                return source.__getitems__(block)
+            except TypeError:  # TFDS 4.9.10's mocked source has this method with a wrong signature
+                pass
+        return [source[i] for i in block]
+    except DataError:
+        raise
+    except Exception as error:  # image and record decoders raise many kinds
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(f"{where}: examples {block[0]}..{block[-1]} cannot be decoded ({reason})") from None
+
+
+def _check_memory(wanted: int, where: str) -> None:
+    """Raise DataError when arrays would take more than half of the machine's memory."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted > total // 2:
+        raise DataError(
+            f"{where} needs {wanted / 2**30:.1f} GiB, more than half of this machine's "
+            f"{total / 2**30:.1f} GiB; use data.stream, which reads batches from disk"
+        )
+
+
+def _kept(cache_folder: Path, builder: Any, part: str, cut: tuple[int, int] | None, where: str) -> Split:
+    """Read a stored split (all, or start..stop), from our cache when it was decoded before."""
+    x, y = keys(builder)
+    key = cache.fingerprint(Path(builder.data_dir), part, cut, x, y)
+    return cache.remembered(
+        cache_folder / "arrays",
+        key,
+        lambda: read(prepared.records(builder, part), x, y, f"{where}, split {part}", *(cut or (0, None))),
+    )
+
+
+def read_named(folder: Path, cache_folder: Path) -> Parts:
+    """Return every split of a prepared folder of a named set as parts."""
+    builder = prepared.open_folder(folder)
+    out: Parts = {}
+    for part in prepared.parts(builder):
+        split = _kept(cache_folder, builder, part, None, str(folder))
+        out[part] = (split.x, split.y)
+    return out
+
+
+def builder_of(name: str, data_dir: Path | None, cache_folder: Path, seconds: float) -> tuple[Any, str]:
+    """Return a readable TFDS builder for "name[/config][:version]" and where it comes from.
+
+    A prepared folder if there is one; else the set is prepared in our cache, which needs TensorFlow once.
+    Raises DataError for an unknown builder (nearest names) and when preparing is impossible.
+    """
+    places = prepared.roots(data_dir, cache_folder)
+    if folder := prepared.find(name, places):
+        return prepared.open_folder(folder), f"prepared TFDS folder {folder}"
+    tfds = import_tfds()
+    plain = name.partition(":")[0].partition("/")[0]
+    known = tfds.list_builders(with_community_datasets=False)
+    if plain not in known:
+        raise DataError(f"unknown TFDS builder {plain!r}; nearest: {nearest(plain, known)}")
+    from data.tfds.prepare import prepare
+
+    return prepare(name, data_dir, cache_folder, seconds, [str(p) for p in places]), f"tfds:{name}"
+
+
+def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: float) -> Dataset:
+    """Return the TFDS set "name[/config][:version]" in memory."""
+    builder, source = builder_of(name, data_dir, cache_folder, seconds)
+    x, y = keys(builder)
+    where = f"tfds:{name}"
+    sizes = {part: len(prepared.records(builder, part)) for part in prepared.parts(builder)}
+    cuts, words = three_way(sizes, where)
+    splits = {key: _kept(cache_folder, builder, part, (a, b), where) for key, (part, a, b) in cuts.items()}
+    labels = None if y is None else int(builder.info.features[y].num_classes)
+    low_high, binarisation = facts_of([v.x for v in splits.values()])
+    notes = f"{words}; x is feature {x!r}" + (f", y is {y!r}" if y else "")
+    shape = tuple(splits["train"].x.shape[1:])
+    return Dataset(where, source, splits, shape, low_high, labels, array_digests(splits), binarisation, notes)

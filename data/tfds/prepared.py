@@ -1,0 +1,91 @@
+"""Folders prepared by TensorFlow Datasets, read without TensorFlow: array_record and tfrecord."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.dataset import DataError
+from data.tfds.registry import import_tfds
+from data.tfds.tfrecord import TFRecords
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+def roots(data_dir: Path | None, cache: Path) -> list[Path]:
+    """Return the folders that may hold prepared sets: data_dir, TFDS's own default, our cache."""
+    default = os.environ.get("TFDS_DATA_DIR") or os.path.join(os.path.expanduser("~"), "tensorflow_datasets")
+    return [*([data_dir] if data_dir else []), Path(default), cache / "tfds"]
+
+
+def find(builder: str, among: Sequence[Path]) -> Path | None:
+    """Return the newest prepared folder of "name[/config][:version]", or None.
+
+    A prepared folder is <root>/<name>/[<config>/]<version> with dataset_info.json and features.json. Without
+    a config a lone configuration is taken; DataError when there are several to choose from.
+    """
+    path, _, version = builder.partition(":")
+    for root in among:
+        places = _versions(root / path, version)
+        if not places and "/" not in path and (root / path).is_dir():
+            configs = {c.name: v for c in sorted((root / path).iterdir()) if (v := _versions(c, version))}
+            if len(configs) > 1:
+                raise DataError(
+                    f"tfds:{builder}: several configurations in {root / path}: {', '.join(configs)}"
+                )
+            places = next(iter(configs.values()), [])
+        if places:
+            return places[-1]
+    return None
+
+
+def _versions(folder: Path, wanted: str) -> list[Path]:
+    """Return the complete prepared versions in a folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    places = [
+        p
+        for p in folder.iterdir()
+        if _VERSION.fullmatch(p.name)
+        and wanted in ("", p.name)
+        and all((p / f).is_file() for f in ("dataset_info.json", "features.json"))
+    ]
+    return sorted(places, key=lambda p: tuple(map(int, p.name.split("."))))
+
+
+def open_folder(folder: Path) -> Any:
+    """Return the TFDS builder of a prepared folder; DataError when its description is damaged."""
+    tfds = import_tfds()
+    try:
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # protobuf and json errors of many kinds
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError(
+            f"{folder}: not a readable prepared TFDS folder ({reason}); prepare it again"
+        ) from None
+
+
+def parts(builder: Any) -> list[str]:
+    """Return the names of a builder's splits; TFDS's mocked builders know none and have train and test."""
+    return sorted(builder.info.splits) or ["train", "test"]
+
+
+def records(builder: Any, part: str) -> Sequence[Any]:
+    """Return the examples of one split, decoded (images through PIL), at random access, read when asked for.
+
+    Random-access formats come from TFDS's own `as_data_source`; tfrecord from our reader.
+    """
+    info = builder.info
+    if info.splits and str(getattr(info.file_format, "value", "")) == "tfrecord":
+        split = info.splits[part]
+        return TFRecords(
+            [Path(p) for p in split.filepaths],
+            list(split.shard_lengths),
+            info.features.deserialize_example_np,
+        )
+    try:
+        return builder.as_data_source(split=part)
+    except (NotImplementedError, ValueError, OSError, RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{info.full_name}: split {part!r} cannot be read ({reason})") from None

@@ -1,0 +1,212 @@
+"""TFDS builders: mocked, prepared in both formats, damaged, unprepared; streams from disk resume exactly."""
+
+import dataclasses
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+import data
+from data.dataset import DataError
+from data.sets import named
+from data.splits import TailOfTrain
+from data.tfds import builders
+from data.tfds import prepare as preparing
+
+from .test_load import record_bytes
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test its own cache and TFDS folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    return tmp_path
+
+
+def test_mocked_builder_loads_and_streams() -> None:
+    with tfds.testing.mock_data(num_examples=20):
+        loaded = data.load("tfds:mnist", labels=True)
+        assert {k: len(s) for k, s in loaded.splits.items()} == {"train": 18, "validation": 2, "test": 20}
+        assert (loaded.shape, loaded.range, loaded.labels) == ((28, 28, 1), (0, 255), 10)
+        source = tfds.builder("mnist").as_data_source(split="train")
+        np.testing.assert_array_equal(loaded.splits["validation"].x[-1], source[19]["image"])
+        assert loaded.splits["validation"].y[-1] == source[19]["label"]
+        batch = next(data.stream("tfds:mnist", "test", batch_size=20, epochs=1, shuffle=False))
+        np.testing.assert_array_equal(batch["x"], loaded.splits["test"].x)
+    assert "tensorflow" not in sys.modules
+
+
+def prepare(root: Path, layout: str, counts: dict[str, int]) -> dict[str, np.ndarray]:
+    """Write a prepared TFDS folder of 5 x 4 RGB images by the formats' descriptions; return the images."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+    from PIL import Image
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    folder = root / "shapes" / "1.2.0"
+    folder.mkdir(parents=True)
+    images, infos = {}, []
+    for split, n in counts.items():
+        images[split] = np.random.default_rng(n).integers(0, 256, (n, 5, 4, 3), dtype=np.uint8)
+        path = folder / f"shapes-{split}.{layout}-00000-of-00001"
+        rows = []
+        for i, image in enumerate(images[split]):
+            png, example = io.BytesIO(), tf_example_pb2.Example()
+            Image.fromarray(image).save(png, "PNG")
+            example.features.feature["image"].bytes_list.value.append(png.getvalue())
+            example.features.feature["label"].int64_list.value.append(i % 3)
+            rows.append(example.SerializeToString())
+        if layout == "tfrecord":
+            path.write_bytes(b"".join(map(record_bytes, rows)))
+        else:
+            writer = ArrayRecordWriter(str(path), "group_size:1")
+            for row in rows:
+                writer.write(row)
+            writer.close()
+        template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
+        size = str(path.stat().st_size)
+        infos.append(
+            {"name": split, "shardLengths": [str(n)], "numBytes": size, "filepathTemplate": template}
+        )
+    info = {"name": "shapes", "version": "1.2.0", "fileFormat": layout, "splits": infos}
+    info["supervisedKeys"] = {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    base = "tensorflow_datasets.core.features"
+    image = {
+        "pythonClassName": f"{base}.image_feature.Image",
+        "image": {"dtype": "uint8", "shape": {"dimensions": ["5", "4", "3"]}},
+    }
+    label = {"pythonClassName": f"{base}.class_label_feature.ClassLabel", "classLabel": {"numClasses": "3"}}
+    features = {
+        "pythonClassName": f"{base}.features_dict.FeaturesDict",
+        "featuresDict": {"features": {"image": image, "label": label}},
+    }
+    (folder / "features.json").write_text(json.dumps(features))
+    return images
+
+
+@pytest.mark.parametrize("layout", ["array_record", "tfrecord"])
+def test_prepared_folder_loads_and_streams(tmp_path: Path, layout: str) -> None:
+    stored = prepare(tmp_path / "own", layout, {"train": 30, "test": 4})
+    loaded = data.load("tfds:shapes", tmp_path / "own")
+    np.testing.assert_array_equal(loaded.splits["train"].x, stored["train"][:27])
+    np.testing.assert_array_equal(loaded.splits["validation"].x, stored["train"][27:])
+    np.testing.assert_array_equal(loaded.splits["test"].x, stored["test"])
+    np.testing.assert_array_equal(loaded.splits["test"].y, [0, 1, 2, 0])
+    assert (loaded.labels, loaded.shape, loaded.range) == (3, (5, 4, 3), (0, 255))
+    assert str(tmp_path / "own" / "shapes" / "1.2.0") in loaded.source
+
+    def make(**kwargs: object) -> data.Stream:
+        return data.stream(
+            "tfds:shapes", data_dir=tmp_path / "own", **({"batch_size": 4, "seed": 5} | kwargs)
+        )
+
+    whole = make(epochs=2)
+    batches = [b["x"] for b in whole]
+    assert [len(b) for b in batches] == [4] * 13 + [2]
+    seen = sorted(row.tobytes() for row in np.concatenate(batches))
+    assert seen == sorted(row.tobytes() for row in stored["train"][:27] for _ in range(2))
+    first = make(epochs=2)
+    for _ in range(6):
+        next(first)
+    state = json.loads(json.dumps(first.get_state()))
+    restored = make(epochs=2, threads=1)
+    next(restored)
+    restored.set_state(state)
+    for a, b, c in zip(first, restored, batches[6:], strict=True):
+        np.testing.assert_array_equal(a["x"], b["x"])
+        np.testing.assert_array_equal(a["x"], c)
+        np.testing.assert_array_equal(a["y"], b["y"])
+    with pytest.raises(DataError, match="another stream: seed is 5, here 6"):
+        make(epochs=2, seed=6).set_state(state)
+    assert "tensorflow" not in sys.modules
+
+
+def test_decoded_examples_are_kept_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "own", "tfrecord", {"train": 30, "test": 4})
+    first = data.load("tfds:shapes", tmp_path / "own")
+
+    def broken(*_: object, **__: object) -> object:
+        raise DataError("decoded again")
+
+    monkeypatch.setattr(builders, "read", broken)
+    again = data.load("tfds:shapes", tmp_path / "own")
+    assert again.record() == first.record()
+    kept = next((tmp_path / "cache").rglob("*.npz"))
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(DataError, match="decoded again"):
+        data.load("tfds:shapes", tmp_path / "own")
+
+
+def test_streams_from_memory_and_bad_arguments() -> None:
+    endless = data.stream("digits", "validation", batch_size=100, seed=1)
+    rows = [next(endless) for _ in range(4)]
+    assert all(b["x"].shape == (100, 8, 8, 1) and b["y"].shape == (100,) for b in rows)
+    assert len({b["x"].tobytes() for b in rows}) == 4
+    with pytest.raises(DataError, match="batch_size must be at least 1, got 0"):
+        data.stream("digits", batch_size=0)
+    with pytest.raises(DataError, match="'trian'; nearest: train"):
+        data.stream("digits", "trian", batch_size=1)
+
+
+def test_damaged_prepared_folders_are_named(tmp_path: Path) -> None:
+    prepare(tmp_path, "tfrecord", {"train": 30, "test": 4})
+    folder = tmp_path / "shapes" / "1.2.0"
+    path = folder / "shapes-train.tfrecord-00000-of-00001"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises(DataError, match=rf"{path.name}: truncated in record 29"):
+        data.load("tfds:shapes", tmp_path)
+    path.write_bytes(whole.replace(b"IDAT", b"IDBT"))
+    with pytest.raises(DataError, match="cannot be decoded"):
+        data.load("tfds:shapes", tmp_path)
+    (folder / "dataset_info.json").write_text("{")
+    with pytest.raises(DataError, match="not a readable prepared TFDS folder"):
+        data.load("tfds:shapes", tmp_path)
+
+
+def test_prepared_folder_of_a_named_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(named.NAMED, "mnist", dataclasses.replace(named.NAMED["mnist"], rule=TailOfTrain(4)))
+    stored = prepare(tmp_path / "tfds", "array_record", {"train": 30, "test": 4})
+    (tmp_path / "tfds" / "shapes").rename(tmp_path / "tfds" / "mnist")
+    info = tmp_path / "tfds" / "mnist" / "1.2.0" / "dataset_info.json"
+    info.write_text(info.read_text().replace('"name": "shapes"', '"name": "mnist"'))
+    for path in info.parent.glob("shapes-*"):
+        path.rename(path.with_name(path.name.replace("shapes", "mnist")))
+    (tmp_path / "raw" / "mnist").mkdir(parents=True)
+    loaded = data.load("mnist", tmp_path / "raw")
+    np.testing.assert_array_equal(loaded.splits["validation"].x, stored["train"][26:])
+    assert "prepared" in loaded.source
+    assert "order of the prepared folder" in loaded.notes
+    assert set(loaded.sha256) == {f"{k}.{v}" for k in loaded.splits for v in "xy"}
+
+
+def test_unprepared_builder_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"needs TensorFlow once: pip install tensorflow-cpu") as caught:
+        data.load("tfds:kmnist", tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataError, match="unknown TFDS builder 'kmnits'; nearest: kmnist, "):
+        data.load("tfds:kmnits", tmp_path)
+
+
+def test_sets_are_prepared_in_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFDS names an extracted file by its file name alone, and MNIST and Fashion-MNIST share theirs."""
+    asked = []
+
+    def download_and_prepare(self: object, **kwargs: object) -> None:
+        asked.append(kwargs)
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download_and_prepare)
+    monkeypatch.setattr(preparing.importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr(preparing, "_hide_gpus", lambda: None)
+    monkeypatch.setattr(preparing.registry, "reachable", lambda *_: None)
+    for name in ("mnist", "fashion_mnist"):
+        preparing.prepare(name, tmp_path, tmp_path / "cache", 1.0, [])
+    folders = [Path(k["download_dir"]) for k in asked]
+    assert len(set(folders)) == 2
+    assert all(f.is_relative_to(tmp_path / "cache") for f in folders)
+    assert all(k["file_format"] == "array_record" for k in asked)
