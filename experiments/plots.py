@@ -12,7 +12,7 @@ from experiments.compare import values_of
 from experiments.report import interval_of
 from experiments.rows import Table
 from experiments.statistics import performance_profile, resample
-from training.drawing import INK, TRAIN, VALIDATION, figure, is_image, tiles
+from training.pictures.drawing import INK, TRAIN, VALIDATION, figure, is_image, tiles
 
 Pictures = Mapping[str, np.ndarray]
 PLANE = ("kl_nats", "nll_nats")
