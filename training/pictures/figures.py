@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..store.files import make_folder
 from . import drawing
-from .store.files import make_folder
 
 EXAMPLES, SAMPLES, ROWS, REACH, CODES = 20, 72, 16, 3.0, 2000
 

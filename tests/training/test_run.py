@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 import train as T
+from tests.conftest import ROOT
 from training.store.checkpoint import steps
-
-from .conftest import ROOT
 
 SMALL = ["--model.encoder.hidden", "16", "--model.latent", "2", "--epochs", "4", "--no-figures", "--dispatch", "loop"]
 

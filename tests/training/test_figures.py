@@ -3,7 +3,6 @@
 import io
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -13,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import RunError, drawing, figures
-from training.names import words
+from tests.conftest import ROOT
+from training import RunError
+from training.pictures import drawing, figures
+from training.pictures.names import words
 from training.progress import Progress, result_table
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class Normal(NamedTuple):
@@ -231,7 +230,7 @@ def test_result_table_in_plain_text():
 def test_export_to_tensorboard(tmp_path):
     pytest.importorskip("tensorboardX", reason="the extra [tensorboard] is not installed")
     from training import RunFolder
-    from training.tensorboard import export
+    from training.pictures.tensorboard import export
 
     with pytest.raises(RunError, match="is no run folder"):
         export(tmp_path)
@@ -246,7 +245,7 @@ def test_export_to_tensorboard(tmp_path):
 
 
 def test_without_tensorboard_the_command_is_named(tmp_path, monkeypatch):
-    from training.tensorboard import export
+    from training.pictures.tensorboard import export
 
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(RunError, match=r"install it with pip install .*tensorboard") as error:
@@ -256,7 +255,7 @@ def test_without_tensorboard_the_command_is_named(tmp_path, monkeypatch):
 
 def test_importing_the_package_loads_no_drawing_library():
     code = (
-        "import sys, training, training.figures, training.progress, training.tensorboard;"
+        "import sys, training, training.pictures.figures, training.progress, training.pictures.tensorboard;"
         "print([m for m in ('matplotlib', 'rich', 'PIL', 'tensorboardX', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -16,10 +16,9 @@ import train as T
 from models import Conv, Dense, Model
 from models.config import flat, replace_at, with_traced
 from models.objectives import Denoising, Reconstruction
+from tests.conftest import ROOT
 from training import optimizers
 from training.examples import Examples, binarise, fix_binary
-
-from .conftest import ROOT
 
 RNG = np.random.default_rng(0)
 EXAMPLES = Examples(jnp.asarray(RNG.integers(0, 256, (70, 4, 4, 1), dtype=np.uint8)), (0.0, 255.0))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..store.errors import RunError
+from ..store.metrics_file import NAME, read_metrics
 from .drawing import series
-from .store.errors import RunError
-from .store.metrics_file import NAME, read_metrics
 
 
 def export(run: Path, target: Path | None = None) -> Path:
@@ -44,4 +44,4 @@ if __name__ == "__main__":
     try:
         print(export(Path(sys.argv[1])))
     except (RunError, IndexError) as error:
-        sys.exit(str(error) if isinstance(error, RunError) else "usage: python -m training.tensorboard RUN")
+        sys.exit(str(error) if isinstance(error, RunError) else "usage: python -m training.pictures.tensorboard RUN")

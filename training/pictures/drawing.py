@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ..store.files import replacing
 from .names import words
-from .store.files import replacing
 
 TRAIN, VALIDATION, INK = "#2f6db3", "#e07b28", "#333333"
 _STYLE: Any = {
