@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from models import Conv, Model
-from models.convolution import convolution_implementation
+from models.networks.layers.convolution import convolution_implementation
 from train import Config, TrainState, init, make_optimizer, train_step
 from training.examples import Examples
 from training.store.environment import environment

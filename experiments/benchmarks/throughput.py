@@ -28,7 +28,7 @@ import numpy as np
 
 import data
 from models import Conv, Dense, Model
-from models.convolution import convolution_implementation
+from models.networks.layers.convolution import convolution_implementation
 from train import CORE, Config, init
 from training import host
 from training.examples import Examples

@@ -1,28 +1,9 @@
-"""Configs of encoders and decoders. Sizes are inferred from the data's shape; these say the rest."""
+"""Convolutional networks."""
 
-import dataclasses
 from typing import Literal
 
 from models.config import ConfigError, config, setting, static
-from models.layers import activation
-
-
-@config
-class Dense:
-    """Fully connected layers on the flattened example."""
-
-    hidden: tuple[int, ...] = setting((400,), at_least=1)
-    """widths of the hidden layers from input to output; empty: a single affine layer"""
-    activation: str = "relu"
-    """relu, tanh, sigmoid, gelu, elu, silu, softplus, leaky_relu, identity, ... after every hidden layer"""
-    norm: Literal["none", "batch", "layer"] = "none"
-    """normalisation before every activation: none, batch, layer"""
-    dropout: float = static(0.0, at_least=0, below=1)
-    """probability with which a hidden value is zeroed in training; 0: none"""
-
-    def check(self) -> None:
-        """Raise ConfigError for an unknown activation."""
-        activation(self.activation)
+from models.networks.layers import activation
 
 
 @config
@@ -53,21 +34,6 @@ class Conv:
         activation(self.activation)
         if not self.channels:
             raise ConfigError("channels must name at least one convolution, got (): use Dense instead")
-
-
-@config
-class Mirror:
-    """The encoder reversed: same widths, channels, activation, norm and dropout."""
-
-    tied: bool = False
-    """use the encoder's weights, transposed (x @ kernel.T; biases are the decoder's own)"""
-
-
-def mirrored(encoder: Dense | Conv) -> Dense | Conv:
-    """Return the decoder config that reverses `encoder`."""
-    if isinstance(encoder, Conv):
-        return dataclasses.replace(encoder, channels=encoder.channels[::-1], hidden=encoder.hidden[::-1])
-    return dataclasses.replace(encoder, hidden=encoder.hidden[::-1])
 
 
 def image_sizes(cfg: Conv, shape: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -7,9 +7,10 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.convolution import Conv2d
-from models.layers import Block, Linear
-from models.networks import Conv, Dense, image_sizes
+from models.networks.conv import Conv, image_sizes
+from models.networks.dense import Dense
+from models.networks.layers import Block, Linear
+from models.networks.layers.convolution import Conv2d
 
 
 def layer_keys(key: PRNGKeyArray | None, n: int) -> list[Any]:

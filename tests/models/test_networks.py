@@ -12,7 +12,7 @@ from flax import nnx
 
 from models import Autoencoder, ConfigError, Conv, Dense, Mirror, Model, likelihoods
 from models.config import with_traced
-from models.layers import ACTIVATIONS, BatchNorm, LayerNorm, activation, dropout
+from models.networks.layers import ACTIVATIONS, BatchNorm, LayerNorm, activation, dropout
 
 KEY = jax.random.key(0)
 

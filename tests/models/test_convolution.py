@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models.convolution import (
+from models.networks.layers.convolution import (
     Conv2d,
     ConvTranspose2d,
     conv,

@@ -4,7 +4,7 @@
     conv_transpose(y, K) is its adjoint, from (h, w) back to any (H, W) with ⌈(H, W) / s⌉ = (h, w)
 
 Padding is split as evenly as it can be, the odd row or column at the bottom right. `implementation` says
-how it is computed: "native" (XLA's convolution), "patches" (shifted slices times a matrix, `models.patches`)
+how it is computed: "native" (XLA's convolution), "patches" (shifted slices times a matrix, `layers.patches`)
 or "auto": native on GPU and TPU, patches on CPU, where XLA's own convolution is several times slower.
 """
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models.patches import Image, Kernel, conv_patches, conv_transpose_patches, same_padding
+from models.networks.layers.patches import Image, Kernel, conv_patches, conv_transpose_patches, same_padding
 
 IMPLEMENTATIONS = ("auto", "native", "patches")
 INITIALIZERS: dict[str, Callable[..., Any]] = {

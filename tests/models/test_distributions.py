@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from models import continuous_bernoulli as cb
 from models import distributions as d
+from models.distributions import continuous_bernoulli as cb
 
 EPS = float(jnp.finfo(float).eps)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(120)

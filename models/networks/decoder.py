@@ -8,10 +8,11 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.convolution import ConvTranspose2d
-from models.encoders import layer_keys
-from models.layers import Block, Linear, TiedConvTranspose, TiedLinear
-from models.networks import Conv, Dense, image_sizes
+from models.networks.conv import Conv, image_sizes
+from models.networks.dense import Dense
+from models.networks.encoder import layer_keys
+from models.networks.layers import Block, Linear, TiedConvTranspose, TiedLinear
+from models.networks.layers.convolution import ConvTranspose2d
 
 
 class Decoder(nnx.Module):

@@ -101,14 +101,14 @@ _tall_product.defjvp(_tall_product_jvp, symbolic_zeros=True)
 
 
 def conv_patches(x: Image, kernel: Kernel, stride: int) -> Image:
-    """Return `models.convolution.conv` by patches: extract_patches(x) @ kernel_matrix."""
+    """Return `models.networks.layers.convolution.conv` by patches: extract_patches(x) @ kernel_matrix."""
     size = (-(-x.shape[1] // stride), -(-x.shape[2] // stride))
     patches = extract_patches(x, (kernel.shape[0], kernel.shape[1]), stride)
     return _tall_product(patches, kernel_matrix(kernel, stride)).reshape(x.shape[0], *size, kernel.shape[3])
 
 
 def conv_transpose_patches(y: Image, kernel: Kernel, stride: int, size: tuple[int, int]) -> Image:
-    """Return `models.convolution.conv_transpose` by patches: the adjoint of extraction on y @ matrixᵀ."""
+    """Return `convolution.conv_transpose` by patches: the adjoint of extraction on y @ matrixᵀ."""
     rows, columns, inputs, outputs = kernel.shape
     image = jax.ShapeDtypeStruct((y.shape[0], *size, outputs), jnp.result_type(y, kernel))
     place = jax.linear_transpose(lambda x: extract_patches(x, (rows, columns), stride), image)

@@ -1,12 +1,16 @@
-"""The family exp(l x) on [0, 1], elementwise: normaliser, mean and quantile, accurate at every l.
+"""The family exp(l x) on [0, 1]: its density, and normaliser, mean and quantile elementwise, accurate at every l.
 
 Written as formulas in l they lose all digits near 0 (they are differences of nearly equal numbers) and
 overflow at large |l|; here the odd part of the mean is a series below |l| = 1 and a stable form above.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from models.distributions.event import Event, PerExample, sum_event
 
 Values = Float[Array, "*shape"]
 
@@ -62,3 +66,32 @@ def quantile(uniform: Values, logits: Values) -> Values:
     below = jnp.where(rising, 1 - uniform, uniform)
     falling = jnp.where(flat, below, jnp.log1p(below * jnp.expm1(-size)) / -size)
     return jnp.where(rising, 1 - falling, falling)
+
+
+class ContinuousBernoulli(NamedTuple):
+    """Densities exp(l x) on [0, 1], normalised (Loaiza-Ganem & Cunningham 2019); l = logit of their λ."""
+
+    logits: Array
+
+    @property
+    def mean(self) -> Event:
+        """Return 1 / (1 - exp(-l)) - 1 / l: 1/2 at l = 0, and not sigmoid(l)."""
+        return mean(self.logits)
+
+    def sample(self, key: PRNGKeyArray) -> Event:
+        """Draw by the inverse distribution function."""
+        uniform = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
+        return quantile(uniform, self.logits)
+
+    def log_prob(self, x: Event) -> PerExample:
+        """Return Σ x l - log((exp(l) - 1) / l), nats; gradient x - mean, accurate at every l."""
+        return sum_event(x * self.logits - log_normalizer(self.logits))
+
+    def kl(self, other: "ContinuousBernoulli") -> PerExample:
+        """Return Σ mean (l - l') - A(l) + A(l') with A the log normaliser, nats."""
+        gap = self.mean * (self.logits - other.logits)
+        return sum_event(gap - log_normalizer(self.logits) + log_normalizer(other.logits))
+
+    def entropy(self) -> PerExample:
+        """Return the differential entropy Σ A(l) - mean l, nats (at most 0)."""
+        return sum_event(log_normalizer(self.logits) - self.mean * self.logits)

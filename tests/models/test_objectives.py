@@ -9,9 +9,9 @@ import pytest
 from flax import nnx
 
 from models import ELBO, Autoencoder, ConfigError, Denoising, Dense, Model, Reconstruction, Sparse, likelihoods
-from models.corruption import corrupt
 from models.distributions import Bernoulli
 from models.objectives import ramp, run
+from models.objectives.corruption import corrupt
 
 KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (7, 6))
