@@ -9,7 +9,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from experiments.search.proposals.samplers import Sampler, Score
+from experiments.search.proposals.sampler import Sampler, Score
 from experiments.search.space.domains import SpaceError
 from experiments.search.space.space import Values
 
