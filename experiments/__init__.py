@@ -1,1 +1,1 @@
-"""One file per table or figure; run as `python -m experiments.NAME`."""
+"""Tables, benchmarks, sweeps and the comparison of Jacobian methods; `python -m experiments` lists them."""

@@ -1,18 +1,34 @@
-"""`python -m experiments`: all experiments, one line each, with cost and status; loads no JAX."""
+"""`python -m experiments`: all experiments, one line each, with cost and status; `python -m experiments NAME` runs one.
+
+The list loads no JAX.
+"""
 
 import datetime
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.describe import Words, describe, experiments
+from experiments.reporting.words import Words, describe
 
 FOLDER = Path(__file__).resolve().parent
+OTHERS = {"jacobians": "jacobians.command", "readme": "reporting.pages"}
+
+
+def experiments() -> dict[str, str]:
+    """Return the module of every experiment by name, tables first; `readme`, which writes pages, is not one."""
+    found = {
+        path.stem: f"{folder}.{path.stem}"
+        for folder in ("tables", "benchmarks")
+        for path in sorted((FOLDER / folder).glob("*.py"))
+        if path.stem != "__init__"
+    }
+    return found | {"jacobians": OTHERS["jacobians"]}
 
 
 def status(name: str) -> str:
     """Return "not run", or when an experiment was run, by what profile, and whether the code has changed since."""
-    from experiments import store
+    from experiments.running import store
 
     path = store.RESULTS / f"{name}.json"
     try:
@@ -34,16 +50,30 @@ def line(name: str, words: Words) -> str:
     return f"{name:<22}{words.title}{cost}\n{'':22}{status(name)}"
 
 
-def main() -> int:
-    """Print the list."""
-    if len(sys.argv) > 1:
-        known = ", ".join(experiments(FOLDER))
-        print(f"experiments: run one as `python -m experiments.NAME`; NAME is one of {known}", file=sys.stderr)
-        return 0 if sys.argv[1] in ("-h", "--help") else 2
-    for name, path in experiments(FOLDER).items():
-        print(line(name, describe(path)))
-    return 0
+def run(name: str, module: str, argv: list[str]) -> int:
+    """Run an experiment with its own options; return the exit code."""
+    loaded = importlib.import_module(f"experiments.{module}")
+    if hasattr(loaded, "TABLE"):
+        from experiments.command import main
+
+        return main(loaded.TABLE, name, argv)
+    return loaded.main(argv) or 0
+
+
+def main(argv: list[str]) -> int:
+    """Print the list, or run the experiment that is named first."""
+    known = experiments()
+    if not argv:
+        for name, module in known.items():
+            print(line(name, describe(FOLDER / f"{module.replace('.', '/')}.py")))
+        return 0
+    name, *rest = argv
+    if name in known | OTHERS:
+        return run(name, (known | OTHERS)[name], rest)
+    names = ", ".join(known | OTHERS)
+    print(f"experiments: run one as `python -m experiments NAME`; NAME is one of {names}", file=sys.stderr)
+    return 0 if name in ("-h", "--help") else 2
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

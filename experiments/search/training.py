@@ -1,6 +1,6 @@
 """The problem that sweeps search by default: the run of a table or of `train.py`, scored on its validation split.
 
-A trial is `experiments.single.run` through `experiments.group`, as a table's row is, so its numbers are those of the
+A trial is `running.one_run.run` through `running.group`, as a table's row is, so its numbers are those of the
 same run alone. Rows of a group share one executable: on a CPU a call for each on one device, which gives a row the
 same bits in any group; on an accelerator a `vmap` of fixed width. The test split is reported with the prefix test_
 and never chooses anything.
@@ -18,11 +18,11 @@ import numpy as np
 
 import data
 import train
-from experiments import group
-from experiments.search import compiler
-from experiments.search.compiling import compiling, open_cache
+from experiments.running import group
 from experiments.search.problem import Fold, Problem
-from experiments.search.space import Space
+from experiments.search.space.space import Space
+from experiments.search.workers import compiler
+from experiments.search.workers.compiling import compiling, open_cache
 from models.config import ConfigError, nearest
 from training.examples import Examples
 from training.host import criterion
@@ -60,7 +60,7 @@ def fold_splits(splits: Splits, fold: Fold, batch_size: int) -> Splits:
 
 
 def row(found: Mapping[str, Any], patience: int = 0) -> dict[str, Any]:
-    """Return a trial's metrics from a run's result (`experiments.group.result`), and why it diverged, if it did.
+    """Return a trial's metrics from a run's result (`running.group.result`), and why it diverged, if it did.
 
     Validation metrics of the epoch that was tested, test metrics with the prefix test_, "loss" (what is minimised
     by default and what early stopping watches); with patience also epochs_run and best_epoch.

@@ -1,0 +1,1 @@
+"""Measurements of speed; `python -m experiments NAME` runs one."""

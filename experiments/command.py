@@ -1,0 +1,65 @@
+"""The command line of every table: run it, print it, write its JSON and figures.
+
+A table's file states claim, source, command, cost and expected numbers in its docstring and defines `TABLE`. Seeds
+are common to all rows, so that differences between rows are paired.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from data import DataError
+from experiments.reporting import plots, report
+from experiments.reporting.words import describe
+from experiments.running import run_table, store
+from experiments.running.cpu_devices import use_all_cores
+from experiments.running.table import Table
+from models.config import ConfigError
+from training import RunError
+
+TABLES = Path(__file__).resolve().parent / "tables"
+
+
+def parse(table: Table, name: str, argv: list[str]) -> argparse.Namespace:
+    """Return the options of a table's command line; exit with code 2 and one line for bad ones."""
+    parser = argparse.ArgumentParser(f"python -m experiments {name}", description=describe(TABLES / f"{name}.py").title)
+    parser.add_argument("--profile", choices=list(table.profiles), default="cpu", help="the protocol (default: cpu)")
+    parser.add_argument("--seeds", type=int, help="runs per row, seeds 0..N-1 (default: the profile's)")
+    parser.add_argument("--data-dir", help="folder of data files, one subfolder per set")
+    parser.add_argument("--results", type=Path, default=None, help="folder to write to (default: experiments/results)")
+    parser.add_argument("--plan", default="auto", help="how rows run: auto (measured), rows, sequential, map, vmap")
+    options = parser.parse_args(argv)
+    if options.seeds is not None and options.seeds < 1:
+        parser.exit(2, f"{parser.prog}: --seeds must be at least 1, got {options.seeds}\n")
+    if options.plan not in ("auto", "rows", "sequential", "map", "vmap"):
+        parser.exit(2, f"{parser.prog}: --plan must be auto, rows, sequential, map or vmap, got {options.plan!r}\n")
+    if options.results is None:
+        options.results = store.RESULTS / "smoke" if options.profile == "smoke" else store.RESULTS
+    return options
+
+
+def main(table: Table, name: str, argv: list[str]) -> int:
+    """Run a table; return the exit code: 0, 1 for data or files, 2 for a bad option, 130 when interrupted."""
+    use_all_cores()
+    options = parse(table, name, argv)
+    folder = options.results
+    try:
+        record, pictures = run_table.run_table(
+            table, name, options.profile, options.seeds, options.data_dir, folder, options.plan
+        )
+        words = describe(TABLES / f"{name}.py")
+        command = shlex.join(["python", "-m", "experiments", name, *argv])
+        record = record | {"title": words.title, "claim": words.claim, "source": words.source, "command": command}
+        record["figures"] = plots.write_all(table, folder, record, pictures)
+        store.write_result(folder / f"{name}.json", record)
+    except (ConfigError, DataError, RunError) as error:
+        print(f"experiments {name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) and not isinstance(error, DataError) else 1
+    except KeyboardInterrupt:
+        print(f"experiments {name}: interrupted; the same command continues it", file=sys.stderr)
+        return 130
+    store.Partial(folder / ".partial" / f"{name}-{options.profile}").clear()
+    print(report.text(record))
+    print(f"written: {folder / name}.json and {', '.join(record['figures']) or 'no figure'}")
+    return 0

@@ -1,0 +1,1 @@
+"""The comparison of Jacobian methods: `python -m experiments jacobians`."""

@@ -1,0 +1,1 @@
+"""How a table runs: its rows, the groups of runs that share a program, what a run leaves behind."""

@@ -1,0 +1,1 @@
+"""One file per table; `python -m experiments NAME` runs one."""

@@ -1,0 +1,213 @@
+"""Tables: every one runs on bundled data, goes on after a kill, and says what its numbers say."""
+
+import importlib
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from data import load
+from experiments.command import main
+from experiments.reporting import pages, report
+from experiments.reporting.words import describe
+from experiments.running import run_table, store
+from experiments.running.table import Pca, Table, rows_of
+from train import Config
+
+from ..conftest import ROOT
+
+FOLDER = ROOT / "experiments" / "tables"
+TABLES = [path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"]
+
+
+def table_of(name):
+    """The TABLE of an experiment."""
+    return importlib.import_module(f"experiments.tables.{name}").TABLE
+
+
+def run(name, folder, *arguments):
+    """Run a table's smoke profile; return its exit code and its record, None where there is none."""
+    code = main(table_of(name), name, ["--profile", "smoke", "--results", str(folder), *arguments])
+    return code, store.read_result(folder / f"{name}.json")
+
+
+def facts(metrics, **rest):
+    """A row of a hand-made record."""
+    return {"paper": None, "bound": None, "metrics": {"mse": metrics}} | rest
+
+
+def record_of(rows, **rest):
+    """A hand-made record."""
+    return {"metric": "mse", "columns": [], "differs": "", "rows": rows} | rest
+
+
+def test_all_tables_are_found():
+    assert len(TABLES) >= 7
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_states_its_terms_and_its_profiles_are_valid(name):
+    words = describe(FOLDER / f"{name}.py")
+    assert all(words)
+    assert f"experiments {name}" in words.command
+    table = table_of(name)
+    for profile in table.profiles.values():
+        rows = rows_of(table, profile)
+        assert set(profile.only) <= set(table.rows)
+        for row in rows.values():
+            assert not isinstance(row.bound, str) or row.bound in table.rows
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_smoke_profile_of_every_table(name, tmp_path):
+    code, record = run(name, tmp_path)
+    assert code == 0
+    table = table_of(name)
+    assert list(record["rows"]) == list(rows_of(table, table.profiles["smoke"]))
+    for row in record["rows"].values():
+        assert all(math.isfinite(v) for v in row["metrics"][table.metric])
+    for key in ("claim", "source", "command", "minutes", "programs", "environment", "data", "code_sha256"):
+        assert record[key], key
+    assert all((tmp_path / figure).stat().st_size > 5_000 for figure in record["figures"])
+    assert len(record["figures"]) == len(table.figures)
+    assert not (tmp_path / ".partial" / f"{name}-smoke").exists()
+
+
+def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    whole = run("digits", tmp_path / "calm")[1]
+    done = []
+
+    def interrupt(table, job, result, count, total):
+        done.append((job.seed, result.get("resumed", False)))
+        if len(done) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_table, "announce", interrupt)
+    plan = ("--plan", "sequential")
+    assert run("digits", tmp_path / "cut", *plan) == (130, None)
+    code, record = run("digits", tmp_path / "cut", *plan)
+    assert code == 0
+    assert done == [(0, False), (0, True), (1, False)]
+    for row, before in whole["rows"].items():
+        for name, values in before["metrics"].items():
+            assert record["rows"][row]["metrics"][name] == pytest.approx(values, rel=1e-5)
+
+
+def test_a_damaged_finished_run_runs_again(tmp_path):
+    partial = store.Partial(tmp_path)
+    partial.put(["a"], {"pictures": np.zeros((1, 2)), "test": {"mse": math.inf}})
+    assert partial.get(["a"])["test"] == {"mse": math.inf}
+    assert partial.get(["b"]) is None
+    partial.path(["a"]).write_text('{"test": ')
+    assert partial.get(["a"]) is None
+
+
+def test_pca_rows_are_pca():
+    found = run_table.baseline(Pca("digits", 4), None)["test"]
+    splits = load("digits").splits
+    x, t = (splits[k].x.reshape(-1, 64) / 16 for k in ("train", "test"))
+    _, vectors = np.linalg.eigh(np.cov(x.T))
+    centred = t - x.mean(0)
+    rest = centred - centred @ vectors[:, -4:] @ vectors[:, -4:].T
+    assert found["squared_error"] == pytest.approx(np.sum(rest**2) / len(t), rel=1e-9)
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean(rest**2)), rel=1e-9)
+
+
+VERDICTS = [
+    (facts([1.0, 1.1, 0.9], paper=2.0, bound=1.2), "better; bound met"),
+    (facts([1.0, 1.1, 0.9], paper=1.05, bound=0.8), "inside; bound missed"),
+    (facts([3.0, 3.1, 2.9], paper=2.0), "worse"),
+    (facts([3.0], paper=2.0), "worse (1 seed)"),
+    (facts([2.1], paper=2.0, exact=True), "+5.0%"),
+    (facts([1.0, 1.1, 0.9], bound="other"), "below other"),
+    (facts([2.0, 2.0, 2.0], bound="base"), "as base"),
+    (facts([math.inf, 1.0, 1.1], paper=9.0, diverged=[{"step": 1}, None, None]), "1 of 3 diverged; better"),
+    (facts([math.nan] * 3, paper=9.0, diverged=[{"step": 1}] * 3), "3 of 3 diverged"),
+]
+
+
+@pytest.mark.parametrize(("row", "words"), VERDICTS)
+def test_verdicts(row, words):
+    rows = {"other": facts([1.2, 1.3, 1.1]), "base": facts([2.0], exact=True), "ours": row}
+    assert report.verdict(record_of(rows), "ours") == words
+
+
+def test_differences_between_rows_are_paired_by_seed():
+    noise = np.array([0.0, 5.0, -3.0, 9.0])
+    rows = {"a": facts(list(10 + noise)), "b": facts(list(9.9 + noise + [0.01, 0, 0, -0.01]), bound="a")}
+    assert report.verdict(record_of(rows), "b") == "below a"  # the intervals of the means overlap almost wholly
+
+
+def test_another_protocol_is_not_compared():
+    record = record_of({"r": facts([1.0, 1.0], paper=2.0, bound=0.5)}, differs="2 epochs")
+    assert report.verdict(record, "r") == "not comparable"
+
+
+def test_printed_table_leaves_out_empty_columns():
+    rows = report.table_of(record_of({"r": facts([1.0, 2.0])}))
+    assert rows == [["row", "ours: mse"], ["r", "1.5 [-4.853, 7.853]"]]
+
+
+def test_record_survives_its_file(tmp_path):
+    path = tmp_path / "t.json"
+    value = {"a": {"b": [0.1, 1e-20], "c": {"d": "β", "e": []}}, "n": math.pi, "none": None}
+    store.write_result(path, value)
+    assert store.read_result(path) == value | {"n": 3.141593}
+
+
+def test_pages_follow_the_results(tmp_path):
+    rows = {"r": facts([1.0, 2.0])}
+    env = {"devices": ["0: cpu"], "backend": "cpu", "packages": {"jax": "1"}, "git": None}
+    rest = {"title": "T", "claim": "C.", "source": "S.", "command": "run", "seeds": [0, 1], "profile": "cpu"}
+    rest |= {"programs": 1, "minutes": 1.0, "cores": 2, "environment": env, "data": {}, "figures": ["t.png"]}
+    store.write_result(tmp_path / "t.json", record_of(rows, **rest))
+    page = "before\n<!-- results: t -->\nold\n<!-- /results -->\nafter\n<!-- results: u -->\n<!-- /results -->\n"
+    new = pages.rewrite(page, tmp_path)
+    assert "| r   | 1.5 [-4.853, 7.853] |" in new
+    assert "old" not in new
+    assert "not run yet: `python -m experiments u`" in new
+    assert new.startswith("before\n")
+    assert pages.rewrite(new, tmp_path) == new
+    store.write_result(tmp_path / "t.json", record_of({"r": facts([1.0, 2.5])}, **rest))
+    assert pages.rewrite(new, tmp_path) != new
+    assert "![T](./t.png)" in pages.page(tmp_path)
+
+
+def test_the_pages_in_the_repository_equal_the_results():
+    text = (ROOT / "README.md").read_text()
+    assert pages.rewrite(text) == text, "run: python -m experiments readme"
+    path = store.RESULTS / "README.md"
+    if any(store.RESULTS.glob("*.json")):
+        assert path.read_text() == pages.page(), "run: python -m experiments readme"
+
+
+BAD = [
+    (["--seeds", "0"], 2, r"--seeds must be at least 1, got 0"),
+    (["--profile", "huge"], 2, r"invalid choice: 'huge'"),
+    (["--plan", "fast"], 2, r"--plan must be .* got 'fast'"),
+    (["--data-dir", "/nowhere"], 1, r"data_dir '/nowhere' is not a folder"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), BAD)
+def test_bad_options_are_one_line(arguments, code, message, tmp_path, capsys):
+    try:
+        found = main(table_of("digits"), "digits", ["--results", str(tmp_path), *arguments])
+    except SystemExit as exit:
+        found = exit.code
+    assert found == code
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bad_row_is_refused_before_anything_runs():
+    from models.config import ConfigError
+
+    table = Table({"r": table_of("beta").rows["β = 1"]}, {"p": table_of("beta").profiles["cpu"]}, "mse")
+    profile = table.profiles["p"]._replace(change={"model.latnt": 3})
+    with pytest.raises(ConfigError, match=r"latnt.*latent"):
+        rows_of(table, profile)
+    assert isinstance(rows_of(table, table.profiles["p"])["r"].run, Config)
+    assert json.dumps(store.rounded({"a": [1.23456789, "x"]})) == '{"a": [1.234568, "x"]}'

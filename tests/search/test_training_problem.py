@@ -1,0 +1,149 @@
+"""The problem that sweeps search: a trial is the run alone, a structure compiles once, folds share nothing."""
+
+import dataclasses
+import json
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import train
+from experiments.running import group
+from experiments.search import training
+from experiments.search.__main__ import main
+from experiments.search.options import parse
+from models import Dense, Model
+from models.config import ConfigError
+from models.objectives import Reconstruction
+from training.cli import Command
+from training.examples import Examples
+
+BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
+POINT = dataclasses.replace(
+    BASE,
+    model=dataclasses.replace(BASE.model, posterior="point"),
+    objective=Reconstruction(),
+    lr=0.3,
+    epochs=30,
+    patience=1,
+)
+
+
+def trials(configs, fold=None, width=8):
+    return list(training.run_group(configs, fold, width))
+
+
+def fitted(config, folder):
+    """The summary of the same run by command line."""
+    command = Command(config=config, run_dir=str(folder), figures=False, dispatch="loop")
+    return train.fit(command)[1]
+
+
+def check(trial, summary):
+    """A trial's metrics are those of the run alone: validation of its last epoch, and test."""
+    assert summary["test"]
+    for name, value in summary["last"]["validation"].items():
+        np.testing.assert_allclose(trial[name], value, rtol=1e-9)
+    for name, value in summary["test"].items():
+        np.testing.assert_allclose(trial[f"test_{name}"], value, rtol=1e-9)
+
+
+def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
+    configs = [dataclasses.replace(BASE, lr=lr, seed=seed) for lr in (1e-3, 1e-2) for seed in (0, 1)]
+    before = group.compilations()
+    found = trials(configs)
+    assert group.compilations() == before + 1
+    assert trials(configs[2:3]) == found[2:3]  # to the bit, in any group
+    assert len({row["loss"] for row in found}) == 4
+    check(found[3], fitted(configs[3], tmp_path / "run"))
+    assert found[3]["loss"] == found[3]["negative_elbo_nats"]
+    (table,) = group.run_group([configs[3]], plan="sequential")
+    assert table["test"] == {n.removeprefix("test_"): v for n, v in found[3].items() if n.startswith("test_")}
+    assert table["history"]["validation"]["mse"][-1] == found[3]["mse"]
+    assert "test_active_units" in found[3]
+
+
+def test_early_stopping_scores_the_epoch_that_is_tested():
+    (found,) = trials([POINT])
+    assert found["epochs_run"] == found["best_epoch"] + 1 < 30
+    (table,) = group.run_group([POINT], plan="sequential")
+    assert {f"test_{n}": v for n, v in table["test"].items()}.items() <= found.items()
+    assert found["loss"] == min(table["history"]["validation"]["mse"]) < table["history"]["validation"]["mse"][-1]
+
+
+def test_folds_hold_each_example_out_once_and_never_train_on_it():
+    x = jnp.arange(103.0)[:, None]
+    splits = {"train": Examples(x[:80]), "validation": Examples(x[80:]), "test": Examples(-x)}
+    folds = [training.fold_splits(splits, (i, 5), 10) for i in range(5)]
+    held = np.concatenate([f["validation"].x[:, 0] for f in folds])
+    assert len(held) == len(set(held.tolist())) == 100
+    for fold in folds:
+        assert fold["test"] is splits["test"]
+        assert len(fold["train"]) == 80
+        assert not set(fold["train"].x[:, 0].tolist()) & set(fold["validation"].x[:, 0].tolist())
+        assert float(fold["train"].x.min()) >= 0  # no test example
+        assert float(fold["validation"].x.min()) >= 0
+    with pytest.raises(ConfigError, match="50 folds of 103 examples leave too few"):
+        training.fold_splits(splits, (0, 50), 101)
+
+
+def test_folds_share_a_program_and_differ_in_their_scores():
+    before = group.compilations()
+    scores = [trials([POINT], (i, 3))[0] for i in range(3)]
+    assert group.compilations() == before + 1
+    assert len({s["loss"] for s in scores}) == len({s["test_mse"] for s in scores}) == 3
+
+
+def test_rows_on_an_accelerator_fill_calls_of_one_width(monkeypatch):
+    configs = [dataclasses.replace(BASE, seed=seed) for seed in range(3)]
+    alone = trials(configs[:1])[0]
+    monkeypatch.setattr(training.jax, "default_backend", lambda: "gpu")
+    before = group.compilations()
+    found = [*trials(configs, width=2), *trials(configs[:1], width=2)]
+    assert group.compilations() == before + 1  # three rows, then one: always two at a time
+    assert found[3] == found[0]
+    assert found[0] == pytest.approx(alone, rel=1e-9)
+
+
+def test_workers_compile_once_and_a_damaged_program_is_made_anew(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = "--lr 1e-3:1e-2 --trials 4 --epochs 1 --model.encoder.hidden [8] --model.latent 2 --batch-size 512".split()
+    programs = lambda: list((tmp_path / "cache").rglob("*-cache"))
+
+    def table(name, workers):
+        assert main([*words, "--workers", str(workers), "--out", str(tmp_path / name)]) == 0
+        return (tmp_path / name / "results.csv").read_text()
+
+    cold = table("cold", 2)
+    (program,) = programs()
+    session = json.loads((tmp_path / "cold" / "sessions.jsonl").read_text())
+    assert session["trials"] == 4
+    assert 0 < session["first_trial_seconds"] <= session["seconds"]
+    assert "; the first after " in capsys.readouterr().out
+    program.write_bytes(program.read_bytes()[:1000])
+    assert table("damaged", 1) == cold
+    assert not programs()
+    assert len({line.split(",")[-2] for line in cold.splitlines()}) == 5
+
+
+def test_divergence_is_a_reason_and_unfit_settings_are_refused():
+    (found,) = trials([dataclasses.replace(POINT, lr=1e300)])
+    assert "was not finite at step" in found["reason"]
+    with pytest.raises(ConfigError, match=r"read must be .* in a sweep"):
+        trials([dataclasses.replace(BASE, read="stream")])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataset", "digits,mnits"], "unknown data set 'mnits'; did you mean one of: mnist"),
+        (["--data-dir", "/nowhere"], "--data-dir '/nowhere' is not a folder"),
+        (["--read", "stream"], "read must be 'memory' in a sweep"),
+        (["--halving", "epocs:1:9"], "'epocs' is none; the nearest fields: epochs"),
+        (["--seed", "1,2", "--seeds", "2"], "the field seed cannot be searched as well"),
+    ],
+)
+def test_what_no_trial_can_run_is_refused_before_anything_is_written(words, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        parse(["--lr", "1e-3:1e-2", "--trials", "4", *words])
