@@ -28,7 +28,7 @@ from experiments.benchmarks.measuring import take_turns, write
 from experiments.running import store
 from models import Conv, Dense, Model
 from models.config import to_dict
-from models.convolution import convolution_implementation
+from models.networks.layers.convolution import convolution_implementation
 from train import CORE, Config, init
 from training import host
 from training.examples import Examples
