@@ -44,7 +44,7 @@ class _Worker:
         """Kill the process, whatever it is doing, and close its pipes."""
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.answers):
+        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
             with contextlib.suppress(OSError):  # what was still to be written has no reader
                 pipe.close()
 

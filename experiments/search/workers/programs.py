@@ -4,8 +4,8 @@ JAX's persistent cache holds the programs, in a folder of the user's cache direc
 processor and this version of jaxlib. A loaded program is the same machine code, so it gives the same bits.
 """
 
-import fcntl
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
