@@ -8,13 +8,14 @@ from typing import Any
 
 from grads import arguments
 from grads.calls.problem import Options, flatten_call
-from grads.costs.machine import current
+from grads.costs.cost import Cost
+from grads.costs.machine import Number, current
 from grads.jacobian import check_options
-from grads.methods import evaluate as prepare
 from grads.methods import select
 from grads.methods.chain import plan_chain, root_of
+from grads.methods.evaluate import problem_of
 from grads.methods.order import Chain, Step
-from grads.methods.registry import Cost, Method, Number
+from grads.methods.registry import Method
 from grads.programs.fingerprint import fingerprint
 
 
@@ -36,7 +37,7 @@ class Plan:
     one sentence.
     """
 
-    rows: tuple[select.Row, ...]
+    rows: tuple[select.Candidate, ...]
     method: str
     cost: Cost | None
     cuts: tuple[Cut, ...]
@@ -74,7 +75,7 @@ class Plan:
 _HEAD = f"  {'method':<18}{'operations':>12}{'bytes':>10}{'ms':>10}{'peak memory':>13}{'chunk':>7}  note"
 
 
-def _line(row: select.Row, chosen: bool) -> str:
+def _line(row: select.Candidate, chosen: bool) -> str:
     mark = "* " if chosen else "  "
     if row.cost is None:
         return f"{mark}{row.method.name:<18}{row.reason or 'no prediction; never chosen by auto'}"
@@ -108,7 +109,7 @@ def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: A
     factored = options.pop("output", "dense") == "factored"
     call = flatten_call(fun, argnums, args, {}, **flags)
     opts = Options(holomorphic=flags.get("holomorphic", False), factored=factored, **options)
-    problem, constants = prepare.problem_of(call, opts)
+    problem, constants = problem_of(call, opts)
     rows = select.predicted(problem)
     chosen = select.choose(
         problem, method, constants, call.leaves, ("explain", fingerprint(problem.graph), opts)

@@ -10,9 +10,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from grads import arguments
-from grads.calls.forms import poisoned
+from grads.calls.forms import cut, poisoned
 from grads.matrices.pattern import Pattern
-from grads.methods.coloured import check_pattern, coloured, mismatch, plan
+from grads.methods.coloured import check_pattern, colour, coloured, mismatch
 from grads.programs.sparsity import jacobian_sparsity
 
 __all__ = ["hessian", "hessian_sparsity"]
@@ -158,7 +158,7 @@ def _coloured(
     else:  # H is symmetric: u^T H = H u
         _, pull, aux = jax.vjp(inner, flat, has_aux=True)
         push = lambda v: pull(v[None])[0]
-    data = coloured(push, plan(given, "fwd"), flat.dtype, chunk_size)
+    data = coloured(push, colour(given, "fwd"), flat.dtype, chunk_size)
     if not sure:
         wrong = jnp.sum(mismatch(push, data, given))
         if not isinstance(wrong, jax.core.Tracer) and wrong:
@@ -170,18 +170,9 @@ def _coloured(
 
 def _assemble(matrix: Array, y: PyTree, x: PyTree) -> PyTree:
     """Cut (m, n, n) into blocks output + input + input, in the trees of y, x and x."""
-    outs, leaves = jax.tree.leaves(y), jax.tree.leaves(x)
+    outs, leaves = jax.tree.leaves(y), [jax.typeof(leaf) for leaf in jax.tree.leaves(x)]
     out_tree: Any = jax.tree.structure(y)
     tree: Any = jax.tree.structure(x)
-    bounds = lambda avals: np.cumsum([0, *(int(np.prod(jnp.shape(a))) for a in avals)])
-    rows, columns = bounds(outs), bounds(leaves)
-
-    def block(i: int, j: int, k: int) -> Array:
-        part = matrix[rows[i] : rows[i + 1], columns[j] : columns[j + 1], columns[k] : columns[k + 1]]
-        return part.reshape(*outs[i].shape, *jnp.shape(leaves[j]), *jnp.shape(leaves[k])).astype(
-            outs[i].dtype
-        )
-
-    count = range(len(leaves))
-    inside = lambda i: tree.unflatten([tree.unflatten([block(i, j, k) for k in count]) for j in count])
-    return out_tree.unflatten([inside(i) for i in range(len(outs))])
+    both = lambda rows, y: [cut(b.astype(y.dtype), leaves, -1) for b in cut(rows, leaves, -2)]
+    inside = [both(rows, y) for rows, y in zip(cut(matrix, outs, 0), outs, strict=True)]
+    return out_tree.unflatten([tree.unflatten([tree.unflatten(row) for row in block]) for block in inside])

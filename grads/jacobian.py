@@ -7,11 +7,15 @@ from contextlib import nullcontext
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
 
 from grads import arguments
-from grads.calls import forms as outputs
+from grads.calls import forms
 from grads.calls.problem import Options, flatten_call, restore
-from grads.methods import evaluate as prepare
+from grads.matrices.operator import JacobianOperator
+from grads.methods.evaluate import run
 from grads.methods.registry import Method, get_method
 
 
@@ -45,10 +49,10 @@ def value_and_jacobian(
             fun, argnums, args, kwargs, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int
         )
         with nullcontext() if precision is None else jax.default_matmul_precision(precision):
-            values, aux, jac = prepare.run(call, options, method, output, precision)
+            values, aux, jac = run(call, options, method, output, precision)
         value, rest = restore(call.store, values, aux)
         if output in ("dense", "transposed"):
-            jac = outputs.assemble(jac, call, output == "transposed")
+            jac = forms.assemble(jac, call, output == "transposed")
         return ((value, rest) if has_aux else value), jac
 
     return evaluate
@@ -120,7 +124,7 @@ def check_options(fun, method, chunk_size, memory_limit, batch_axis, output) -> 
     arguments.callable_(fun, "jacobian")
     if method not in ("auto", "autotune"):
         get_method(method)
-    arguments.one_of("output", output, outputs.OUTPUTS)
+    arguments.one_of("output", output, forms.OUTPUTS)
     arguments.count("chunk_size", chunk_size)
     arguments.count("memory_limit", memory_limit)
     if batch_axis is not None and (isinstance(batch_axis, bool) or not isinstance(batch_axis, int)):
@@ -129,9 +133,30 @@ def check_options(fun, method, chunk_size, memory_limit, batch_axis, output) -> 
         raise ValueError(f"batch_axis gives one Jacobian per example, which output={output!r} does not hold")
 
 
-def _operator(fun, argnums, method, has_aux, args, kwargs) -> Any:
-    from grads.matrices.operator import jacobian_operator
+def jacobian_operator(
+    fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any = "auto"
+) -> JacobianOperator:
+    """Return d fun / dx at x as an operator of shape (m, n): outputs and inputs raveled and concatenated.
 
+    method: how its factors are found when a functional needs them (as in `jacobian`). Raises TypeError for
+    complex or integer leaves.
+    """
+    arguments.callable_(fun, "jacobian_operator")
+    if method not in ("auto", "autotune"):
+        get_method(method)
+    arguments.real_leaves(x, "an operator")
+    flat, unravel = ravel_pytree(x)
+    fun_flat = lambda f: ravel_pytree(fun(unravel(f)))[0]
+    out = jax.eval_shape(fun_flat, flat)
+    if not jnp.issubdtype(out.dtype, jnp.inexact):
+        raise TypeError(f"an operator's output must be floating point, got dtype {out.dtype}")
+    factor = lambda: jacobian(fun_flat, method=method, output="factored")(flat)
+    push = lambda v: jax.jvp(fun_flat, (flat,), (v,))[1]
+    pull = lambda u: jax.vjp(fun_flat, flat)[1](u)[0]
+    return JacobianOperator((out.size, flat.size), out.dtype, push, pull, factor)
+
+
+def _operator(fun, argnums, method, has_aux, args, kwargs) -> Any:
     if has_aux or isinstance(argnums, (tuple, list)):
         raise ValueError('output="operator" takes one argument number and no aux')
     (at,) = arguments.numbers_of(argnums, len(args))

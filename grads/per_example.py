@@ -20,10 +20,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Var
 from jaxtyping import Array, Float, PyTree
 
 from grads import arguments
-from grads.programs.graph import Graph, is_var, trace
+from grads.programs.graph import Graph, trace
 
 __all__ = ["per_example_gradient_norms", "per_example_gradients"]
 
@@ -139,7 +140,7 @@ def _run(graph: Graph, constants: Any, inputs: Any, tapped: list, nudges: list) 
     read: list = []
 
     def advance(eqns: list) -> None:
-        needed = dict.fromkeys(v for e in eqns for v in filter(is_var, e.invars) if v in env)
+        needed = dict.fromkeys(v for e in eqns for v in e.invars if isinstance(v, Var) and v in env)
         made = [v for e in eqns for v in e.outvars]
         env.update(
             zip(made, graph.function(eqns, list(needed), made)(*(env[v] for v in needed)), strict=True)
@@ -151,11 +152,11 @@ def _run(graph: Graph, constants: Any, inputs: Any, tapped: list, nudges: list) 
         if any(eqn is t for t in tapped):
             advance(waiting)
             waiting = []
-            read.append([env[v] if is_var(v) else None for v in eqn.invars])
+            read.append([env[v] if isinstance(v, Var) else None for v in eqn.invars])
             env[eqn.outvars[0]] = env[eqn.outvars[0]] + nudges[_index(tapped, eqn)]
     advance(waiting)
     (out,) = graph.outvars
-    return (env[out] if is_var(out) else jnp.asarray(out.val, out.aval.dtype)), read
+    return (env[out] if isinstance(out, Var) else jnp.asarray(out.val, out.aval.dtype)), read
 
 
 def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable]]]:
@@ -163,7 +164,7 @@ def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable
     views = {v: (i, tuple(range(len(v.aval.shape)))) for i, v in enumerate(weights)}
     uses: dict[int, list] = {i: [] for i in range(len(weights))}
     for eqn in graph.eqns:
-        seen = [(slot, *views[v]) for slot, v in enumerate(eqn.invars) if is_var(v) and v in views]
+        seen = [(slot, *views[v]) for slot, v in enumerate(eqn.invars) if isinstance(v, Var) and v in views]
         if eqn.primitive.name == "transpose" and seen:
             _, i, order = seen[0]
             views[eqn.outvars[0]] = (i, tuple(order[p] for p in eqn.params["permutation"]))
@@ -171,7 +172,7 @@ def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable
         for slot, i, order in seen:
             uses[i].append((eqn, *(_use(eqn, slot, order) if len(seen) == 1 else (None, None))))
     for out in graph.outvars:
-        if is_var(out) and out in views:
+        if isinstance(out, Var) and out in views:
             uses[views[out][0]].append((None, None, None))
     plain = lambda kinds: len(kinds) == 1 and None not in kinds
     real = [jnp.issubdtype(v.aval.dtype, jnp.floating) for v in weights]
@@ -186,7 +187,7 @@ def _use(eqn: Any, slot: int, order: tuple[int, ...]) -> tuple[Any, Callable | N
     product.
     """
     name, other = eqn.primitive.name, eqn.invars[1 - slot] if len(eqn.invars) == 2 else None
-    if other is None or not is_var(other) or (not eqn.outvars[0].aval.shape and name != "dot_general"):
+    if other is None or not isinstance(other, Var) or (not eqn.outvars[0].aval.shape and name != "dot_general"):
         return None, None
     if name == "dot_general":
         return _dense_use(eqn, slot, order, other)

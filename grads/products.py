@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
 from grads import arguments
+from grads.jacobian import jacobian_operator
 
 __all__ = [
     "gauss_newton_product",
@@ -109,8 +110,6 @@ def metric(
     arguments.one_of("method for the metric", method, ["auto", "jvps", "factored"])
     arguments.count("chunk_size", chunk_size)
     if method != "jvps":
-        from grads.matrices.operator import jacobian_operator
-
         operator = jacobian_operator(fun, x)
         if method == "factored" or operator.rank < operator.shape[1]:
             return operator.gram()

@@ -1,16 +1,18 @@
 """A call of a user's function, made flat: leaves in, arrays out, constants apart (see `grads.methods.registry`)."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from grads import arguments
 from grads.programs.graph import Graph
+from grads.programs.primitives import CALLBACKS, CUSTOM, FORWARD_ONLY, REVERSE_ONLY, names_inside
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class FlatProblem:
     """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow
     them.
 
@@ -41,48 +43,94 @@ class Problem:
     options: Options
     session: dict = field(default_factory=dict)
 
-    @property
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return `make()`, computed once per key while a method is chosen and built."""
+        if key not in self.session:
+            self.session[key] = make()
+        return self.session[key]
+
+    @cached_property
     def n(self) -> int:
         """Total number of input elements (columns of the Jacobian)."""
-        return sum(math.prod(a.shape) for a in self.inputs)
+        return sum([a.size for a in self.inputs])
 
-    @property
+    @cached_property
     def m(self) -> int:
         """Total number of output elements (rows of the Jacobian)."""
-        return sum(math.prod(a.shape) for a in self.outputs)
+        return sum([a.size for a in self.outputs])
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The dtype of the Jacobian as one matrix."""
         return jnp.result_type(jnp.float16 if not self.outputs else self.outputs[0], *self.outputs)
 
-    @property
+    @cached_property
+    def output_bytes(self) -> float:
+        """Bytes of the dense Jacobian."""
+        return float(self.m * self.n * self.dtype.itemsize)
+
+    @cached_property
+    def value_bytes(self) -> float:
+        """Bytes of all values of the function itself: what a linearisation may keep."""
+        return float(sum([o.aval.size for e in self.graph.body for o in e.outvars]) * self.dtype.itemsize)
+
+    @cached_property
+    def column_bytes(self) -> float:
+        """Bytes that one column (or row) holds at its widest: the widest live set."""
+        return float(max((*self.graph.widths, self.n, self.m)) * self.dtype.itemsize)
+
+    @cached_property
     def is_complex(self) -> bool:
         """True when a complex value lies on the way of a derivative."""
         return any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in self.graph.active)
 
-    def primitives(self) -> set[str]:
+    @cached_property
+    def primitives(self) -> frozenset[str]:
         """Names of all primitives on the way of a derivative, those inside loops and branches included."""
-        return {name for e in self.graph.body for name in primitive_names(e)}
+        return frozenset().union(*[names_inside(e) for e in self.graph.body])
+
+    @cached_property
+    def no_derivative(self) -> str | None:
+        """Why there is no derivative in either direction: a call of Python lies on its way."""
+        for e in self.graph.body:
+            found = names_inside(e, CUSTOM) & CALLBACKS
+            if found and not self.graph.active.isdisjoint(e.outvars):
+                return (
+                    f"{sorted(found)[0]} has no derivative: wrap it in jax.custom_jvp or jax.custom_vjp, "
+                    "or use 'finite_difference'"
+                )
+        return None
+
+    @cached_property
+    def no_forward(self) -> str | None:
+        """Why there is no forward derivative (a custom_vjp has none), or None."""
+        found = sorted(self.primitives & REVERSE_ONLY)
+        reason = f"{found[0]} has no forward derivative: use 'rev' or 'rev_chunked'" if found else None
+        return self.no_derivative or reason
+
+    @cached_property
+    def no_reverse(self) -> str | None:
+        """Why there is no reverse derivative (a while loop of unknown length has none, and a complex output needs two
+        rows per element), or None.
+        """
+        if self.no_derivative:
+            return self.no_derivative
+        if self.primitives & FORWARD_ONLY:
+            return "a while loop of unknown length has no reverse derivative: use 'fwd', or lax.scan in the function"
+        if self.is_complex and not self.options.holomorphic:
+            if any(jnp.issubdtype(a.dtype, jnp.complexfloating) for a in self.outputs):
+                return "reverse mode needs real outputs (or holomorphic=True): use 'fwd'"
+        return None
 
     def bind(self, constants: Sequence[Any]) -> Callable:
         """Return the flat function `f(*leaves) -> tuple(outputs)`."""
         return lambda *leaves: tuple(self.graph.evaluate(constants, leaves)[: len(self.outputs)])
 
-
-def primitive_names(eqn: Any, opaque: frozenset[str] = frozenset({"custom_vjp_call"})) -> set[str]:
-    """Name of an equation's primitive and of all primitives inside it, but for what an `opaque` one holds: its
-    rule is what is differentiated.
-    """
-    names = {eqn.primitive.name}
-    if names & opaque:
-        return names
-    for value in eqn.params.values():
-        for inner in value if isinstance(value, (tuple, list)) else (value,):
-            jaxpr = getattr(inner, "jaxpr", inner)
-            for e in getattr(jaxpr, "eqns", ()):
-                names |= primitive_names(e, opaque)
-    return names
+    def raveled(self, constants: Sequence[Any], leaves: Sequence[Any]) -> tuple[Callable, Any, Callable]:
+        """Return the function of one vector to one vector, that vector here, and its way back to leaves."""
+        flat, unravel = ravel_pytree(tuple(leaves))
+        fun = self.bind(constants)
+        return (lambda f: ravel_pytree(fun(*unravel(f)))[0]), flat, unravel
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,7 +21,32 @@ import jax
 import jax.numpy as jnp
 
 from grads.costs.timing import best
-from grads.methods.registry import Number
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Work:
+    """Derivative work of one equation: per column (or row) and fixed; `smallest` without and `free` times columns."""
+
+    kind: str
+    operations: Number
+    bytes: Number
+    fixed_bytes: Number
+    free: Number
+    smallest: Number
+    itemsize: int
+    repeat: Number = 1.0
+
+
+def operations(works: Iterable[Work], columns: Number) -> Number:
+    """Total operations of these equations for so many columns."""
+    return sum([w.operations * w.repeat for w in works]) * columns
+
+
+def moved_bytes(works: Iterable[Work], columns: Number) -> Number:
+    """Total memory traffic of these equations for so many columns."""
+    return sum([(w.bytes * columns + w.fixed_bytes) * w.repeat for w in works])
 
 
 @dataclass(frozen=True)
@@ -49,6 +74,17 @@ class Machine:
     def in_loop(self) -> "Machine":
         """This machine inside a loop."""
         return self if self.looped or not self.variants else replace(self, looped=True)
+
+    def seconds(self, works: Iterable[Work], columns: Number) -> Number:
+        """Predicted time of these equations for so many columns at once."""
+        return sum([self._seconds(w, columns) for w in works])
+
+    def _seconds(self, w: Work, columns: Number) -> Number:
+        rate = self.rate(w.kind, min(w.free * columns, w.smallest), w.itemsize, w.repeat > 1)
+        moved = w.bytes * columns
+        transfer = moved / (self.cached if moved < self.cache else self.bandwidth)
+        transfer += w.fixed_bytes / self.cached
+        return w.repeat * (max(w.operations * columns / rate, transfer) + self.dispatch)
 
     def rate(self, kind: str, smallest: Number, itemsize: int = 4, looped: bool = False) -> Number:
         """Operations per second for this kind of operation; usually float64 runs at half the rate, 16 bit as 32."""

@@ -17,44 +17,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Inexact, Key, PyTree
+from jaxtyping import Array, Inexact, Key
 
 from grads import arguments
-from grads.jacobian import jacobian
 from grads.matrices import estimators
 from grads.matrices.estimators import Estimate, exactly
 from grads.matrices.factored import Factored
-from grads.methods.registry import get_method
 
-__all__ = ["JacobianOperator", "jacobian_operator"]
+__all__ = ["JacobianOperator"]
 
 _SMALL = 2**22  # entries: a matrix this small is formed without asking
 _TRACES = ("hutchinson", "hutchpp", "xtrace")
 _OPTIONS = ["method", "key", "samples", "distribution"]
-
-
-def jacobian_operator(
-    fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any = "auto"
-) -> "JacobianOperator":
-    """Return d fun / dx at x as an operator of shape (m, n): outputs and inputs raveled and concatenated.
-
-    method: how its factors are found when a functional needs them (as in `jacobian`). Raises TypeError for
-    complex or integer leaves.
-    """
-    arguments.callable_(fun, "jacobian_operator")
-    if method not in ("auto", "autotune"):
-        get_method(method)
-    arguments.real_leaves(x, "an operator")
-    flat, unravel = ravel_pytree(x)
-    fun_flat = lambda f: ravel_pytree(fun(unravel(f)))[0]
-    out = jax.eval_shape(fun_flat, flat)
-    if not jnp.issubdtype(out.dtype, jnp.inexact):
-        raise TypeError(f"an operator's output must be floating point, got dtype {out.dtype}")
-    factor = lambda: jacobian(fun_flat, method=method, output="factored")(flat)
-    push = lambda v: jax.jvp(fun_flat, (flat,), (v,))[1]
-    pull = lambda u: jax.vjp(fun_flat, flat)[1](u)[0]
-    return JacobianOperator((out.size, flat.size), out.dtype, push, pull, factor)
 
 
 class JacobianOperator:

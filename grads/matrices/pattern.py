@@ -58,11 +58,6 @@ class Pattern:
         return cls(rows.astype(np.int32), columns.astype(np.int32), (int(shape[0]), int(shape[1])))
 
     @property
-    def density(self) -> float:
-        """Share of entries that may be nonzero."""
-        return len(self.rows) / max(1, self.shape[0] * self.shape[1])
-
-    @property
     def fullest(self) -> tuple[int, int]:
         """The most entries in one row, and in one column: no colouring of the columns (rows) has fewer colours."""
         most = lambda index: int(np.bincount(index, minlength=1).max())

@@ -10,7 +10,9 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from grads.programs.graph import Graph, is_var
+from jax.extend.core import Var
+
+from grads.programs.graph import Graph, width
 from grads.programs.local import Segment, classify
 
 MOST_CUTS = 30
@@ -43,7 +45,8 @@ def _is_minimum(widths: Sequence[int], b: int) -> bool:
 
 def end_state(graph: Graph) -> tuple[Any, ...]:
     """The distinct active outputs, in the order of the outputs."""
-    return tuple(dict.fromkeys(v for v in graph.outvars if is_var(v) and v in graph.active))
+    active = graph.active
+    return tuple(dict.fromkeys([v for v in graph.outvars if isinstance(v, Var) and v in active]))
 
 
 def segments(graph: Graph) -> list[Segment]:
@@ -62,17 +65,6 @@ def segments(graph: Graph) -> list[Segment]:
 
 def _scaling(s: Segment) -> bool:
     return s.kind in ("diagonal", "identity")
-
-
-def width(state: Sequence[Any]) -> int:
-    """Total size of a state."""
-    total = 0
-    for v in state:
-        count = 1
-        for d in v.aval.shape:
-            count *= d
-        total += count
-    return total
 
 
 def _prune(parts: list[Segment], active: frozenset) -> list[Segment]:

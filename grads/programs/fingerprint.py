@@ -11,9 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import primal_dtype_to_tangent_dtype
+from jax.extend.core import Var, primal_dtype_to_tangent_dtype
 
-from grads.programs.graph import Graph, apply_equation, is_var
+from grads.programs.graph import Graph, apply_equation
+from grads.programs.primitives import CUSTOM, is_program, opened
 
 _DEEPEST = 4  # rules within rules that are followed
 
@@ -46,7 +47,7 @@ def _program(constvars: Sequence, invars: Sequence, eqns: Sequence, outvars: Seq
         numbers[v] = len(numbers)
 
     def atom(v: Any) -> Any:
-        if is_var(v):
+        if isinstance(v, Var):
             return numbers[v]
         value = np.asarray(v.val)
         return ("literal", value.dtype.str, value.shape, value.tobytes(), _aval(v))
@@ -63,7 +64,7 @@ def _program(constvars: Sequence, invars: Sequence, eqns: Sequence, outvars: Seq
 
 def _params(eqn: Any, above: tuple) -> Any:
     plain = lambda: tuple((k, value_key(v, above)) for k, v in sorted(eqn.params.items()))
-    if eqn.primitive.name not in ("custom_jvp_call", "custom_vjp_call"):
+    if eqn.primitive.name not in CUSTOM:
         return plain()
     called = value_key(eqn.params["call_jaxpr"], above)
     if called in above:
@@ -110,12 +111,14 @@ def rule_program(eqn: Any) -> Any:
 
 def value_key(v: Any, above: tuple = ()) -> Any:
     """A hashable key of a parameter of an equation."""
-    jaxpr = getattr(v, "jaxpr", v)
-    if hasattr(jaxpr, "eqns") and hasattr(jaxpr, "invars"):
-        consts = tuple(_Same(c) for c in getattr(v, "consts", ()))
-        return _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, above), consts
+    if v is None or isinstance(v, (bool, int, float, str)):
+        return type(v).__name__, v
     if isinstance(v, (tuple, list)):
-        return type(v).__name__, tuple(value_key(x, above) for x in v)
+        return type(v).__name__, tuple([value_key(x, above) for x in v])
+    if is_program(v):
+        jaxpr, consts = opened(v)
+        key = _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, above)
+        return key, tuple(_Same(c) for c in consts)
     if isinstance(v, dict):
         return tuple((k, value_key(x, above)) for k, x in v.items())
     if isinstance(v, (np.ndarray, jax.Array)):
@@ -124,4 +127,4 @@ def value_key(v: Any, above: tuple = ()) -> Any:
         hash(v)
     except TypeError:
         return _Same(v)
-    return (type(v).__name__, v)
+    return type(v).__name__, v

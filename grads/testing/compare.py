@@ -19,11 +19,11 @@ from grads.testing.check import reference
 
 CHOOSING = ("auto", "autotune")
 
-__all__ = ["Comparison", "Row", "compare"]
+__all__ = ["Comparison", "Measurement", "compare"]
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One method: times in seconds, memory in bytes, operations as predicted, error relative to the largest
     entry.
 
@@ -42,16 +42,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows, fastest first, and the time of the function alone; prints as a table."""
+    """Measurements, fastest first, and the time of the function alone; prints as a table."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
     primal: float
 
-    def __getitem__(self, method: str) -> Row:
+    def __getitem__(self, method: str) -> Measurement:
         return {row.method: row for row in self.rows}[method]
 
     @property
-    def fastest(self) -> Row:
+    def fastest(self) -> Measurement:
         """The row with the shortest run time."""
         return self.rows[0]
 
@@ -96,14 +96,14 @@ def compare(
     flatten_call(fun, 0, args, {})  # refuses what cannot be differentiated
     want = reference(lambda x: fun(x, *args[1:]), args[0])
     problem, _ = problem_of(flatten_call(fun, 0, args, {}), Options())
-    rows: dict[str, Row] = {}
+    rows: dict[str, Measurement] = {}
     calls: dict[str, Callable] = {}
     calls[""] = jax.jit(fun).lower(*args).compile()
     for name in names:
         try:
             rows[name], calls[name] = _first(fun, args, name, problem, want)
         except UnsupportedMethodError as error:
-            rows[name] = Row(name, refused=str(error))
+            rows[name] = Measurement(name, refused=str(error))
     runs = {name: partial(call, *args) for name, call in calls.items()}
     fastest = best(runs, turns=repeats, seconds=seconds * len(calls))
     primal = fastest.pop("")
@@ -111,7 +111,7 @@ def compare(
     return Comparison(tuple(sorted(measured, key=lambda r: (bool(r.refused), r.run))), primal)
 
 
-def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tuple[Row, Callable]:
+def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tuple[Measurement, Callable]:
     took, compiled = timed(lambda: jax.jit(jacobian(fun, method=name)).lower(*args).compile())
     memory: Any = compiled.memory_analysis()
     cost = None if name in CHOOSING else get_method(name).cost(problem)
@@ -122,7 +122,7 @@ def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tu
         for a, b in pairs
         if b.size
     ]
-    return Row(
+    return Measurement(
         name,
         compile=took,
         temporary=float(memory.temp_size_in_bytes),
