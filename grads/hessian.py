@@ -49,9 +49,7 @@ def hessian(
     if isinstance(sparsity, str):
         arguments.one_of("sparsity of a Hessian", sparsity, ["auto"])
     if output not in ("dense", "bcoo") or (output == "bcoo" and sparsity is None):
-        raise ValueError(
-            f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}'
-        )
+        raise ValueError(f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}')
 
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         flat_fun, flat, chosen, shapes = _flattened(fun, argnums, args, kwargs, has_aux)
@@ -99,9 +97,7 @@ def _flattened(
 
 
 def hessian_sparsity(fun: Callable, x: PyTree) -> Pattern:
-    """Return a pattern, n x n over the raveled x, that holds all nonzeros of the Hessian of a real scalar
-    `fun`.
-    """
+    """Return a pattern, n x n over the raveled x, that holds all nonzeros of the Hessian of a real scalar `fun`."""
     flat, unravel = ravel_pytree(x)
     return jacobian_sparsity(jax.grad(lambda f: jnp.reshape(fun(unravel(f)), ())), flat)
 
@@ -133,9 +129,7 @@ def _dense(fun: Callable, flat: Array, mode: str, chunk_size: int | None) -> tup
     return rows.reshape(*first.shape, n), aux
 
 
-def _coloured(
-    fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any
-) -> tuple[Any, Any]:
+def _coloured(fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any) -> tuple[Any, Any]:
     """Return (H as BCOO, aux) by one product H v per colour."""
     from jax.experimental.sparse import BCOO  # here, because it loads SciPy
 

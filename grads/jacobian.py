@@ -1,6 +1,4 @@
-"""`jacobian` and `value_and_jacobian`: drop-ins for `jax.jacfwd` that choose the method and the form of the
-result.
-"""
+"""`jacobian` and `value_and_jacobian`: drop-ins for `jax.jacfwd` that choose the method and the form of the result."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,7 +11,7 @@ from jaxtyping import PyTree
 
 from grads import arguments
 from grads.calls import forms
-from grads.calls.problem import Options, flatten_call, restore
+from grads.calls.problem import JacobianOptions, flatten_call, restore
 from grads.matrices.operator import JacobianOperator
 from grads.methods.evaluate import run
 from grads.methods.registry import Method, get_method
@@ -34,20 +32,17 @@ def value_and_jacobian(
     precision: Any = None,
     remat: bool = False,
 ) -> Callable:
-    """Return a function of the same arguments that returns `(value, J)`, or `((value, aux), J)` with
-    `has_aux`.
+    """Return a function of the same arguments that returns `(value, J)`, or `((value, aux), J)` with `has_aux`.
 
     The arguments are those of `jacobian`. The value costs nothing extra.
     """
     check_options(fun, method, chunk_size, memory_limit, batch_axis, output)
-    options = Options(chunk_size, memory_limit, batch_axis, holomorphic, remat, output == "factored")
+    options = JacobianOptions(chunk_size, memory_limit, batch_axis, holomorphic, remat, output == "factored")
 
     def evaluate(*args, **kwargs):
         if output == "operator":
             return _operator(fun, argnums, method, has_aux, args, kwargs)
-        call = flatten_call(
-            fun, argnums, args, kwargs, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int
-        )
+        call = flatten_call(fun, argnums, args, kwargs, has_aux=has_aux, holomorphic=holomorphic, allow_int=allow_int)
         with nullcontext() if precision is None else jax.default_matmul_precision(precision):
             values, aux, jac = run(call, options, method, output, precision)
         value, rest = restore(call.store, values, aux)
@@ -75,8 +70,8 @@ def jacobian(
 ) -> Callable:
     """Return the Jacobian of `fun`, J[i, j] = d fun(x)_i / d x_j: a drop-in for `jax.jacfwd`.
 
-    The result has jacfwd's pytree, shapes and dtypes: outputs outside, inputs inside, each block of shape
-    output.shape + input.shape in the dtype of the output. With `has_aux` it returns `(J, aux)`.
+    The result has jacfwd's pytree, shapes and dtypes: outputs outside, inputs inside, each block of shape output.shape
+    + input.shape in the dtype of the output. With `has_aux` it returns `(J, aux)`.
 
     method        a registered name (`grads.methods()`), a `Method`, "auto" (cost model) or "autotune"
                   (measured)
@@ -92,10 +87,10 @@ def jacobian(
     precision     matrix multiplication precision, as in `jax.default_matmul_precision`
     remat         recompute intermediate values when the Jacobian is differentiated again
 
-    Raises TypeError for arguments that cannot be differentiated (not arrays, integers without `allow_int`,
-    complex without `holomorphic`); ValueError for argnums out of range and for bad options;
-    UnknownMethodError with the nearest name; UnsupportedMethodError when the method cannot do this function,
-    and MemoryLimitError when no method meets the limit.
+    Raises TypeError for arguments that cannot be differentiated (not arrays, integers without `allow_int`, complex
+    without `holomorphic`); ValueError for argnums out of range and for bad options; UnknownMethodError with the nearest
+    name; UnsupportedMethodError when the method cannot do this function, and MemoryLimitError when no method meets the
+    limit.
     """
     both = value_and_jacobian(
         fun,
@@ -133,13 +128,11 @@ def check_options(fun, method, chunk_size, memory_limit, batch_axis, output) -> 
         raise ValueError(f"batch_axis gives one Jacobian per example, which output={output!r} does not hold")
 
 
-def jacobian_operator(
-    fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any = "auto"
-) -> JacobianOperator:
+def jacobian_operator(fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any = "auto") -> JacobianOperator:
     """Return d fun / dx at x as an operator of shape (m, n): outputs and inputs raveled and concatenated.
 
-    method: how its factors are found when a functional needs them (as in `jacobian`). Raises TypeError for
-    complex or integer leaves.
+    method: how its factors are found when a functional needs them (as in `jacobian`). Raises TypeError for complex or
+    integer leaves.
     """
     arguments.callable_(fun, "jacobian_operator")
     if method not in ("auto", "autotune"):

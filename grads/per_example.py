@@ -34,8 +34,7 @@ Loss = Callable[[PyTree, PyTree], Array]
 def per_example_gradients(loss: Loss, *, chunk_size: int | None = None) -> Callable[[PyTree, PyTree], PyTree]:
     """Return (params, examples) -> d loss(params, example_b) / d params, with a leading axis b on every leaf.
 
-    Every leaf of `examples` has the batch as first axis. `chunk_size` examples are in flight at once
-    (default: all).
+    Every leaf of `examples` has the batch as first axis. `chunk_size` examples are in flight at once (default: all).
     """
     arguments.callable_(loss, "per_example_gradients")
     arguments.count("chunk_size", chunk_size)
@@ -47,9 +46,9 @@ def per_example_gradient_norms(
 ) -> Callable[[PyTree, PyTree], Any]:
     """Return the function (params, examples) -> |d loss(params, example_b) / d params| of shape (batch,).
 
-    `per_leaf` gives the tree of `params` with every leaf's norms instead. method: "auto" as in the module's
-    text, "explicit" forms all gradients (the check). Works under jit and vmap; called eagerly it compiles
-    itself. Raises ValueError for another method, TypeError when `loss` of one example is not a real scalar.
+    `per_leaf` gives the tree of `params` with every leaf's norms instead. method: "auto" as in the module's text,
+    "explicit" forms all gradients (the check). Works under jit and vmap; called eagerly it compiles itself. Raises
+    ValueError for another method, TypeError when `loss` of one example is not a real scalar.
     """
     arguments.callable_(loss, "per_example_gradient_norms")
     arguments.count("chunk_size", chunk_size)
@@ -84,9 +83,7 @@ def _explicit(loss: Loss, params: PyTree) -> Callable[[PyTree], PyTree]:
 def _ghost(loss: Loss, params: PyTree, examples: PyTree) -> Callable[[PyTree], PyTree]:
     """Return example -> squared norms, a tree like params."""
     leaves, tree = jax.tree.flatten(params)
-    one = jax.tree.map(
-        lambda e: jax.ShapeDtypeStruct(e.shape[1:], e.dtype), jax.tree.map(jnp.asarray, examples)
-    )
+    one = jax.tree.map(lambda e: jax.ShapeDtypeStruct(e.shape[1:], e.dtype), jax.tree.map(jnp.asarray, examples))
     data, data_tree = jax.tree.flatten(one)
     count = len(leaves)
 
@@ -142,9 +139,7 @@ def _run(graph: Graph, constants: Any, inputs: Any, tapped: list, nudges: list) 
     def advance(eqns: list) -> None:
         needed = dict.fromkeys(v for e in eqns for v in e.invars if isinstance(v, Var) and v in env)
         made = [v for e in eqns for v in e.outvars]
-        env.update(
-            zip(made, graph.function(eqns, list(needed), made)(*(env[v] for v in needed)), strict=True)
-        )
+        env.update(zip(made, graph.function(eqns, list(needed), made)(*(env[v] for v in needed)), strict=True))
 
     waiting: list = []
     for eqn in graph.eqns:
@@ -180,11 +175,9 @@ def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable
 
 
 def _use(eqn: Any, slot: int, order: tuple[int, ...]) -> tuple[Any, Callable | None]:
-    """Return (kind, pair) of one use; pair(read, delta) -> (left (t, k), right (t, o)) with gradient left^T
-    right.
+    """Return (kind, pair) of one use; pair(read, delta) -> (left (t, k), right (t, o)) with gradient left^T right.
 
-    Uses of one kind index the gradient alike, so that they can be joined along t. (None, None): not a
-    product.
+    Uses of one kind index the gradient alike, so that they can be joined along t. (None, None): not a product.
     """
     name, other = eqn.primitive.name, eqn.invars[1 - slot] if len(eqn.invars) == 2 else None
     if other is None or not isinstance(other, Var) or (not eqn.outvars[0].aval.shape and name != "dot_general"):

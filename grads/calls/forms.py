@@ -26,9 +26,7 @@ OUTPUTS = ("dense", "transposed", "factored", "bcoo", "operator")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PerExample:
-    """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one
-    example).
-    """
+    """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one example)."""
 
     blocks: list
     in_axes: tuple[int, ...] = field(metadata={"static": True})
@@ -57,9 +55,9 @@ class PerExample:
 class Checked:
     """A Jacobian that rests on a claim of the user's (a pattern, a batch axis), with a test of the claim.
 
-    `wrong` is a real scalar, positive where the program finds the claim false: every entry then becomes nan,
-    also under `jit`, `vmap` and `grad`, where no exception can be raised. Called outside of them, `jacobian`
-    raises `error(constants, leaves, wrong)`.
+    `wrong` is a real scalar, positive where the program finds the claim false: every entry then becomes nan, also under
+    `jit`, `vmap` and `grad`, where no exception can be raised. Called outside of them, `jacobian` raises
+    `error(constants, leaves, wrong)`.
     """
 
     jac: Any
@@ -176,9 +174,7 @@ def assemble(blocks: list, call: Call, transposed: bool) -> Any:
     for i, j in itertools.product(range(len(rows)), range(len(call.where))):
         full[rows[i]][call.where[j]] = blocks[j][i] if transposed else blocks[i][j]
     if transposed:
-        columns = [
-            jax.tree.unflatten(out_tree, [row[k] for row in full]) for k in range(len(call.all_leaves))
-        ]
+        columns = [jax.tree.unflatten(out_tree, [row[k] for row in full]) for k in range(len(call.all_leaves))]
         return jax.tree.unflatten(call.in_tree, columns)
     return jax.tree.unflatten(out_tree, [jax.tree.unflatten(call.in_tree, row) for row in full])
 

@@ -1,10 +1,10 @@
 """The program of one example, from a function of a batch.
 
-The user's function is traced again with a batch of one, and the two programs are compared equation by
-equation: they must be the same but for the size of the batch axis, which `grads.programs.independence` has found in
-every value. Then the Jacobian of one example (by any method, mapped over the examples) is the Jacobian of
-each example of the batch. A function that uses the size of its batch (a mean over examples) or a constant
-with one row per example differs, and is then differentiated as a whole.
+The user's function is traced again with a batch of one, and the two programs are compared equation by equation: they
+must be the same but for the size of the batch axis, which `grads.programs.independence` has found in every value. Then
+the Jacobian of one example (by any method, mapped over the examples) is the Jacobian of each example of the batch. A
+function that uses the size of its batch (a mean over examples) or a constant with one row per example differs, and is
+then differentiated as a whole.
 """
 
 from collections.abc import Sequence

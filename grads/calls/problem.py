@@ -16,7 +16,7 @@ from grads.programs.primitives import CALLBACKS, CUSTOM, FORWARD_ONLY, REVERSE_O
 
 
 @dataclass(frozen=True)
-class Options:
+class JacobianOptions:
     """What the user asked of a method: see `grads.jacobian.jacobian` for the meaning of each field."""
 
     chunk_size: int | None = None
@@ -29,18 +29,17 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class FlatProblem:
-    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow
-    them.
+    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow them.
 
-    `session` holds, while a method is chosen and built, the flat function ("fun") and the values of its
-    constants ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
+    `session` holds, while a method is chosen and built, the flat function ("fun") and the values of its constants
+    ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
     """
 
     graph: Graph
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     outputs: tuple[jax.ShapeDtypeStruct, ...]
     aux: int
-    options: Options
+    options: JacobianOptions
     session: dict = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
@@ -135,9 +134,7 @@ class FlatProblem:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled
-    when it is traced.
-    """
+    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled when it is traced."""
 
     flat: Callable
     leaves: tuple[Any, ...]
@@ -154,8 +151,8 @@ class Call:
 def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False, allow_int=False) -> Call:
     """Separate the differentiated leaves of a call from the rest; check them as jacfwd does.
 
-    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex
-    leaves without `holomorphic` (and real ones with it); ValueError for argnums out of range.
+    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex leaves
+    without `holomorphic` (and real ones with it); ValueError for argnums out of range.
     """
     numbers = arguments.numbers_of(argnums, len(args))
     chosen = tuple(args[i] for i in numbers) if isinstance(argnums, (tuple, list)) else args[numbers[0]]
@@ -181,9 +178,7 @@ def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False
 def _split_outputs(result, has_aux, holomorphic, store) -> tuple:
     if has_aux:
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
-            raise TypeError(
-                f"with has_aux=True the function must return (output, aux), got {type(result).__name__}"
-            )
+            raise TypeError(f"with has_aux=True the function must return (output, aux), got {type(result).__name__}")
         result, aux = result
     else:
         aux = None
@@ -212,9 +207,7 @@ def restore(store: dict, values: Sequence[Any], aux: Sequence[Any]) -> tuple[Any
     floats, arrays = iter(values), iter(aux)
     count = len(store["all_outputs"])
     outs = [next(floats) if i in store["out_where"] else next(arrays) for i in range(count)]
-    leaves = [
-        next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)
-    ]
+    leaves = [next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)]
     return jax.tree.unflatten(store["out_tree"], outs), jax.tree.unflatten(store["aux_tree"], leaves)
 
 

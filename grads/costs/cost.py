@@ -37,8 +37,8 @@ def default_chunk(problem: FlatProblem, reverse: bool) -> int:
 def plain_cost(problem: FlatProblem, reverse: bool, chunked: bool) -> Cost:
     """Predicted cost of pushing every basis vector through the whole function.
 
-    memory = 2 * widest live set * columns in flight + values of the function + output (twice, where chunks are
-    stacked and then transposed).
+    memory = 2 * widest live set * columns in flight + values of the function + output (twice, where chunks are stacked
+    and then transposed).
     """
     machine, works = current(), derivative_work(problem, reverse)
     total = problem.m if reverse else problem.n

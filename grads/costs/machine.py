@@ -2,8 +2,8 @@
 
     seconds(one operation) = max(operations / rate(kind, smallest dimension), bytes / bandwidth) + dispatch
 
-The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory),
-so it is a table in that dimension, interpolated in the logarithm.
+The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory), so it is a
+table in that dimension, interpolated in the logarithm.
 """
 
 import itertools
@@ -51,12 +51,11 @@ def moved_bytes(works: Iterable[Work], columns: Number) -> Number:
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per
-    operation.
+    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per operation.
 
-    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay
-    fast. `variants`: (kind, bytes per element, inside a loop, pairs) where the rate is another than the usual one:
-    XLA's CPU compiler emits other code for a transposed convolution in float64, and again other code in a loop.
+    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay fast.
+    `variants`: (kind, bytes per element, inside a loop, pairs) where the rate is another than the usual one: XLA's CPU
+    compiler emits other code for a transposed convolution in float64, and again other code in a loop.
     """
 
     name: str
@@ -179,11 +178,10 @@ def _best_seconds(fun: Callable, *args: Any, repeats: int = 5) -> Number:
 
 
 def calibrate(store: bool = True) -> Machine:
-    """Measure the rates of the default device (two to five seconds) and store them in the user's cache
-    folder.
+    """Measure the rates of the default device (two to five seconds) and store them in the user's cache folder.
 
-    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is
-    written; the measured rates are used for the rest of the process in both cases.
+    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is written; the
+    measured rates are used for the rest of the process in both cases.
     """
     ones = lambda *shape: jnp.ones(shape, jnp.float32)
     base = _best_seconds(lambda x: x + 1, ones(4), repeats=50)

@@ -1,9 +1,9 @@
 """Counting operations over a jaxpr, and what they cost on this machine.
 
-Operations are counted by our own rules, never by XLA's `cost_analysis`, which counts the body of a loop once.
-The derivative of an equation with p tangents (or p cotangents) costs p times the linear part of the equation:
-a matrix product 2 * out * contracted, a convolution 2 * out * kernel, an elementwise operation one per
-element, a scan its length times its body.
+Operations are counted by our own rules, never by XLA's `cost_analysis`, which counts the body of a loop once. The
+derivative of an equation with p tangents (or p cotangents) costs p times the linear part of the equation: a matrix
+product 2 * out * contracted, a convolution 2 * out * kernel, an elementwise operation one per element, a scan its
+length times its body.
 """
 
 import math

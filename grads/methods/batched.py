@@ -1,10 +1,10 @@
 """The method `batched`: a function of a batch of independent examples, given whole.
 
-jacfwd of such a function pushes batch * n columns, nearly all of them zero. Here the batch axis is found by
-proof (`grads.programs.independence`), or stated by the user with `batch_axis`; what is stated and cannot be proved is
-tested by every evaluation (`_leak`): a false claim gives nan, and outside of transformations ValueError. The
-Jacobian of each example is computed alone: by any method on the program of one example where that can be had,
-else by n tangents (or m cotangents) of the whole batch, the same for all examples.
+jacfwd of such a function pushes batch * n columns, nearly all of them zero. Here the batch axis is found by proof
+(`grads.programs.independence`), or stated by the user with `batch_axis`; what is stated and cannot be proved is tested
+by every evaluation (`_leak`): a false claim gives nan, and outside of transformations ValueError. The Jacobian of each
+example is computed alone: by any method on the program of one example where that can be had, else by n tangents (or m
+cotangents) of the whole batch, the same for all examples.
 """
 
 import itertools
@@ -30,10 +30,8 @@ from grads.programs.independence import NotIndependentError, batch_axes
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Number of examples and their axis in each input and output; `known` for every value when
-    it was proved.
-    """
+class BatchAxes:
+    """Number of examples and their axis in each input and output; `known` for every value when it was proved."""
 
     count: int
     in_axes: tuple[int, ...]
@@ -41,7 +39,7 @@ class Layout:
     known: dict | None
 
 
-def layout(problem: FlatProblem) -> Layout | str:
+def layout(problem: FlatProblem) -> BatchAxes | str:
     """Find the batch axis, or say why there is none."""
     stated = problem.options.batch_axis
     axis = 0 if stated is None else stated
@@ -63,10 +61,10 @@ def layout(problem: FlatProblem) -> Layout | str:
         found = tuple(known[v] for v in problem.graph.outvars[: len(problem.outputs)])
         if found != out_axes:
             raise NotIndependentError(f"the examples end in axes {found}")
-        return Layout(count, in_axes, out_axes, known)
+        return BatchAxes(count, in_axes, out_axes, known)
     except NotIndependentError as error:
         if stated is not None:
-            return Layout(count, in_axes, out_axes, None)
+            return BatchAxes(count, in_axes, out_axes, None)
         return f"independent examples along axis 0 are not proved ({error}); state them with batch_axis=0"
 
 
@@ -91,7 +89,7 @@ class _Way:
     chunk: int | None = None
 
 
-def _way(problem: FlatProblem, lay: Layout) -> _Way:
+def _way(problem: FlatProblem, lay: BatchAxes) -> _Way:
     single = _single(problem, lay)
     ways = [_by_passes(problem, lay)]
     if single is not None:
@@ -102,14 +100,14 @@ def _way(problem: FlatProblem, lay: Layout) -> _Way:
     return min(fitting or ways, key=lambda w: w.cost.seconds)
 
 
-def _single(problem: FlatProblem, lay: Layout) -> FlatProblem | None:
+def _single(problem: FlatProblem, lay: BatchAxes) -> FlatProblem | None:
     known = lay.known
     if known is None or "fun" not in problem.session:
         return None
     return problem.once("single", lambda: one_example(problem, known, problem.session["constants"]))
 
 
-def _by_example(problem: FlatProblem, lay: Layout, single: FlatProblem, whole: bool) -> _Way:
+def _by_example(problem: FlatProblem, lay: BatchAxes, single: FlatProblem, whole: bool) -> _Way:
     """Any method on the program of one example: all examples at once, or a chunk of them at a time in a loop."""
     machine, limit, result = current(), problem.options.memory_limit, result_bytes(problem, lay)
     # many examples share dispatches and make the products large
@@ -158,7 +156,7 @@ def _dividing(count: int, most: int) -> int:
     return sizes[-1] if 2 * sizes[-1] >= min(most, count) else min(most, count)
 
 
-def _by_passes(problem: FlatProblem, lay: Layout) -> _Way:
+def _by_passes(problem: FlatProblem, lay: BatchAxes) -> _Way:
     machine, options = current(), []
     for forward, reason in ((True, problem.no_forward), (False, problem.no_reverse)):
         if reason is None:
@@ -174,15 +172,13 @@ def _by_passes(problem: FlatProblem, lay: Layout) -> _Way:
     return min(options, key=lambda w: w.cost.seconds)
 
 
-def result_bytes(problem: FlatProblem, lay: Layout) -> Number:
-    """Bytes of the result: one block per example, and the full matrix unless the user stated
-    the batch axis.
-    """
+def result_bytes(problem: FlatProblem, lay: BatchAxes) -> Number:
+    """Bytes of the result: one block per example, and the full matrix unless the user stated the batch axis."""
     full = problem.output_bytes
     return full / lay.count if problem.options.batch_axis is not None else full * (1 + 1 / lay.count)
 
 
-def _writing(problem: FlatProblem, lay: Layout) -> Number:
+def _writing(problem: FlatProblem, lay: BatchAxes) -> Number:
     return result_bytes(problem, lay) / current().bandwidth
 
 
@@ -191,9 +187,9 @@ def cost(problem: FlatProblem) -> Cost:
     return _way(problem, _checked(problem)).cost
 
 
-def _checked(problem: FlatProblem) -> Layout:
+def _checked(problem: FlatProblem) -> BatchAxes:
     found = layout(problem)
-    assert isinstance(found, Layout)
+    assert isinstance(found, BatchAxes)
     return found
 
 
@@ -204,7 +200,7 @@ def build(problem: FlatProblem) -> Callable:
     return _build_examples(problem, lay, way) if way.method else _build_passes(problem, lay, way.forward)
 
 
-def _build_examples(problem: FlatProblem, lay: Layout, way: _Way) -> Callable:
+def _build_examples(problem: FlatProblem, lay: BatchAxes, way: _Way) -> Callable:
     assert way.method is not None
     assert way.single is not None
     single, inner = way.single, way.method.build(way.single)
@@ -227,7 +223,7 @@ def _build_examples(problem: FlatProblem, lay: Layout, way: _Way) -> Callable:
     return evaluate
 
 
-def _build_passes(problem: FlatProblem, lay: Layout, forward: bool) -> Callable:
+def _build_passes(problem: FlatProblem, lay: BatchAxes, forward: bool) -> Callable:
     avals, axes = (problem.inputs, lay.in_axes) if forward else (problem.outputs, lay.out_axes)
     other_axes = lay.out_axes if forward else lay.in_axes
     singles = [_of_one(a, axis) for a, axis in zip(avals, axes, strict=True)]
@@ -267,15 +263,12 @@ def _shared_seeds(avals: Sequence[Any], axes: Sequence[int]) -> list[jax.Array]:
     ]
 
 
-def _leak(
-    problem: FlatProblem, lay: Layout, push: Callable, avals: Sequence[Any], axes: Sequence[int]
-) -> jax.Array:
+def _leak(problem: FlatProblem, lay: BatchAxes, push: Callable, avals: Sequence[Any], axes: Sequence[int]) -> jax.Array:
     """Return the largest derivative found between different examples: exactly zero where there is none.
 
-    Random seeds in some of the examples must not reach the others. No example's set of probes contains
-    another's (as many of k probes each, k the smallest with enough such sets: Sperner 1928), so of every
-    ordered pair some probe seeds the one and not the other, and a derivative between them shows, except on a
-    set of seeds of measure zero.
+    Random seeds in some of the examples must not reach the others. No example's set of probes contains another's (as
+    many of k probes each, k the smallest with enough such sets: Sperner 1928), so of every ordered pair some probe
+    seeds the one and not the other, and a derivative between them shows, except on a set of seeds of measure zero.
     """
     k = next(k for k in itertools.count(1) if math.comb(k, k // 2) >= lay.count)
     members = np.zeros((k, lay.count), bool)
@@ -290,8 +283,7 @@ def _leak(
             for each, a, axis in zip(keys, avals, axes, strict=True)
         ]
         outside = [
-            jnp.abs(jnp.where(_along(inside, y.ndim, axis), 0, y))
-            for y, axis in zip(push(*seeds), others, strict=True)
+            jnp.abs(jnp.where(_along(inside, y.ndim, axis), 0, y)) for y, axis in zip(push(*seeds), others, strict=True)
         ]
         # nan says nothing of dependence, and must not hide what the other entries say
         found = [jnp.max(jnp.where(y > 0, y, 0), initial=0).astype(problem.dtype) for y in outside]

@@ -1,9 +1,8 @@
 """The method `chain`: local Jacobians between cuts, multiplied in the cheapest order.
 
-`chain` cuts the program, plans with `grads.methods.order` and emits: one forward sweep that differentiates each
-group of segments as the plan needs it (jvp, vjp, a diagonal, a weight matrix), then tangents, adjoints and
-products. Nothing of the analysis can change the result: a segment of unproved structure is differentiated by
-JAX itself.
+`chain` cuts the program, plans with `grads.methods.order` and emits: one forward sweep that differentiates each group
+of segments as the plan needs it (jvp, vjp, a diagonal, a weight matrix), then tangents, adjoints and products. Nothing
+of the analysis can change the result: a segment of unproved structure is differentiated by JAX itself.
 """
 
 import itertools
@@ -53,8 +52,8 @@ LOOPED = 16  # columns at a time at most, where a loop is faster
 def plan_chain(problem: FlatProblem) -> Chain:
     """The segments of a problem and their cheapest bracketing on this machine.
 
-    Where a kind of operation has another rate in a loop (transposed convolutions, on a CPU), the passes of many
-    columns may be looped over chunks: the cheaper of both plans.
+    Where a kind of operation has another rate in a loop (transposed convolutions, on a CPU), the passes of many columns
+    may be looped over chunks: the cheaper of both plans.
     """
     machine = current()
     plain = _planned(problem, machine)
@@ -282,9 +281,7 @@ def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array
 
 
 def _embed(problem: FlatProblem, jac: Factored) -> Any:
-    """Place the Jacobian between the end states into the Jacobian of all outputs with respect
-    to all inputs.
-    """
+    """Place the Jacobian between the end states into the Jacobian of all outputs with respect to all inputs."""
     graph = problem.graph
     start, end = graph.live[0], end_state(graph)
     outvars = graph.outvars[: len(problem.outputs)]
@@ -299,8 +296,6 @@ def _embed(problem: FlatProblem, jac: Factored) -> Any:
         [pick(o, i, y, x) for i, x in zip(graph.invars, problem.inputs, strict=True)]
         for o, y in zip(outvars, problem.outputs, strict=True)
     ]
-
-
 
 
 register_method("chain", supports=supports, cost=cost, build=build)

@@ -1,10 +1,10 @@
 """Sparse Jacobians: as many products as colours, instead of as many as columns or rows.
 
-`sparse(pattern)` makes a method for `jacobian(..., method=...)`; the registered "sparse" finds the pattern
-itself from the traced program. A given pattern that covers the structural one is right for sure; any other
-(narrower, because the caller knows better) is tried on every evaluation with a random product, which costs
-one more: where J v from the coloured entries differs from the true J v, `jacobian` raises WrongPatternError
-naming the row; under `jit`, `vmap` or `grad` the result is nan. Never a wrong number.
+`sparse(pattern)` makes a method for `jacobian(..., method=...)`; the registered "sparse" finds the pattern itself from
+the traced program. A given pattern that covers the structural one is right for sure; any other (narrower, because the
+caller knows better) is tried on every evaluation with a random product, which costs one more: where J v from the
+coloured entries differs from the true J v, `jacobian` raises WrongPatternError naming the row; under `jit`, `vmap` or
+`grad` the result is nan. Never a wrong number.
 """
 
 from collections.abc import Callable
@@ -66,9 +66,7 @@ def colour(pattern: Pattern, mode: str = "auto") -> Colouring:
 def coloured(
     product: Callable[[Array], Array], colouring: Colouring, dtype: Any, chunk_size: int | None = None
 ) -> Array:
-    """Return the entries of J in the pattern's order, from `product`: v -> J v, or u -> u^T J if
-    colouring.reverse.
-    """
+    """Return the entries of J in the pattern's order, from `product`: v -> J v, or u -> u^T J if colouring.reverse."""
     rows, columns = colouring.pattern.rows, colouring.pattern.columns
     # seeds kept in the program save building them at every call, up to a size that a program can well hold
     xp = np if colouring.count * colouring.colours.size <= 2**22 else jnp
@@ -83,12 +81,11 @@ def coloured(
 
 
 def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = None) -> Method:
-    """Return the method that evaluates a Jacobian of this pattern (dense array, BCOO, SciPy matrix or
-    `Pattern`).
+    """Return the method that evaluates a Jacobian of this pattern (dense array, BCOO, SciPy matrix or `Pattern`).
 
-    The pattern is of the flat (m, n) matrix: outputs and inputs raveled and concatenated. With None it is
-    found from the traced program. Raises ValueError where a given pattern has another shape than the
-    Jacobian; where it misses a nonzero, `jacobian` raises WrongPatternError, or under `jit` gives nan.
+    The pattern is of the flat (m, n) matrix: outputs and inputs raveled and concatenated. With None it is found from
+    the traced program. Raises ValueError where a given pattern has another shape than the Jacobian; where it misses a
+    nonzero, `jacobian` raises WrongPatternError, or under `jit` gives nan.
     """
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r} for a coloured Jacobian; there are: {', '.join(MODES)}")
@@ -167,8 +164,8 @@ def _wrong(problem: FlatProblem, colouring: Colouring, constants: Any, leaves: A
 
 
 def mismatch(product: Callable, data: Array, pattern: Pattern, reverse: bool = False) -> Array:
-    """Return, per row, whether sum_j J_ij v_j over the pattern differs from (J v)_i beyond rounding, for random
-    v; with `reverse` per column, `product` being u -> u^T J.
+    """Return, per row, whether sum_j J_ij v_j over the pattern differs from (J v)_i beyond rounding, for random v; with
+    `reverse` per column, `product` being u -> u^T J.
     """
     groups, places = (pattern.columns, pattern.rows) if reverse else (pattern.rows, pattern.columns)
     count, length = pattern.shape[::-1] if reverse else pattern.shape
@@ -186,9 +183,9 @@ def mismatch(product: Callable, data: Array, pattern: Pattern, reverse: bool = F
 def check_pattern(fun: Callable, x: Any, pattern: Any, *, mode: str = "auto") -> None:
     """Raise WrongPatternError, naming the output, when the pattern misses a nonzero of d fun / dx at this x.
 
-    One random product tells: a missed nonzero goes unseen only where its row's probe cancels it, a set of
-    measure zero. The error names the input instead where `fun` has no forward derivative. Raises ValueError
-    when the pattern's shape is not that of the Jacobian.
+    One random product tells: a missed nonzero goes unseen only where its row's probe cancels it, a set of measure zero.
+    The error names the input instead where `fun` has no forward derivative. Raises ValueError when the pattern's shape
+    is not that of the Jacobian.
     """
     flat, unravel = ravel_pytree(x)
     flat_fun = lambda f: ravel_pytree(fun(unravel(f)))[0]
@@ -210,8 +207,8 @@ def check_pattern(fun: Callable, x: Any, pattern: Any, *, mode: str = "auto") ->
 
 
 def _missed(product: Callable, given: Pattern, line: int, reverse: bool, like: Any) -> list[int]:
-    """Return the first places in a row (in a column, with `reverse`) that are not zero and not in the pattern,
-    by products with unit vectors.
+    """Return the first places in a row (in a column, with `reverse`) that are not zero and not in the pattern, by
+    products with unit vectors.
     """
     groups, places = (given.columns, given.rows) if reverse else (given.rows, given.columns)
     found: list[int] = []

@@ -1,9 +1,8 @@
 """From a flat call to a compiled Jacobian: trace, choose, build, compile once per program.
 
-Every call traces the user's function again (a closed-over parameter may have changed since), which takes
-about a millisecond; the plan and the compiled program are looked up by the traced program itself: its
-equations, shapes, the options and the device. Closed-over arrays are arguments of the compiled program, not
-constants in it.
+Every call traces the user's function again (a closed-over parameter may have changed since), which takes about a
+millisecond; the plan and the compiled program are looked up by the traced program itself: its equations, shapes, the
+options and the device. Closed-over arrays are arguments of the compiled program, not constants in it.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from grads.calls import forms
-from grads.calls.problem import Call, FlatProblem, Options
+from grads.calls.problem import Call, FlatProblem, JacobianOptions
 from grads.costs.machine import current
 from grads.methods import select
 from grads.methods.batched import layout
@@ -36,7 +35,7 @@ _KEEP = 256
 _NO_PROGRAM = Graph((), (), (), (), (), frozenset())
 
 
-def problem_of(call: Call, options: Options) -> tuple[FlatProblem, tuple[Any, ...]]:
+def problem_of(call: Call, options: JacobianOptions) -> tuple[FlatProblem, tuple[Any, ...]]:
     """Trace a call; return the problem and the values of its constants."""
     graph, constants = trace(call.flat, call.leaves)
     avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
@@ -46,7 +45,7 @@ def problem_of(call: Call, options: Options) -> tuple[FlatProblem, tuple[Any, ..
 
 
 def run(
-    call: Call, options: Options, method: str | Method, output: str, precision: Any
+    call: Call, options: JacobianOptions, method: str | Method, output: str, precision: Any
 ) -> tuple[list, list, Any]:
     """Return (output arrays, aux arrays, Jacobian in the form `output`)."""
     try:
@@ -84,8 +83,7 @@ def _indices(method: str | Method, constants: Sequence[Any]) -> tuple | None:
     if method in ("auto", "autotune") or not get_method(method).reads_integers:
         return None
     return tuple(
-        None if c is None else hashlib.blake2b(np.asarray(c).tobytes()).digest()
-        for c in known_integers(constants)
+        None if c is None else hashlib.blake2b(np.asarray(c).tobytes()).digest() for c in known_integers(constants)
     )
 
 
@@ -123,11 +121,9 @@ def _empty(problem: FlatProblem) -> Callable:
 
 
 def _untraceable(
-    call: Call, options: Options, method: Any, output: str, error: Exception
+    call: Call, options: JacobianOptions, method: Any, output: str, error: Exception
 ) -> tuple[list, list, Any]:
-    """Python control flow on values cannot be traced: differentiate operation by operation, as
-    jacfwd does.
-    """
+    """Python control flow on values cannot be traced: differentiate operation by operation, as jacfwd does."""
     if method not in ("auto", "autotune", "fwd", "rev") or output not in ("dense", "transposed"):
         raise UnsupportedMethodError(
             "the function branches on the values of its arguments, so it cannot be traced "

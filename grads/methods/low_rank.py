@@ -18,11 +18,10 @@ __all__ = ["low_rank", "randomized_svd"]
 def randomized_svd(
     operator: JacobianOperator, rank: int, key: Key[Array, ""], *, oversample: int = 10, power: int = 1
 ) -> tuple[Float[Array, "m k"], Float[Array, " k"], Float[Array, "k n"]]:
-    """Return U, s, V^T with J close to U diag(s) V^T (Halko, Martinsson & Tropp 2011, algorithms 4.4 and
-    5.1).
+    """Return U, s, V^T with J close to U diag(s) V^T (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1).
 
-    2 (1 + power) (rank + oversample) products; the expected error is near sigma_(rank + 1), the nearer the
-    larger `power`. Raises ValueError unless 1 <= rank <= min(m, n).
+    2 (1 + power) (rank + oversample) products; the expected error is near sigma_(rank + 1), the nearer the larger
+    `power`. Raises ValueError unless 1 <= rank <= min(m, n).
     """
     if not 1 <= rank <= min(operator.shape):
         raise ValueError(f"rank must be between 1 and {min(operator.shape)}, got {rank}")
@@ -36,9 +35,7 @@ def randomized_svd(
 
 
 def low_rank(rank: int = 32, *, seed: int = 0, oversample: int = 10, power: int = 1) -> Method:
-    """Return the method whose Jacobian is the randomised best approximation of that rank (never exact in
-    general).
-    """
+    """Return the method whose Jacobian is the randomised best approximation of that rank (never exact in general)."""
 
     def supports(problem: FlatProblem) -> str | None:
         if problem.is_complex:

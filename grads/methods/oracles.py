@@ -1,9 +1,9 @@
 """Methods that need no derivative rules (the oracles), and the loop that every textbook starts from.
 
-`finite_difference`: (f(x + h e_j) - f(x - h e_j)) / 2h, error O(h^2) + O(eps / h), so h = eps^(1/3) max(1,
-|x_j|). `complex_step`: Im f(x + i h e_j) / h with h = 1e-20 in float64: no cancellation, exact to rounding
-for analytic functions (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003). `naive_loop`: one jvp per input
-element, one after the other, the function evaluated anew each time.
+`finite_difference`: (f(x + h e_j) - f(x - h e_j)) / 2h, error O(h^2) + O(eps / h), so h = eps^(1/3) max(1, |x_j|).
+`complex_step`: Im f(x + i h e_j) / h with h = 1e-20 in float64: no cancellation, exact to rounding for analytic
+functions (Squire & Trapp 1998; Martins, Sturdza & Alonso 2003). `naive_loop`: one jvp per input element, one after the
+other, the function evaluated anew each time.
 """
 
 from collections.abc import Callable, Sequence

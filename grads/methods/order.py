@@ -8,9 +8,8 @@ For segments i..j-1 between states of widths w_i and w_j, the Jacobian is one of
     tangent   J(i,k), then its w_i columns through k..j;   adjoint   J(k,j), then its w_j rows through i..k
     product   J(k,j) @ J(i,k)
 
-and the cheapest choice for every range follows from shorter ranges. Sources: Griewank & Naumann (2003),
-Accumulating Jacobians as chained sparse matrix products; Naumann, arXiv 2406.11862; Maertens & Naumann, arXiv
-2505.06056.
+and the cheapest choice for every range follows from shorter ranges. Sources: Griewank & Naumann (2003), Accumulating
+Jacobians as chained sparse matrix products; Naumann, arXiv 2406.11862; Maertens & Naumann, arXiv 2505.06056.
 """
 
 import itertools
@@ -176,9 +175,7 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
 
 
 class _Tables:
-    """Seconds and operations of ranges of segments, by prefix sums for each number of columns
-    that can occur.
-    """
+    """Seconds and operations of ranges of segments, by prefix sums for each number of columns that can occur."""
 
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize

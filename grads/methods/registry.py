@@ -6,7 +6,7 @@ arguments become a list of array *leaves*, the outputs become a list of arrays, 
 
     problem.inputs, problem.outputs   shapes and dtypes (`jax.ShapeDtypeStruct`) of leaves and of results
     problem.n, problem.m              total number of input and output elements
-    problem.options                   `grads.calls.problem.Options`: chunk_size, memory_limit, batch_axis, ...
+    problem.options                   `grads.calls.problem.JacobianOptions`: chunk_size, memory_limit, batch_axis, ...
     problem.graph                     the inlined program (`grads.programs.graph.Graph`), with activity and live sets
     problem.bind(constants)           the flat function `f(*leaves) -> tuple(outputs)`, constants bound
 
@@ -18,13 +18,13 @@ A method is three functions of a problem:
 
 `jac` is a list of lists of blocks, `jac[i][j]` of shape `outputs[i].shape + inputs[j].shape`; or a
 `grads.matrices.factored.Factored` of shape (m, n) (outputs and inputs raveled and concatenated in order); or a
-two-dimensional `jax.experimental.sparse.BCOO` of that shape; each possibly inside a `grads.calls.forms.Checked`.
-Dtypes are cast to jacfwd's convention (the
-dtype of the output) by the caller, and the caller compiles `evaluate`, so a method need not call `jax.jit`.
+two-dimensional `jax.experimental.sparse.BCOO` of that shape; each possibly inside a `grads.calls.forms.Checked`. Dtypes
+are cast to jacfwd's convention (the dtype of the output) by the caller, and the caller compiles `evaluate`, so a method
+need not call `jax.jit`.
 
-Every leaf of `problem.inputs` is floating point and differentiated; integer leaves were made constants
-before. A method with parameters of its own (a sparsity pattern, a rank) is made by a function that returns a
-`Method`; `jacobian(..., method=that)` accepts a `Method` wherever it accepts a name.
+Every leaf of `problem.inputs` is floating point and differentiated; integer leaves were made constants before. A method
+with parameters of its own (a sparsity pattern, a rank) is made by a function that returns a `Method`; `jacobian(...,
+method=that)` accepts a `Method` wherever it accepts a name.
 """
 
 from collections.abc import Callable, Sequence
@@ -66,9 +66,7 @@ class Method:
 
 
 class UnsupportedMethodError(ValueError):
-    """This Jacobian method cannot differentiate this function; the message says why and what
-    to use instead.
-    """
+    """This Jacobian method cannot differentiate this function; the message says why and what to use instead."""
 
 
 class UnknownMethodError(ValueError, KeyError):

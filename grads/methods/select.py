@@ -42,8 +42,8 @@ def _eligible(problem: FlatProblem, method: Method) -> bool:
 
 
 def predicted(problem: FlatProblem, every: bool = True) -> list[Candidate]:
-    """All registered methods with their predicted cost, or the reason against them; without `every` only those
-    that `auto` may choose.
+    """All registered methods with their predicted cost, or the reason against them; without `every` only those that
+    `auto` may choose.
     """
     rows = []
     for method in REGISTERED.values():
@@ -124,6 +124,4 @@ def _stand_in(x: Any) -> Any:
             jax.numpy.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )
     noise = np.random.default_rng(0).normal(size=x.shape) * 0.1
-    return jax.numpy.asarray(
-        noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype
-    )
+    return jax.numpy.asarray(noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype)

@@ -1,9 +1,8 @@
 """The method `structured`: one direction, but seeded with what is known instead of with the identity.
 
-The first segments of a forward pass (the last of a reverse pass) whose local Jacobians are a weight matrix or
-a diagonal are multiplied out, and only the rest of the program is differentiated column by column (row by
-row). For one dense layer nothing is left. `chain` contains these plans; `structured` alone shows what the
-seeds are worth.
+The first segments of a forward pass (the last of a reverse pass) whose local Jacobians are a weight matrix or a
+diagonal are multiplied out, and only the rest of the program is differentiated column by column (row by row). For one
+dense layer nothing is left. `chain` contains these plans; `structured` alone shows what the seeds are worth.
 """
 
 import math

@@ -1,8 +1,7 @@
 """Evaluation of a real program at complex arguments, for the complex step.
 
-Analytic primitives are applied as they are. Comparisons, maxima and absolute values look at real parts and
-pick a branch, so piecewise analytic functions keep their derivative. Anything else is refused by name rather
-than guessed.
+Analytic primitives are applied as they are. Comparisons, maxima and absolute values look at real parts and pick a
+branch, so piecewise analytic functions keep their derivative. Anything else is refused by name rather than guessed.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,9 +1,8 @@
 """Where to cut a program into a chain of local Jacobians.
 
-At each equation boundary the state is all live active values, and its width is their total size: so heads
-with two outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with
-one live value and local minima of the width profile; at most about 30 are kept, the relatively narrowest
-first.
+At each equation boundary the state is all live active values, and its width is their total size: so heads with two
+outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with one live value and
+local minima of the width profile; at most about 30 are kept, the relatively narrowest first.
 """
 
 import itertools
@@ -71,9 +70,7 @@ def _prune(parts: list[Segment], active: frozenset) -> list[Segment]:
     """Join segments at the relatively widest inner cuts until there are few enough."""
     parts = list(parts)
     while len(parts) > MOST_CUTS:
-        ratios = [
-            width(a.outs) / max(1, min(width(a.ins), width(b.outs))) for a, b in itertools.pairwise(parts)
-        ]
+        ratios = [width(a.outs) / max(1, min(width(a.ins), width(b.outs))) for a, b in itertools.pairwise(parts)]
         worst = max(range(len(ratios)), key=ratios.__getitem__)
         a, b = parts[worst], parts[worst + 1]
         parts[worst : worst + 2] = [classify(a.eqns + b.eqns, a.ins, b.outs, active)]

@@ -1,8 +1,7 @@
 """A hashable key that two traced programs share exactly when they compute the same thing.
 
-Variables are numbered in order of definition; parameters are compared by value; nested programs are walked;
-arrays held inside them, and functions (the rules of custom derivatives), are compared by what they are: the
-same object.
+Variables are numbered in order of definition; parameters are compared by value; nested programs are walked; arrays held
+inside them, and functions (the rules of custom derivatives), are compared by what they are: the same object.
 """
 
 from collections.abc import Sequence
@@ -78,8 +77,8 @@ def _params(eqn: Any, above: tuple) -> Any:
 def rule_program(eqn: Any) -> Any:
     """The traced derivative of an equation with a custom rule; None if untraceable.
 
-    For custom_jvp a function of (values, tangents), for custom_vjp of (values, cotangents). A custom rule is a
-    new function object at each trace, so two of them are compared by the programs they trace to.
+    For custom_jvp a function of (values, tangents), for custom_vjp of (values, cotangents). A custom rule is a new
+    function object at each trace, so two of them are compared by the programs they trace to.
     """
     reverse = eqn.primitive.name == "custom_vjp_call"
     like = lambda variables: [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in variables]

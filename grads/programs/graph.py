@@ -1,9 +1,9 @@
 """A traced function as one flat list of equations, with activity and live sets.
 
-Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible
-place to cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay
-single equations: inlining them would change the derivative or the memory. Sources: Griewank & Walther,
-Evaluating Derivatives, ch. 6 (activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
+Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible place to
+cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay single equations:
+inlining them would change the derivative or the memory. Sources: Griewank & Walther, Evaluating Derivatives, ch. 6
+(activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,11 +39,9 @@ def width(state: Iterable[Any]) -> int:
 
 @dataclass(frozen=True)
 class Graph:
-    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals)
-    out.
+    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals) out.
 
-    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of
-    `constvars`.
+    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of `constvars`.
     """
 
     constvars: tuple[Any, ...]
@@ -92,9 +90,7 @@ class Graph:
 
     @cached_property
     def live(self) -> tuple[tuple[Any, ...], ...]:
-        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in
-        order.
-        """
+        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in order."""
         active, body = self.active, self.body
         needed = {v for v in self.outvars if isinstance(v, Var) and v in active}
         sets = [needed]

@@ -1,9 +1,8 @@
 """Proof that a function maps independent examples along one axis.
 
-The axis that numbers the examples is followed through the program, one rule per primitive: example i of every
-value may depend on example i of the inputs only. What has no rule is not proved, and then the function is not
-treated as batched. (Element-wise sparsity detection finds the same with sets of indices per element; an axis
-costs nothing.)
+The axis that numbers the examples is followed through the program, one rule per primitive: example i of every value may
+depend on example i of the inputs only. What has no rule is not proved, and then the function is not treated as batched.
+(Element-wise sparsity detection finds the same with sets of indices per element; an axis costs nothing.)
 """
 
 import math
@@ -28,6 +27,7 @@ from grads.programs.primitives import (
 )
 
 _BY_ELEMENT = ELEMENTWISE | COMPARISONS | STOPPED | COMPLEX_PARTS
+
 
 class NotIndependentError(Exception):
     """The proof failed; the message names the primitive."""
@@ -81,11 +81,7 @@ def _elementwise(eqn, axes):
 
 
 def _custom(eqn, axes):
-    if (
-        axes[0] is None
-        or any(a is not None for a in axes[1:])
-        or not custom_is_diagonal(eqn, [eqn.invars[0]])
-    ):
+    if axes[0] is None or any(a is not None for a in axes[1:]) or not custom_is_diagonal(eqn, [eqn.invars[0]]):
         return _fail(eqn)
     return axes[0] if eqn.outvars[0].aval.shape == eqn.invars[0].aval.shape else _fail(eqn)
 
@@ -162,11 +158,7 @@ def _conv(eqn, axes):
 
 def _window(eqn, axes):
     axis, p = _common(eqn, axes), eqn.params
-    plain = (
-        p["window_dimensions"][axis] == 1
-        and p["window_strides"][axis] == 1
-        and tuple(p["padding"][axis]) == (0, 0)
-    )
+    plain = p["window_dimensions"][axis] == 1 and p["window_strides"][axis] == 1 and tuple(p["padding"][axis]) == (0, 0)
     dilated = any(p.get(k) and p[k][axis] != 1 for k in ("base_dilation", "window_dilation"))
     return axis if plain and not dilated else _fail(eqn)
 
@@ -187,11 +179,7 @@ def _dynamic(eqn, axes):
 
 def _gather(eqn, axes):
     numbers, axis = eqn.params["dimension_numbers"], axes[0]
-    used = (
-        *numbers.collapsed_slice_dims,
-        *numbers.start_index_map,
-        *getattr(numbers, "operand_batching_dims", ()),
-    )
+    used = (*numbers.collapsed_slice_dims, *numbers.start_index_map, *getattr(numbers, "operand_batching_dims", ()))
     if axis is None or axes[1] is not None or axis in used:
         return _fail(eqn)
     if eqn.params["slice_sizes"][axis] != eqn.invars[0].aval.shape[axis]:

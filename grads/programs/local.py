@@ -6,8 +6,8 @@
     weight     a vector times a matrix that does not depend on the input: the Jacobian is that matrix
     general    anything else: differentiated by jvp or vjp
 
-So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a
-product with the identity matrix.
+So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a product with the
+identity matrix.
 """
 
 import math
@@ -79,9 +79,7 @@ def is_diagonal(eqns: Sequence[Any], start: Any, end: Any, active: Any) -> bool:
         if not aligned.issuperset(operands) or any(o.aval.size != start.aval.size for o in e.outvars):
             return False
         name = e.primitive.name
-        local = name in ELEMENTWISE or (
-            len(e.outvars) == len(operands) == 1 and _is_reshape(e, operands[0])
-        )
+        local = name in ELEMENTWISE or (len(e.outvars) == len(operands) == 1 and _is_reshape(e, operands[0]))
         if not local and not (name == "custom_jvp_call" and custom_is_diagonal(e, operands)):
             return False
         aligned.update(e.outvars)
@@ -137,9 +135,7 @@ def _rule_is_diagonal(eqn: Any, where: int, avals: Sequence[Any]) -> bool:
 
 
 def is_weight(eqn: Any, x: Any, active: frozenset) -> bool:
-    """True for a matrix product of the vector `x` (all of it contracted) with an operand that
-    is not active.
-    """
+    """True for a matrix product of the vector `x` (all of it contracted) with an operand that is not active."""
     if eqn.primitive.name != "dot_general" or eqn.invars.count(x) != 1:
         return False
     mine = eqn.invars.index(x)
@@ -151,9 +147,7 @@ def is_weight(eqn: Any, x: Any, active: frozenset) -> bool:
 
 
 def weight_matrix(eqn: Any, x: Any, other: jax.Array) -> tuple[jax.Array, bool]:
-    """Return (array, transposed): the Jacobian of the product with respect to `x`, or its transpose if
-    flagged.
-    """
+    """Return (array, transposed): the Jacobian of the product with respect to `x`, or its transpose if flagged."""
     mine = eqn.invars.index(x)
     contract, _ = eqn.params["dimension_numbers"]
     order = sorted(range(len(contract[mine])), key=lambda i: contract[mine][i])

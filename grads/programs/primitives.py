@@ -34,9 +34,7 @@ MOVES = RESHAPES | _words(
 FREE = RESHAPES | STOPPED | _words("broadcast_in_dim symbolic_zeros")  # no work, and seldom a copy
 
 # Sums and the like along axes.
-REDUCTIONS = _words(
-    "reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp"
-)
+REDUCTIONS = _words("reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp")
 BILINEAR = _words("dot_general conv_general_dilated")
 
 # Equations that hold programs.
@@ -75,8 +73,8 @@ def called(eqn: Any) -> Any:
 
 
 def names_inside(eqn: Any, opaque: frozenset[str] = _words("custom_vjp_call")) -> set[str]:
-    """Name of an equation's primitive and of all primitives inside it, but for what an `opaque` one holds: its
-    rule is what is differentiated.
+    """Name of an equation's primitive and of all primitives inside it, but for what an `opaque` one holds: its rule is
+    what is differentiated.
     """
     names = {eqn.primitive.name}
     if not names & opaque:

@@ -1,11 +1,10 @@
 """Which entries of a Jacobian can be nonzero, read off the traced program.
 
-Every intermediate value carries, per element, the set of input elements it depends on (a boolean matrix in
-compressed rows). Primitives that only move elements are run on element numbers instead of values; elementwise
-ones unite sets; reductions and products unite along what they sum over; anything else is taken to depend on
-all its operands' inputs. So the pattern is never too small, for any input value; it may be too large
-(products with constant zeros, branches). Source of the idea: Griewank & Walther 2008, section 7.4
-(propagation of index domains).
+Every intermediate value carries, per element, the set of input elements it depends on (a boolean matrix in compressed
+rows). Primitives that only move elements are run on element numbers instead of values; elementwise ones unite sets;
+reductions and products unite along what they sum over; anything else is taken to depend on all its operands' inputs. So
+the pattern is never too small, for any input value; it may be too large (products with constant zeros, branches).
+Source of the idea: Griewank & Walther 2008, section 7.4 (propagation of index domains).
 """
 
 import math
@@ -35,8 +34,8 @@ def jacobian_sparsity(fun: Callable, x: Any) -> Pattern:
 
 
 def graph_sparsity(graph: Graph, constants: Sequence[Any] = ()) -> Pattern:
-    """Return the pattern of a traced program; `constants` (where not None, and concrete) tell where
-    gathers and scatters read.
+    """Return the pattern of a traced program; `constants` (where not None, and concrete) tell where gathers and
+    scatters read.
     """
     import scipy.sparse as sp
 
@@ -148,9 +147,7 @@ class _Walk:
         return sum(parts[1:], start=parts[0])
 
     def gathered(self, operands: list, sources: np.ndarray) -> Any:
-        """Each output element is the element `sources` of the operands laid end to end; below zero: a
-        constant.
-        """
+        """Each output element is the element `sources` of the operands laid end to end; below zero: a constant."""
         import scipy.sparse as sp
 
         present = [p for p in operands if p is not None]
@@ -216,9 +213,7 @@ def _evaluate(graph: Graph, eqn: Any, known: dict) -> None:
 
 
 def _moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarray] | None:
-    """Run a primitive that only moves elements on their numbers; None when it is not one, or reads unknown
-    places.
-    """
+    """Run a primitive that only moves elements on their numbers; None when it is not one, or reads unknown places."""
     numbers, at = [], 0
     for v, p in zip(eqn.invars, operands, strict=True):
         size = 0 if p is None else p.shape[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import pytest
 
 from grads import explain, jacobian
-from grads.calls.problem import Options, flatten_call
+from grads.calls.problem import JacobianOptions, flatten_call
 from grads.costs.cost import plain_cost
 from grads.costs.machine import _DEFAULTS, Machine, Work, calibrate, current, using
 from grads.costs.machine import operations as total
@@ -16,7 +16,7 @@ from grads.methods.evaluate import problem_of as traced
 
 
 def problem_of(fun, x, **options):
-    return traced(flatten_call(fun, 0, (x,), {}), Options(**options))[0]
+    return traced(flatten_call(fun, 0, (x,), {}), JacobianOptions(**options))[0]
 
 
 def operations(fun, x, reverse=False):

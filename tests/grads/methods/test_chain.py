@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import grads
-from grads.calls.problem import Options, flatten_call
+from grads.calls.problem import JacobianOptions, flatten_call
 from grads.costs.machine import _DEFAULTS
 from grads.methods import order
 from grads.methods.evaluate import problem_of as traced
@@ -17,7 +17,7 @@ from grads.programs.local import classify
 
 
 def problem_of(fun, *args, **options):
-    return traced(flatten_call(fun, 0, args, {}), Options(**options))[0]
+    return traced(flatten_call(fun, 0, args, {}), JacobianOptions(**options))[0]
 
 
 def mlp(sizes, act=jnp.tanh):
