@@ -23,7 +23,7 @@ class FolderLock:
     def __init__(self, folder: Path):
         path = folder / NAME
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
         except OSError as error:
             raise cannot("lock", path, error) from error
         try:
@@ -55,6 +55,6 @@ def _owner(path: Path) -> str:
         try:
             owner = json.loads(path.read_text())
             return f"process {owner['pid']} on {owner['host']} (started {owner['started']})"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             time.sleep(0.01)
     return "another process"
