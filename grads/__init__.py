@@ -1,11 +1,11 @@
 """Gradients, Jacobians and operators on them; knows nothing of models."""
 
-from grads import basis, chain, structured, batched  # noqa: F401, I001  (they register their methods, in this order)
-from grads.factored import Dense, Diagonal, Factored, Identity
+from grads.methods import plain, chain, structured, batched  # noqa: F401, I001  (they register their methods, in this order)
+from grads.matrices.factored import Dense, Diagonal, Factored, Identity
 from grads.jacobian import jacobian, value_and_jacobian
-from grads.machine import calibrate
-from grads.plan import Plan, explain
-from grads.registry import (
+from grads.costs.machine import calibrate
+from grads.explain import Plan, explain
+from grads.methods.registry import (
     Cost,
     Method,
     UnknownMethodError,
@@ -14,21 +14,21 @@ from grads.registry import (
     methods,
     register_method,
 )
-from grads.select import MemoryLimitError
-from grads import difference, sketch  # noqa: F401
-from grads.check import WrongJacobianError, check_jacobian
-from grads.compare import Comparison, compare
-from grads.estimators import Estimate
+from grads.methods.select import MemoryLimitError
+from grads.methods import oracles, low_rank  # noqa: F401
+from grads.testing.check import WrongJacobianError, check_jacobian
+from grads.testing.compare import Comparison, compare
+from grads.matrices.estimators import Estimate
 from grads.hessian import hessian, hessian_sparsity
 from grads.modules import of_module
-from grads.operator import JacobianOperator, jacobian_operator
-from grads.pattern import Pattern
+from grads.matrices.operator import JacobianOperator, jacobian_operator
+from grads.matrices.pattern import Pattern
 from grads.per_example import per_example_gradient_norms, per_example_gradients
 from grads.products import gauss_newton_product, gradient, gradients, hvp, jvp, metric
 from grads.products import value_and_gradient, vhp, vjp
-from grads.sketch import randomized_svd
-from grads.sparse import WrongPatternError, check_pattern, sparse
-from grads.sparsity import jacobian_sparsity
+from grads.methods.low_rank import randomized_svd
+from grads.methods.coloured import WrongPatternError, check_pattern, sparse
+from grads.programs.sparsity import jacobian_sparsity
 
 __all__ = [
     "Comparison",

@@ -9,11 +9,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from grads import asked
-from grads.outputs import poisoned
-from grads.pattern import Pattern
-from grads.sparse import check_pattern, coloured, mismatch, plan
-from grads.sparsity import jacobian_sparsity
+from grads import arguments
+from grads.calls.forms import poisoned
+from grads.matrices.pattern import Pattern
+from grads.methods.coloured import check_pattern, coloured, mismatch, plan
+from grads.programs.sparsity import jacobian_sparsity
 
 __all__ = ["hessian", "hessian_sparsity"]
 
@@ -43,11 +43,11 @@ def hessian(
 
     Raises ValueError for unknown modes and outputs, TypeError for a sparse Hessian of several outputs.
     """
-    asked.callable_(fun, "hessian")
-    asked.one_of("mode of a Hessian", mode, MODES)
-    asked.count("chunk_size", chunk_size)
+    arguments.callable_(fun, "hessian")
+    arguments.one_of("mode of a Hessian", mode, MODES)
+    arguments.count("chunk_size", chunk_size)
     if isinstance(sparsity, str):
-        asked.one_of("sparsity of a Hessian", sparsity, ["auto"])
+        arguments.one_of("sparsity of a Hessian", sparsity, ["auto"])
     if output not in ("dense", "bcoo") or (output == "bcoo" and sparsity is None):
         raise ValueError(
             f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}'
@@ -77,9 +77,9 @@ def _flattened(
     The shapes of the output are known, under "y", once the function has been traced.
     """
     single = not isinstance(argnums, (tuple, list))
-    numbers = asked.numbers_of(argnums, len(args))
+    numbers = arguments.numbers_of(argnums, len(args))
     chosen = args[numbers[0]] if single else tuple(args[i] for i in numbers)
-    asked.real_leaves(chosen, "a Hessian")
+    arguments.real_leaves(chosen, "a Hessian")
     flat, unravel = ravel_pytree(chosen)
     shapes: dict[str, Any] = {}
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import jax
 
-from grads import asked, outputs, prepare
-from grads.flat import Options, flatten_call, restore
-from grads.registry import Method, get_method
+from grads import arguments
+from grads.calls import forms as outputs
+from grads.calls.problem import Options, flatten_call, restore
+from grads.methods import evaluate as prepare
+from grads.methods.registry import Method, get_method
 
 
 def value_and_jacobian(
@@ -115,12 +117,12 @@ def jacobian(
 
 def check_options(fun, method, chunk_size, memory_limit, batch_axis, output) -> None:
     """Raise for what can be refused before the function is called: see `jacobian`."""
-    asked.callable_(fun, "jacobian")
+    arguments.callable_(fun, "jacobian")
     if method not in ("auto", "autotune"):
         get_method(method)
-    asked.one_of("output", output, outputs.OUTPUTS)
-    asked.count("chunk_size", chunk_size)
-    asked.count("memory_limit", memory_limit)
+    arguments.one_of("output", output, outputs.OUTPUTS)
+    arguments.count("chunk_size", chunk_size)
+    arguments.count("memory_limit", memory_limit)
     if batch_axis is not None and (isinstance(batch_axis, bool) or not isinstance(batch_axis, int)):
         raise TypeError(f"batch_axis must be an integer or None, got {batch_axis!r}")
     if batch_axis is not None and output in ("factored", "operator", "bcoo"):
@@ -128,11 +130,11 @@ def check_options(fun, method, chunk_size, memory_limit, batch_axis, output) -> 
 
 
 def _operator(fun, argnums, method, has_aux, args, kwargs) -> Any:
-    from grads.operator import jacobian_operator
+    from grads.matrices.operator import jacobian_operator
 
     if has_aux or isinstance(argnums, (tuple, list)):
         raise ValueError('output="operator" takes one argument number and no aux')
-    (at,) = asked.numbers_of(argnums, len(args))
+    (at,) = arguments.numbers_of(argnums, len(args))
 
     def one(x):
         return fun(*args[:at], x, *args[at + 1 :], **kwargs)

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PyTree
 
-from grads import asked
-from grads.graph import Graph, is_var, trace
+from grads import arguments
+from grads.programs.graph import Graph, is_var, trace
 
 __all__ = ["per_example_gradient_norms", "per_example_gradients"]
 
@@ -36,8 +36,8 @@ def per_example_gradients(loss: Loss, *, chunk_size: int | None = None) -> Calla
     Every leaf of `examples` has the batch as first axis. `chunk_size` examples are in flight at once
     (default: all).
     """
-    asked.callable_(loss, "per_example_gradients")
-    asked.count("chunk_size", chunk_size)
+    arguments.callable_(loss, "per_example_gradients")
+    arguments.count("chunk_size", chunk_size)
     return lambda params, examples: _over(lambda e: jax.grad(loss)(params, e), examples, chunk_size)
 
 
@@ -50,9 +50,9 @@ def per_example_gradient_norms(
     text, "explicit" forms all gradients (the check). Works under jit and vmap; called eagerly it compiles
     itself. Raises ValueError for another method, TypeError when `loss` of one example is not a real scalar.
     """
-    asked.callable_(loss, "per_example_gradient_norms")
-    asked.count("chunk_size", chunk_size)
-    asked.one_of("method for gradient norms", method, ["auto", "explicit"])
+    arguments.callable_(loss, "per_example_gradient_norms")
+    arguments.count("chunk_size", chunk_size)
+    arguments.one_of("method for gradient norms", method, ["auto", "explicit"])
 
     @jax.jit
     def norms(params: PyTree, examples: PyTree) -> Any:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
-from grads import asked
+from grads import arguments
 
 __all__ = [
     "gauss_newton_product",
@@ -106,10 +106,10 @@ def metric(
     another name. For log det G take `jacobian_operator(...).slogdet_gram`: forming G squares the condition
     number.
     """
-    asked.one_of("method for the metric", method, ["auto", "jvps", "factored"])
-    asked.count("chunk_size", chunk_size)
+    arguments.one_of("method for the metric", method, ["auto", "jvps", "factored"])
+    arguments.count("chunk_size", chunk_size)
     if method != "jvps":
-        from grads.operator import jacobian_operator
+        from grads.matrices.operator import jacobian_operator
 
         operator = jacobian_operator(fun, x)
         if method == "factored" or operator.rank < operator.shape[1]:

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models.config import kind, to_dict
-from training import figures, loop
+from training import loop
 from training.devices import batch_mesh, measured_choice
 from training.inputs import Inputs, load_inputs
+from training.pictures import figures
 from training.progress import Progress
 from training.signals import StopSignals
 from training.store.arrays import params_sha256

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from .names import words
+from .pictures.names import words
 
 
 class Progress:

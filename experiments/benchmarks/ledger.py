@@ -15,7 +15,7 @@ from pathlib import Path
 
 from experiments.reporting.words import describe
 from experiments.running import store
-from experiments.search.ledger import Ledger
+from experiments.search.record.ledger import Ledger
 
 
 def measure(folder: Path, trials: int, group: int, seconds: float) -> tuple[float, float]:

@@ -18,6 +18,7 @@ import grads
 from experiments.jacobians import floors
 from experiments.jacobians.networks import layers, mlp, network
 from experiments.jacobians.timing import Timing, inputs, mapped, measure, plain
+from grads.methods.evaluate import forget
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _compile_figures() -> list[Figure]:
         for _ in range(5):
             for name, transform in (("jacfwd", jax.jacfwd), ("jacrev", jax.jacrev), ("auto", grads.jacobian)):
                 fresh = lambda p, x, t=transform, fun=fun: t(lambda v: fun(p, v))(x)
-                grads.prepare.forget()
+                forget()
                 jax.clear_caches()
                 start = time.perf_counter()
                 jax.jit(fresh).lower(net.params, x).compile()

@@ -28,7 +28,7 @@ def by_cell(rows: list[dict]) -> Cells:
 
 def exact(methods: dict[str, dict]) -> list[str]:
     """Return the exact methods by name: auto does not count, nor do approximations."""
-    return [m for m in methods if m not in FORMS and grads.registry.get_method(m).exact]
+    return [m for m in methods if m not in FORMS and grads.get_method(m).exact]
 
 
 def best(methods: dict[str, dict]) -> str:

@@ -11,7 +11,7 @@ import jax
 from experiments.running.store import RESULTS, ROOT, rounded
 
 SOURCES = (
-    "grads/*.py",
+    "grads/**/*.py",
     "experiments/jacobians/grid.py",
     "experiments/jacobians/networks.py",
     "experiments/jacobians/race.py",

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grads.problem_networks import dense, dense_weights
+from grads.testing.networks import dense, dense_weights
 
 SIZES = (784, 400, 20, 400, 784)
 
@@ -71,8 +71,8 @@ def brusselator_times(side: int = 24, seconds: float = 8.0, dtype: Any = jnp.flo
     installed.
     """
     from grads import jacobian, sparse
-    from grads.pattern import Pattern
-    from grads.problem_sparse import brusselator, brusselator_pattern
+    from grads.matrices.pattern import Pattern
+    from grads.testing.sparse import brusselator, brusselator_pattern
 
     x = jnp.asarray(np.random.default_rng(0).normal(size=2 * side**2), dtype)
     given = sparse(Pattern.at(*brusselator_pattern(side), (x.size, x.size)))

@@ -12,7 +12,7 @@ from experiments.reporting.pairs import values_of
 from experiments.reporting.report import interval_of
 from experiments.reporting.statistics import performance_profile, resample
 from experiments.running.table import Table
-from training.drawing import INK, TRAIN, VALIDATION, figure, is_image, tiles
+from training.pictures.drawing import INK, TRAIN, VALIDATION, figure, is_image, tiles
 
 Pictures = Mapping[str, np.ndarray]
 PLANE = ("kl_nats", "nll_nats")

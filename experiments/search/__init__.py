@@ -9,19 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experiments.search.domains import Choice, Range, SpaceError
-    from experiments.search.ledger import Ledger, LedgerError
     from experiments.search.problem import Problem, load_problem
-    from experiments.search.schedule import Plan, Trial
-    from experiments.search.space import Space, parse_space
+    from experiments.search.proposals.schedule import Plan, Trial
+    from experiments.search.record.ledger import Ledger, LedgerError
+    from experiments.search.space.domains import Choice, Range, SpaceError
+    from experiments.search.space.space import Space, parse_space
     from experiments.search.sweep import run_sweep
 
 _HOMES = {
-    "domains": ("Choice", "Range", "SpaceError"),
-    "ledger": ("Ledger", "LedgerError"),
+    "space.domains": ("Choice", "Range", "SpaceError"),
+    "record.ledger": ("Ledger", "LedgerError"),
     "problem": ("Problem", "load_problem"),
-    "schedule": ("Plan", "Trial"),
-    "space": ("Space", "parse_space"),
+    "proposals.schedule": ("Plan", "Trial"),
+    "space.space": ("Space", "parse_space"),
     "sweep": ("run_sweep",),
 }
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.search.spawn import end, start_early
+from experiments.search.workers.spawn import end, start_early
 
 
 def _stop(number: int, frame: Any) -> None:

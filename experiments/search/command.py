@@ -8,13 +8,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.search.engine import Greeting, make_engine
-from experiments.search.ledger import Ledger, LedgerError, Record
 from experiments.search.options import Job, parse
-from experiments.search.progress import Progress, process_age
-from experiments.search.spawn import Process
+from experiments.search.record.ledger import Ledger, LedgerError, Record
+from experiments.search.report.progress import Progress, process_age
+from experiments.search.report.table import best, describe_point, front, points_of, to_csv, write_atomic
 from experiments.search.sweep import SweepError, fingerprint, run_sweep
-from experiments.search.table import best, describe_point, front, points_of, to_csv, write_atomic
+from experiments.search.workers.engine import Greeting, make_engine
+from experiments.search.workers.spawn import Process
 from models.config import ConfigError, to_dict
 
 
@@ -54,7 +54,7 @@ def note_session(out: Path, job: Job, progress: Progress) -> None:
 
 def write_results(job: Job, records: list[Record]) -> None:
     """Write results.csv and sweep.html into the sweep's folder."""
-    from experiments.search.page import sweep_page
+    from experiments.search.report.page import sweep_page
 
     out = Path(job.options.out)
     write_atomic(out / "results.csv", to_csv(records, job.space.names))

@@ -5,15 +5,15 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from experiments.search.domains import SpaceError
-from experiments.search.engine import check_engine
 from experiments.search.problem import Problem, load_problem
-from experiments.search.processors import default_workers
-from experiments.search.samplers import PLAIN, Grid, Sampler, make_sampler
-from experiments.search.schedule import Plan, budgets_of
-from experiments.search.space import Space, all_fields, owners, parse_space, read_space_file
-from experiments.search.spawn import PROBLEM
+from experiments.search.proposals.samplers import PLAIN, Grid, Sampler, make_sampler
+from experiments.search.proposals.schedule import Plan, budgets_of
+from experiments.search.space.domains import SpaceError
+from experiments.search.space.space import Space, all_fields, owners, parse_space, read_space_file
 from experiments.search.sweep import check_seeds
+from experiments.search.workers.engine import check_engine
+from experiments.search.workers.processors import default_workers
+from experiments.search.workers.spawn import PROBLEM
 from models.config import flat, nearest
 
 EPILOG = """\

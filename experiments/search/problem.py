@@ -5,7 +5,7 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from experiments.search.domains import SpaceError
+from experiments.search.space.domains import SpaceError
 
 Fold = tuple[int, int]  # which fold is held out, of how many
 RunGroup = Callable[[Sequence[Any], Fold | None, int], Iterable[Mapping[str, Any]]]

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.search.domains import SpaceError
-from experiments.search.engine import Engine
-from experiments.search.execute import configure, failure, fold_of
-from experiments.search.lease import newest
-from experiments.search.ledger import Ledger, LedgerError, Record
-from experiments.search.samplers import Sampler, Score
-from experiments.search.schedule import Plan, Trial, schedule
-from experiments.search.space import Space
+from experiments.search.proposals.samplers import Sampler, Score
+from experiments.search.proposals.schedule import Plan, Trial, schedule
+from experiments.search.record.lease import newest
+from experiments.search.record.ledger import Ledger, LedgerError, Record
+from experiments.search.space.domains import SpaceError
+from experiments.search.space.space import Space
+from experiments.search.workers.engine import Engine
+from experiments.search.workers.execute import configure, failure, fold_of
 from models.config import ConfigError, nearest
 
 MOST_DEATHS = 5  # a trial that was being run alone this often when its worker died is given up

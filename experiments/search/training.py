@@ -19,10 +19,10 @@ import numpy as np
 import data
 import train
 from experiments.running import group
-from experiments.search import compiler
-from experiments.search.compiling import compiling, open_cache
 from experiments.search.problem import Fold, Problem
-from experiments.search.space import Space
+from experiments.search.space.space import Space
+from experiments.search.workers import compiler
+from experiments.search.workers.compiling import compiling, open_cache
 from models.config import ConfigError, nearest
 from training.examples import Examples
 from training.host import criterion

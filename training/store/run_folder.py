@@ -3,7 +3,7 @@
 config.json    all of the configuration (--from repeats it)    metrics.jsonl  one row per evaluation
 command.txt    every command line that worked on this run      summary.json   status, hash, test, seconds
 env.json       versions, devices, commit, data                 log.txt        messages with their time
-checkpoints/   see checkpoint.py                               figures/       see figures.py
+checkpoints/   see checkpoint.py                               figures/       see training/pictures/figures.py
 """
 
 import datetime

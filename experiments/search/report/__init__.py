@@ -1,0 +1,1 @@
+"""What a sweep shows: progress, the table, the page."""

@@ -1,0 +1,1 @@
+"""What a trial may be: domains of fields, and the space they make of a config."""

@@ -1,0 +1,1 @@
+"""Where trials run: worker processes, the engines that feed them, and the programs they share."""

@@ -1,0 +1,193 @@
+"""A call of a user's function, made flat: leaves in, arrays out, constants apart (see `grads.methods.registry`)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from grads import arguments
+from grads.programs.graph import Graph
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked of a method: see `grads.jacobian.jacobian` for the meaning of each field."""
+
+    chunk_size: int | None = None
+    memory_limit: int | None = None
+    batch_axis: int | None = None
+    holomorphic: bool = False
+    remat: bool = False
+    factored: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow
+    them.
+
+    `session` holds, while a method is chosen and built, the flat function ("fun") and the values of its
+    constants ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
+    """
+
+    graph: Graph
+    inputs: tuple[jax.ShapeDtypeStruct, ...]
+    outputs: tuple[jax.ShapeDtypeStruct, ...]
+    aux: int
+    options: Options
+    session: dict = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """Total number of input elements (columns of the Jacobian)."""
+        return sum(math.prod(a.shape) for a in self.inputs)
+
+    @property
+    def m(self) -> int:
+        """Total number of output elements (rows of the Jacobian)."""
+        return sum(math.prod(a.shape) for a in self.outputs)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the Jacobian as one matrix."""
+        return jnp.result_type(jnp.float16 if not self.outputs else self.outputs[0], *self.outputs)
+
+    @property
+    def is_complex(self) -> bool:
+        """True when a complex value lies on the way of a derivative."""
+        return any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in self.graph.active)
+
+    def primitives(self) -> set[str]:
+        """Names of all primitives on the way of a derivative, those inside loops and branches included."""
+        return {name for e in self.graph.body for name in primitive_names(e)}
+
+    def bind(self, constants: Sequence[Any]) -> Callable:
+        """Return the flat function `f(*leaves) -> tuple(outputs)`."""
+        return lambda *leaves: tuple(self.graph.evaluate(constants, leaves)[: len(self.outputs)])
+
+
+def primitive_names(eqn: Any, opaque: frozenset[str] = frozenset({"custom_vjp_call"})) -> set[str]:
+    """Name of an equation's primitive and of all primitives inside it, but for what an `opaque` one holds: its
+    rule is what is differentiated.
+    """
+    names = {eqn.primitive.name}
+    if names & opaque:
+        return names
+    for value in eqn.params.values():
+        for inner in value if isinstance(value, (tuple, list)) else (value,):
+            jaxpr = getattr(inner, "jaxpr", inner)
+            for e in getattr(jaxpr, "eqns", ()):
+                names |= primitive_names(e, opaque)
+    return names
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled
+    when it is traced.
+    """
+
+    flat: Callable
+    leaves: tuple[Any, ...]
+    in_tree: Any
+    where: tuple[int, ...]
+    all_leaves: tuple[Any, ...]
+    store: dict
+
+    def out_avals(self) -> tuple[tuple, int]:
+        """(avals of the floating point outputs, number of arrays after them), known after tracing."""
+        return self.store["outputs"], self.store["aux_count"]
+
+
+def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False, allow_int=False) -> Call:
+    """Separate the differentiated leaves of a call from the rest; check them as jacfwd does.
+
+    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex
+    leaves without `holomorphic` (and real ones with it); ValueError for argnums out of range.
+    """
+    numbers = arguments.numbers_of(argnums, len(args))
+    chosen = tuple(args[i] for i in numbers) if isinstance(argnums, (tuple, list)) else args[numbers[0]]
+    given, in_tree = jax.tree.flatten(chosen)
+    all_leaves = tuple(_as_array(x, holomorphic, allow_int) for x in given)
+    where = tuple(i for i, x in enumerate(all_leaves) if jnp.issubdtype(x.dtype, jnp.inexact))
+    store: dict = {}
+
+    def flat(*leaves):
+        full = list(all_leaves)
+        for i, x in zip(where, leaves, strict=True):
+            full[i] = x
+        value = jax.tree.unflatten(in_tree, full)
+        values = value if isinstance(argnums, (tuple, list)) else (value,)
+        new = list(args)
+        for i, x in zip(numbers, values, strict=True):
+            new[i] = x
+        return _split_outputs(fun(*new, **kwargs), has_aux, holomorphic, store)
+
+    return Call(flat, tuple(all_leaves[i] for i in where), in_tree, where, all_leaves, store)
+
+
+def _split_outputs(result, has_aux, holomorphic, store) -> tuple:
+    if has_aux:
+        if not (isinstance(result, (tuple, list)) and len(result) == 2):
+            raise TypeError(
+                f"with has_aux=True the function must return (output, aux), got {type(result).__name__}"
+            )
+        result, aux = result
+    else:
+        aux = None
+    outs, store["out_tree"] = jax.tree.flatten(result)
+    for y in outs:
+        if not isinstance(y, (jax.Array, np.ndarray, np.generic, float, int, complex, bool)):
+            raise TypeError(f"outputs must be arrays or numbers, got {y!r} of type {type(y).__name__}")
+        if holomorphic and not jnp.issubdtype(jnp.result_type(y), jnp.complexfloating):
+            raise TypeError(f"holomorphic=True needs complex outputs, got dtype {jnp.result_type(y)}")
+    outs = [jnp.asarray(y) for y in outs]
+    store["all_outputs"] = tuple(jax.ShapeDtypeStruct(y.shape, y.dtype) for y in outs)
+    store["out_where"] = tuple(i for i, y in enumerate(outs) if jnp.issubdtype(y.dtype, jnp.inexact))
+    store["outputs"] = tuple(store["all_outputs"][i] for i in store["out_where"])
+    aux_leaves, store["aux_tree"] = jax.tree.flatten(aux)
+    is_array = [isinstance(a, (jax.Array, np.ndarray)) for a in aux_leaves]
+    store["aux_static"] = [None if ok else a for a, ok in zip(aux_leaves, is_array, strict=True)]
+    store["aux_is_array"] = is_array
+    arrays = [jax.lax.stop_gradient(a) for a, ok in zip(aux_leaves, is_array, strict=True) if ok]
+    rest = [y for i, y in enumerate(outs) if i not in store["out_where"]]
+    store["aux_count"] = len(rest) + len(arrays)
+    return (*(outs[i] for i in store["out_where"]), *rest, *arrays)
+
+
+def restore(store: dict, values: Sequence[Any], aux: Sequence[Any]) -> tuple[Any, Any]:
+    """Put the arrays of a flat call back into the user's structures: (output, aux)."""
+    floats, arrays = iter(values), iter(aux)
+    count = len(store["all_outputs"])
+    outs = [next(floats) if i in store["out_where"] else next(arrays) for i in range(count)]
+    leaves = [
+        next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)
+    ]
+    return jax.tree.unflatten(store["out_tree"], outs), jax.tree.unflatten(store["aux_tree"], leaves)
+
+
+def _as_array(x, holomorphic: bool, allow_int: bool):
+    if not isinstance(x, (jax.Array, np.ndarray, np.generic, float, int, complex)):
+        raise TypeError(
+            f"jacobian differentiates with respect to arrays and numbers, got {x!r} "
+            f"of type {type(x).__name__}; "
+            "pass it by another argument (argnums) or close over it"
+        )
+    dtype = jnp.result_type(x)
+    if holomorphic and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(f"holomorphic=True needs complex inputs, got dtype {dtype}")
+    if not holomorphic and jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"jacobian needs real inputs, got dtype {dtype}: pass holomorphic=True if the function "
+            "is holomorphic, else differentiate a function of the real and imaginary parts"
+        )
+    if not jnp.issubdtype(dtype, jnp.inexact) and not allow_int:
+        raise TypeError(
+            f"jacobian needs floating point inputs, got dtype {dtype}: convert it, or pass allow_int=True "
+            "for a zero derivative (dtype float0)"
+        )
+    return jnp.asarray(x)

@@ -1,0 +1,1 @@
+"""What a derivative costs on this machine: operations, memory, rates, and the clock."""

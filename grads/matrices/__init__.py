@@ -1,0 +1,1 @@
+"""Jacobians as matrices: factored, sparse, or known by their products."""

@@ -1,0 +1,136 @@
+"""Choosing a method: by name, by predicted cost ("auto") or by measurement ("autotune")."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from grads.calls.problem import Problem
+from grads.methods.registry import Cost, Method, UnsupportedMethodError, get_method, methods
+
+TUNED = 3  # how many methods "autotune" compiles and times
+_WINNERS: dict[Any, str] = {}
+
+
+class MemoryLimitError(ValueError):
+    """No method, at any chunk size, meets the memory limit."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate: its predicted cost, or why it cannot be used."""
+
+    method: Method
+    cost: Cost | None
+    reason: str | None
+
+    @property
+    def prediction(self) -> Cost:
+        """The cost of a candidate that has one."""
+        assert self.cost is not None, f"{self.method.name}: {self.reason or 'no prediction'}"
+        return self.cost
+
+
+def predicted(problem: Problem, every: bool = True) -> list[Row]:
+    """All registered methods with their predicted cost, or the reason against them; without `every` only those
+    that `auto` may choose.
+    """
+    rows = []
+    for name in methods():
+        method = get_method(name)
+        if not every and not _eligible(problem, method):
+            continue
+        reason = method.supports(problem)
+        rows.append(Row(method, None if reason else method.cost(problem), reason))
+    return rows
+
+
+def _eligible(problem: Problem, method: Method) -> bool:
+    if problem.options.batch_axis is not None:
+        return method.name == "batched"
+    return method.exact and method.name != "sparse"  # finding a pattern takes longer than most Jacobians
+
+
+def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
+    """The exact candidates within the memory limit, fastest first.
+
+    Raises MemoryLimitError when there are candidates but none of them meets the limit.
+    """
+    known = [r for r in rows if r.cost is not None and _eligible(problem, r.method)]
+    limit = problem.options.memory_limit
+    if not known:
+        reasons = "; ".join(f"{r.method.name}: {r.reason}" for r in rows if r.reason)
+        raise UnsupportedMethodError(f"no method can differentiate this function ({reasons})")
+    fitting = [r for r in known if limit is None or r.prediction.memory <= limit]
+    if not fitting:
+        least = min(known, key=lambda r: r.prediction.memory)
+        raise MemoryLimitError(
+            f"memory_limit={limit} bytes: no method meets it; the least is {least.prediction.memory:.4g} bytes "
+            f"({least.method.name}). Raise the limit, or use jacobian_operator or output='factored'"
+        )
+    return sorted(fitting, key=lambda r: r.prediction.seconds)
+
+
+def choose(
+    problem: Problem, method: str | Method, constants: Sequence[Any], leaves: Sequence[Any], key: Any = None
+) -> Method:
+    """Return the method to use."""
+    if not problem.n or not problem.m:
+        return get_method("fwd")
+    if method == "autotune":
+        return _tuned(problem, constants, leaves, key)
+    if method == "auto":
+        return ranked(problem, predicted(problem, every=False))[0].method
+    chosen = get_method(method)
+    if problem.options.batch_axis is not None and chosen.name != "batched":
+        raise UnsupportedMethodError(
+            f"batch_axis needs method 'batched' or 'auto', not {chosen.name!r}; "
+            "or use jax.vmap of the Jacobian of one example"
+        )
+    reason = chosen.supports(problem)
+    if reason is not None:
+        raise UnsupportedMethodError(f"method {chosen.name!r} cannot differentiate this function: {reason}")
+    limit = problem.options.memory_limit
+    cost = chosen.cost(problem) if limit is not None else None
+    if limit is not None and cost is not None and cost.memory > limit:
+        raise MemoryLimitError(
+            f"memory_limit={limit} bytes: method {chosen.name!r} needs about {cost.memory:.4g} bytes; "
+            "use 'auto', or a chunked method"
+        )
+    return chosen
+
+
+def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
+    """Compile and time the most promising methods on values of these shapes; remember the winner."""
+    if key not in _WINNERS:
+        rows = ranked(problem, predicted(problem, every=False))[:TUNED]
+        with jax.ensure_compile_time_eval():
+            values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
+            runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}
+            times = dict.fromkeys(runs, np.inf)
+            for run in runs.values():
+                jax.block_until_ready(run(*values))
+            for _ in range(5):
+                for name, run in runs.items():
+                    start = time.perf_counter()
+                    jax.block_until_ready(run(*values))
+                    times[name] = min(times[name], time.perf_counter() - start)
+        _WINNERS[key] = min(times, key=times.__getitem__)
+    return get_method(_WINNERS[key])
+
+
+def _stand_in(x: Any) -> Any:
+    """The value itself, or for a traced value noise of its shape (keys and integers: zeros)."""
+    if not isinstance(x, jax.core.Tracer):
+        return x
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(
+            jax.numpy.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
+        )
+    noise = np.random.default_rng(0).normal(size=x.shape) * 0.1
+    return jax.numpy.asarray(
+        noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype
+    )

@@ -1,0 +1,231 @@
+"""The command line from end to end: results, restarts, signals, refusals. Small runs on the bundled digits."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import train as T
+from tests.conftest import ROOT
+from training.store.checkpoint import steps
+
+SMALL = ["--model.encoder.hidden", "16", "--model.latent", "2", "--epochs", "4", "--no-figures", "--dispatch", "loop"]
+
+
+def run(*options, expect=0):
+    """Run the command line in this process; return nothing but fail on another exit code."""
+    try:
+        code = T.main([*map(str, options)])
+    except SystemExit as leave:
+        code = leave.code
+    assert code == expect
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    run("--run-dir", folder, *SMALL)
+    return folder
+
+
+def test_a_run_leaves_what_the_readme_says(finished):
+    names = {p.name for p in finished.iterdir()}
+    assert {"config.json", "command.txt", "env.json", "metrics.jsonl", "summary.json", "checkpoints"} <= names
+    result = summary(finished)
+    assert result["status"] == "finished"
+    assert {"negative_elbo_nats", "bits_per_dim", "mse", "rmse", "mae"} <= set(result["test"])
+    np.testing.assert_allclose(result["test"]["rmse"] ** 2, result["test"]["mse"], rtol=1e-5)
+    bits = result["test"]["negative_elbo_nats"] / (64 * np.log(2))
+    np.testing.assert_allclose(result["test"]["bits_per_dim"], bits, rtol=1e-5)
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+
+
+def test_from_repeats_a_run_and_seeds_differ(finished, tmp_path):
+    run("--from", finished, "--run-dir", tmp_path / "b", "--no-figures", "--dispatch", "loop")
+    assert summary(tmp_path / "b")["params_sha256"] == summary(finished)["params_sha256"]
+    run("--from", finished, "--run-dir", tmp_path / "c", "--seed", 1, "--no-figures", "--dispatch", "loop")
+    assert summary(tmp_path / "c")["params_sha256"] != summary(finished)["params_sha256"]
+
+
+def test_chunks_do_not_change_the_result(finished, tmp_path, monkeypatch):
+    """A dispatch of one step, always, against chunks of whole epochs: the same bits."""
+    monkeypatch.setattr("training.loop.DISPATCH_SECONDS", 0.0)
+    monkeypatch.setattr("training.loop.Chunks.record", lambda *_: None)
+    run("--from", finished, "--run-dir", tmp_path / "b", "--no-figures", "--dispatch", "loop")
+    assert summary(tmp_path / "b")["params_sha256"] == summary(finished)["params_sha256"]
+
+
+def test_resume_after_an_interrupt_is_bit_identical(finished, tmp_path, monkeypatch):
+    folder = tmp_path / "b"
+    monkeypatch.setattr("training.loop.Chunks.record", lambda *_: None)  # one step a dispatch
+    beats = []
+
+    def interrupt(self, step, loss=None):
+        beats.append(step)
+        if step == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("training.progress.Progress.update", interrupt)
+    run("--from", finished, "--run-dir", folder, "--no-figures", "--dispatch", "loop", expect=143)
+    assert summary(folder)["status"] == "preempted"
+    assert beats[-1] in (13, 14)
+    monkeypatch.undo()
+    run("--resume", "--run-dir", folder)
+    assert summary(folder)["status"] == "finished"
+    assert summary(folder)["params_sha256"] == summary(finished)["params_sha256"]
+    assert summary(folder)["test"] == summary(finished)["test"]
+    assert (folder / "metrics.jsonl").read_text() == (finished / "metrics.jsonl").read_text()
+
+
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_used(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("training.loop.Saver.due", lambda self: True)
+    run("--from", finished, "--run-dir", tmp_path / "b", "--no-figures", "--dispatch", "loop", "--patience", 9)
+    folder = tmp_path / "b"
+    newest = folder / "checkpoints" / f"step-{steps(folder / 'checkpoints')[0]:09d}.safetensors"
+    raw = bytearray(newest.read_bytes())
+    raw[-20] ^= 1
+    newest.write_bytes(raw)
+    before = summary(folder)
+    (folder / "summary.json").unlink()
+    (folder / "checkpoints" / "best.safetensors").unlink()
+    run("--resume", "--run-dir", folder, "--no-figures")
+    assert "refused" in capsys.readouterr().out
+    assert summary(folder)["params_sha256"] == before["params_sha256"]
+
+
+def test_early_stopping_tests_the_best(finished, tmp_path):
+    folder = tmp_path / "b"
+    options = ["--lr", 0.3, "--patience", 1, "--epochs", 30, "--run-dir", folder, "--no-figures", "--dispatch", "loop"]
+    run("--from", finished, *options)
+    result = summary(folder)
+    assert result["end"]["stopped_early"]
+    assert result["last"]["epoch"] == result["best"]["epoch"] + 1
+    assert result["best"]["metrics"] != result["last"]["validation"]
+
+
+def test_divergence_stops_and_names_the_cause(finished, tmp_path, capsys):
+    """At lr 1e30 the loss of step 1 (or the gradient of step 0, which ruins its parameters) is the first to go."""
+    options = ["--optimizer", "sgd", "--lr", "1e30", "--run-dir", tmp_path / "b", "--no-figures", "--dispatch", "loop"]
+    run("--from", finished, *options, expect=1)
+    result = summary(tmp_path / "b")
+    assert result["status"] == "diverged"
+    assert (result["end"]["term"], result["end"]["step"]) in {("nll", 1), ("kl", 1), ("gradient", 0), ("gradient", 1)}
+    assert "diverged" in capsys.readouterr().out
+
+
+def test_a_gradient_noticed_late_is_named_by_replaying(tmp_path, monkeypatch):
+    """A chunk of many steps sees the ruined loss of step 4; the replay finds the gradient of step 3."""
+
+    real = T.train_step
+
+    def train_step(state, *args):
+        new = real(state, *args)
+        ruin = lambda a: jnp.where(state.step == 3, jnp.nan, a) if jnp.issubdtype(a.dtype, jnp.floating) else a
+        return new._replace(model=jax.tree.map(ruin, new.model))
+
+    jax.clear_caches()  # traced functions remember the real step
+    monkeypatch.setattr(T, "train_step", train_step)
+    monkeypatch.setattr("training.loop.Chunks.__init__", lambda self: vars(self).update(seconds=1, size=9, first=False))
+    run("--run-dir", tmp_path / "b", "--lr", "0.002", *SMALL, expect=1)
+    jax.clear_caches()
+    end = summary(tmp_path / "b")["end"]
+    assert (end["term"], end["step"]) == ("gradient", 3)
+
+
+def test_a_stream_trains_and_resumes(tmp_path, monkeypatch):
+    options = ["--read", "stream", "--epochs", "2", *SMALL[:4], "--no-figures"]
+    run("--run-dir", tmp_path / "a", *options)
+    calls = []
+
+    def interrupt(self, step, loss=None):
+        calls.append(step)
+        if step >= 5 and len(calls) < 1000:
+            os.kill(os.getpid(), signal.SIGINT)
+            calls.extend([0] * 1000)
+
+    monkeypatch.setattr("training.progress.Progress.update", interrupt)
+    monkeypatch.setattr("training.loop.Chunks.record", lambda *_: None)
+    run("--run-dir", tmp_path / "b", *options, expect=130)
+    monkeypatch.undo()
+    run("--resume", "--run-dir", tmp_path / "b", "--no-figures")
+    assert summary(tmp_path / "a")["params_sha256"] == summary(tmp_path / "b")["params_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--epoch", "3"], 2, ["--epoch", "did you mean --epochs"]),
+        (["--dataset", "mnits"], 2, ["mnits", "mnist"]),
+        (["--lr", "fast"], 2, ["--lr", "fast"]),
+        (["--lr", "-1"], 2, ["lr must be > 0", "-1"]),
+        (["--model.latent", "0"], 2, ["latent", "0"]),
+        (["--batch-size", "100000"], 2, ["batch_size", "100000"]),
+        (["--objective", "elbow"], 2, ["elbow", "elbo"]),
+        (["--model.encoder", "conv", "--model.encoder.channels"], 2, ["channels"]),
+        (["--model.posterior", "point"], 2, ["posterior"]),
+        (["--resume"], 2, ["--run-dir"]),
+        (["--from", "/no/such/run"], 2, ["/no/such/run"]),
+        (["--dataset", "file:/no/such.npz"], 1, ["/no/such.npz"]),
+        (["--run-dir", "/proc/nowhere"], 1, ["/proc/nowhere", "--run-dir"]),
+        (["--optimizer", "optax", "--optimizer.name", "adma"], 2, ["adma", "adam"]),
+    ],
+)
+def test_bad_input_is_one_line_with_the_way_out(options, code, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(*options, expect=code)
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1, said
+    for word in words:
+        assert word in said
+    assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_a_folder_in_use_or_done_is_refused(finished, capsys):
+    before = (finished / "summary.json").read_bytes()
+    run("--run-dir", finished, expect=1)
+    assert "--resume" in capsys.readouterr().err
+    run("--resume", "--run-dir", finished, "--epochs", 9, expect=2)
+    assert "epochs" in capsys.readouterr().err
+    assert (finished / "summary.json").read_bytes() == before
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("number", range(10))
+def test_a_kill_at_any_moment_is_survived(number, tmp_path_factory):
+    """Two SIGKILLs each, at random moments of compile, train, evaluate and save; resumed until done: the same hash."""
+    root = tmp_path_factory.getbasetemp()
+    options = ["--epochs", "60", "--no-figures", "--run-dir"]
+    command = [sys.executable, "train.py", *options]
+    whole = root / "whole"
+    if not (whole / "summary.json").exists():
+        begin = time.monotonic()
+        subprocess.run([*command, whole], cwd=ROOT, check=True, capture_output=True)
+        (root / "seconds").write_text(str(time.monotonic() - begin))
+    seconds = float((root / "seconds").read_text())
+    folder, rng, kills = root / f"killed-{number}", np.random.default_rng(number), 0
+    while True:
+        process = subprocess.Popen([*command, folder, "--resume"], cwd=ROOT, stdout=-3, stderr=-3)
+        if kills == 2:
+            assert process.wait() == 0
+            break
+        try:
+            process.wait(rng.uniform(0.2, 1.0) * seconds)
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    assert summary(folder)["params_sha256"] == summary(whole)["params_sha256"]
+    assert summary(folder)["test"] == summary(whole)["test"]

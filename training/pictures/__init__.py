@@ -1,0 +1,1 @@
+"""What a run looks like: its figures, the words for its metrics, and the export to TensorBoard."""

@@ -1,0 +1,104 @@
+"""The pictures of a run, from its model, its test set and its metrics."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..store.files import make_folder
+from . import drawing
+
+EXAMPLES, SAMPLES, ROWS, REACH, CODES = 20, 72, 16, 3.0, 2000
+
+
+def write_all(folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, Any]], key: jax.Array) -> list[Path]:
+    """Write curves, reconstructions, samples, latents and traversal as PNG into `folder`; return their paths.
+
+    `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; `dataset` is a `data.Dataset`,
+    of which the test split is drawn (else validation, else train); `rows` are those of metrics.jsonl. One
+    compiled call each of encoder and decoder serves all pictures. Raises RunError where a file cannot be
+    written.
+    """
+    make_folder(folder)
+    names = ("curves", "reconstructions", "samples", "latent", "traversal")
+    path = {name: folder / f"{name}.png" for name in names}
+    x, labels = examples(dataset, CODES)
+    posterior = jax.jit(_posterior)(model, jnp.asarray(x))
+    codes = np.asarray(posterior["mean"], np.float64)
+    plan = latents(model, codes, "log_std" in posterior, key)
+    pictures = _decode(model, np.concatenate([codes[:EXAMPLES], plan["samples"], plan["moved"]]))
+    shown = min(EXAMPLES, len(codes))
+    decoded, sampled, moved = np.split(pictures, [shown, shown + SAMPLES])
+    drawing.reconstructions(path["reconstructions"], x[:shown], decoded)
+    drawing.samples(path["samples"], sampled, plan["source"])
+    drawing.latent_scatter(path["latent"], codes, labels)
+    grid = moved.reshape(len(plan["order"]), len(plan["values"]), *moved.shape[1:])
+    titles = [f"z {i + 1}" for i in plan["order"]]
+    drawing.traversal(path["traversal"], grid, plan["values"], titles, plan["title"])
+    if not drawing.curves(path["curves"], rows):
+        del path["curves"]
+    return list(path.values())
+
+
+def examples(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return up to `count` examples as the model sees them, (n, *shape) float32, and labels (n,) or None."""
+    split = next(dataset.splits[name] for name in ("test", "validation", "train") if name in dataset.splits)
+    x = np.asarray(split.x[:count])
+    if x.dtype.kind in "ui":  # as `training.examples.scale` does
+        low, high = dataset.range
+        x = (x - np.float32(low)) / np.float32(high - low)
+    labels = None if split.y is None else np.asarray(split.y[:count])
+    return x.astype(np.float32), labels if labels is None or labels.ndim == 1 else labels[:, 0]
+
+
+def _posterior(model: Any, x: jax.Array) -> dict[str, jax.Array]:
+    q = model.encode(x)
+    return {"mean": q.mean} | ({"log_std": q.log_std} if hasattr(q, "log_std") else {})
+
+
+def _prior_draws(model: Any, key: jax.Array) -> jax.Array:
+    return jax.vmap(lambda k: model.prior().sample(k)[0])(jax.random.split(key, SAMPLES))
+
+
+def _decode(model: Any, z: np.ndarray) -> np.ndarray:
+    decode = jax.jit(lambda m, z: m.decode(z).mean)
+    return np.asarray(decode(model, jnp.asarray(z, jnp.float32)), np.float32)
+
+
+def latents(model: Any, codes: np.ndarray, variational: bool, key: jax.Array) -> dict[str, Any]:
+    """Return which points of the latent space to decode, (n, latent) each, with the words that go with them.
+
+    A variational model is shown on its prior: draws of it, and each latent moved over -3..3 with the
+    others at 0. A plain autoencoder knows no prior, so the codes of the test set stand in: draws of a
+    normal with their mean and covariance, and moves of 3 standard deviations about their mean. The
+    latents whose codes vary most come first.
+    """
+    mean, deviation = codes.mean(0), codes.std(0)
+    values = np.linspace(-REACH, REACH, 11)
+    order = np.argsort(-deviation, kind="stable")[:ROWS]
+    if variational:
+        drawn = np.asarray(jax.jit(_prior_draws)(model, key))
+        base, scale, source = np.zeros_like(mean), np.ones_like(mean), "decoded draws of the prior"
+        title = "Each latent moved over −3..3, the others at 0"
+    else:
+        noise = np.asarray(jax.random.normal(key, (SAMPLES, codes.shape[1])))
+        _, singular, right = np.linalg.svd((codes - mean) / max(1, len(codes)) ** 0.5, full_matrices=False)
+        drawn = mean + noise[:, : len(singular)] * singular @ right
+        base, scale, source = mean, deviation, "decoded draws of a normal fitted to the codes"
+        title = "Each latent moved by −3..3 standard deviations of its codes"
+    if len(order) < codes.shape[1]:
+        title += f"\n(the {len(order)} of {codes.shape[1]} latents that vary most)"
+    moved = np.tile(base, (len(order), len(values), 1))
+    for row, latent in enumerate(order):
+        moved[row, :, latent] += values * scale[latent]
+    return {
+        "samples": drawn,
+        "source": source,
+        "moved": moved.reshape(-1, codes.shape[1]),
+        "values": values,
+        "order": order,
+        "title": title,
+    }
