@@ -84,6 +84,19 @@ def data_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | Non
     return None
 
 
+def check_data_of(source: Path, config: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Raise RunError if a run that repeats `source` (--from) reads other data than that did under the same name.
+
+    A source without run.json, or another data set in `config`, cannot be compared.
+    """
+    if not (source / NAME).exists():
+        return
+    then = Identity.read(source).data
+    same_name = read_json(source / "config.json", CONFIG).get("dataset") == config.get("dataset")
+    if then is not None and same_name and (changed := data_difference(then, data)):
+        raise RunError(f"the data are not those of {source}: {changed}; to take them all the same: --accept data")
+
+
 class Identity(NamedTuple):
     """The content of run.json; see the head of this file."""
 
@@ -136,17 +149,17 @@ class Identity(NamedTuple):
         if before and not before.endswith(b"\n"):  # a kill cut the last line
             text = "\n" + text
         after = before + text.encode()
-        note = {
-            "bytes": len(after),
-            "sha256": _sha256(after),
-            "before": len(before),
-            "sha256_before": _sha256(before),
-        }
-        new = self._replace(notes={**self.notes, name: note})
+        new = self._replace(notes={**self.notes, name: _note(before, after)})
         new.write(folder)
         with doing("write", path), open_to_append(path) as file:
             file.write(text.encode())
         return new
+
+    def seal_notes(self, folder: Path) -> "Identity":
+        """Return the identity for which command.txt and log.txt are right as they are now, for `--accept notes`."""
+        found = {name: read_bytes(folder / name) for name in NOTES if (folder / name).exists()}
+        notes = {name: _note(data, data) for name, data in found.items()}
+        return self._replace(notes=notes)
 
     def check_notes(self, folder: Path) -> None:
         """Raise RunError unless env.json, command.txt and log.txt are as this run left them.
@@ -165,6 +178,15 @@ class Identity(NamedTuple):
             begun = note is not None and note["before"] <= len(found) < note["bytes"]
             if note is None or not begun or _sha256(found[: note["before"]]) != note["sha256_before"]:
                 raise RunError(f"{path} was changed since the run wrote it; {_ALL_THE_SAME} notes")
+
+
+def _note(before: bytes, after: bytes) -> dict[str, Any]:
+    return {
+        "bytes": len(after),
+        "sha256": _sha256(after),
+        "before": len(before),
+        "sha256_before": _sha256(before),
+    }
 
 
 def _sha256(data: bytes) -> str:

@@ -12,6 +12,7 @@ from .errors import RunError
 from .files import cannot
 
 NAME = ".lock"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class FolderLock:
@@ -23,7 +24,7 @@ class FolderLock:
     def __init__(self, folder: Path):
         path = folder / NAME
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+            self._descriptor = os.open(path, _FLAGS, 0o644)
         except OSError as error:
             raise cannot("lock", path, error) from error
         try:

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import itertools
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,7 @@ class MetricsFile:
             if self._file is not None:
                 os.fsync(self._file.fileno())
 
-    def at(self, step: int) -> dict[str, Any]:
+    def at(self, step: float | int = math.inf) -> dict[str, Any]:
         """Return {"count", "digest"} of the rows up to `step`: what a checkpoint of that step remembers of them."""
         kept = [known for known in self.links if known.step <= step]
         return {"count": len(kept), "digest": kept[-1].digest if kept else ""}
@@ -115,7 +116,7 @@ class MetricsFile:
         self.links = list(itertools.takewhile(lambda known: known.step <= step, links))
         if expected is not None and self.at(step) != expected:
             if not accept:
-                self._refuse(step, expected, wrong)
+                self._refuse(expected, wrong)
             said = [f"{self.path}: {len(self.links)} of {expected['count']} rows are left, as accepted"]
         self.close()
         if self.path.exists():
@@ -124,10 +125,16 @@ class MetricsFile:
             write_text(self.path, "".join(line + "\n" for line in lines))
         return said
 
-    def _refuse(self, step: int, expected: dict[str, Any], wrong: str | None) -> None:
+    def check(self, expected: dict[str, Any], accept: bool = False) -> None:
+        """Raise RunError unless the file holds exactly the rows of a finished run; `expected` as in `rewind`."""
+        _, self.links, wrong = parse(read_bytes(self.path) if self.path.exists() else b"", self.seed)
+        if not accept and (wrong or self.at() != expected):
+            self._refuse(expected, wrong)
+
+    def _refuse(self, expected: dict[str, Any], wrong: str | None) -> None:
         count = len(self.links)
         why = wrong or (
-            f"it has {count} rows up to step {step}, {expected['count']} were written"
+            f"it has {count} rows where {expected['count']} were written"
             if count != expected["count"]
             else "its rows are not those that the checkpoint knows"
         )

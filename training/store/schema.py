@@ -20,7 +20,8 @@ LIMIT = 2**63  # integers beyond are none of ours
 _METRICS = {str: (float, str, bool, None)}
 _BEST = {"value": float, "epoch": int, "metrics": ({str: float}, None)}
 IDENTITY = {"run": str, "config": str, "data": str, "rows": {"count": int, "digest": str}}
-ROW = {"step": int, "epoch?": int, "seconds?": float, "digest?": str, "train?": {str: float}, "validation?": {str: float}}
+_MEANS = {str: float}
+ROW = {"step": int, "epoch?": int, "seconds?": float, "digest?": str, "train?": _MEANS, "validation?": _MEANS}
 META = {"identity": IDENTITY, "dispatch": str, "seconds": float, "stream": ({str: object}, None), "best": _BEST}
 SUMMARY = {
     "status": str,
