@@ -27,7 +27,7 @@ from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.config import ConfigError, config, setting
 from models.objectives import ELBO, Objective
-from models.penalties import weight_penalty
+from models.terms import weight_penalty
 from training import RunError, host
 from training.devices import cast_floats, shard_batch
 from training.examples import Binarisation, Examples, binarise, scale

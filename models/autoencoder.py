@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from models import likelihoods
 from models.config import ConfigError, config, setting, validate
-from models.decoders import Decoder
 from models.distributions import Distribution, Normal, OptimalNormal, Point
-from models.encoders import Encoder
-from models.layers import activation
 from models.networks import Conv, Dense, Mirror, mirrored
+from models.networks.decoder import Decoder
+from models.networks.encoder import Encoder
+from models.networks.layers import activation
 from models.priors import standard_normal
 
 MOMENTUM = 0.9  # of the running variance that the optimal scale uses in evaluation

@@ -1,0 +1,36 @@
+"""Distributions as pytrees: the batch is the first axis, the event is all the others.
+
+Each has `mean` (the shape of x), `sample(key)` and `log_prob(x)` in nats, summed over the event; `kl(other)`
+and `entropy()` where they have a closed form. `Point` is the posterior of a plain autoencoder: no density.
+"""
+
+from models.distributions.bernoulli import Bernoulli
+from models.distributions.categorical import Categorical
+from models.distributions.continuous_bernoulli import ContinuousBernoulli
+from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.laplace import Laplace
+from models.distributions.logistic import LEVELS, DiscretizedLogistic
+from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
+from models.distributions.point import Point
+from models.distributions.softplus import log1p_of_unit, softplus
+
+Distribution = Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical
+
+__all__ = [
+    "LEVELS",
+    "LOG_2PI",
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Distribution",
+    "Event",
+    "Laplace",
+    "Normal",
+    "OptimalNormal",
+    "PerExample",
+    "Point",
+    "log1p_of_unit",
+    "softplus",
+    "sum_event",
+]

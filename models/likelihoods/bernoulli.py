@@ -1,0 +1,28 @@
+"""Bits."""
+
+import jax.numpy as jnp
+
+from models import distributions
+from models.config import config
+from models.likelihoods.shapes import Bias, Mean, Out, Scale
+
+
+@config
+class Bernoulli:
+    """Bits, or values in [0, 1] scored by cross-entropy; the decoder gives logits."""
+
+    def channels(self) -> int:
+        """Return 1: the logit."""
+        return 1
+
+    def initial_log_scale(self) -> None:
+        """Return None: no scale."""
+
+    def distribution(self, out: Out, log_scale: Scale = None) -> distributions.Bernoulli:
+        """Return the bits with logits `out`."""
+        return distributions.Bernoulli(out[..., 0])
+
+    def bias(self, pixel_mean: Mean) -> Bias:
+        """Return logit(pixel_mean), the mean cut to [0.001, 0.999]."""
+        p = jnp.clip(pixel_mean, 1e-3, 1 - 1e-3)
+        return jnp.log(p / (1 - p))[..., None]

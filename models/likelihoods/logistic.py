@@ -1,0 +1,39 @@
+"""8-bit values by a rounded logistic variable."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from models import distributions
+from models.config import config, setting
+from models.likelihoods.shapes import Bias, Mean, Out, Scale
+
+
+@config
+class DiscretizedLogistic:
+    """8-bit values k / 255: a logistic variable rounded to levels (PixelCNN++, Salimans et al. 2017)."""
+
+    scale: Literal["pixel", "learned"] = "pixel"
+    """pixel: the decoder gives a scale for every value; learned: one parameter for all, starting at width"""
+    width: float = setting(0.1, above=0)
+    """first scale of the logistic variable, units of x (1 = 255 levels)"""
+
+    def channels(self) -> int:
+        """Return 2 (location, log scale), or 1 with a shared scale."""
+        return 2 if self.scale == "pixel" else 1
+
+    def initial_log_scale(self) -> Float[Array, ""]:
+        """Return log width."""
+        return jnp.log(self.width)
+
+    def distribution(self, out: Out, log_scale: Scale = None) -> distributions.DiscretizedLogistic:
+        """Return the levels around `out[..., 0]`; a pixel's log scale is log width + `out[..., 1]`."""
+        scale = self.initial_log_scale() if log_scale is None else log_scale
+        if self.scale == "pixel":
+            return distributions.DiscretizedLogistic(out[..., 0], scale + out[..., 1])
+        return distributions.DiscretizedLogistic(out[..., 0], scale)
+
+    def bias(self, pixel_mean: Mean) -> Bias:
+        """Return pixel_mean for the location and 0 for the log scale's offset."""
+        return jnp.stack([pixel_mean] + [jnp.zeros_like(pixel_mean)] * (self.channels() - 1), axis=-1)

@@ -1,0 +1,54 @@
+"""From an example to the numbers of its posterior: layers, then one affine head."""
+
+import math
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from models.networks.conv import Conv, image_sizes
+from models.networks.dense import Dense
+from models.networks.layers import Block, Linear
+from models.networks.layers.convolution import Conv2d
+
+
+def layer_keys(key: PRNGKeyArray | None, n: int) -> list[Any]:
+    """Return one key per layer, or `n` times None."""
+    return [None] * n if key is None else list(jax.random.split(key, n)) if n else []
+
+
+class Encoder(nnx.Module):
+    """Convolutions (if any), hidden layers and head: (batch, *shape) -> (batch, outputs)."""
+
+    def __init__(self, cfg: Dense | Conv, shape: tuple[int, ...], outputs: int, *, rngs: nnx.Rngs):
+        convolutions, width = [], math.prod(shape)
+        if isinstance(cfg, Conv):
+            height_width = image_sizes(cfg, shape)[-1]
+            for inputs, features in zip((shape[2], *cfg.channels[:-1]), cfg.channels, strict=True):
+                layer = Conv2d(inputs, features, cfg.kernel, cfg.stride, rngs=rngs)
+                convolutions.append(Block(layer, features, cfg))
+            width = math.prod(height_width) * cfg.channels[-1]
+        hidden = []
+        for features in cfg.hidden:
+            hidden.append(Block(Linear(width, features, rngs=rngs), features, cfg))
+            width = features
+        self.convolutions, self.hidden = nnx.List(convolutions), nnx.List(hidden)
+        self.head = Linear(width, outputs, rngs=rngs)
+
+    def __call__(
+        self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "batch outputs"]:
+        """Return the head's numbers; a key means training mode (dropout, batch statistics)."""
+        keys = layer_keys(key, len(self.convolutions) + len(self.hidden))
+        for block in self.convolutions:
+            x = block(x, keys.pop(0))
+        x = x.reshape(x.shape[0], -1)
+        for block in self.hidden:
+            x = block(x, keys.pop(0))
+        return self.head(x)
+
+    def kernels(self, latent: int) -> list[Array]:
+        """Return every kernel from data to code, the head's cut to the `latent` columns of the mean."""
+        blocks = [*self.convolutions, *self.hidden]
+        return [*(block.layer.kernel[...] for block in blocks), self.head.kernel[...][:, :latent]]

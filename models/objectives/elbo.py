@@ -1,0 +1,69 @@
+"""The evidence lower bound with its weights and schedules."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from models.autoencoder import Autoencoder
+from models.config import ConfigError, config, setting, with_traced
+from models.distributions import sum_event
+from models.objectives.passing import Batch, PerExample, Result, Step, run
+
+
+@config
+class ELBO:
+    """nll + beta |KL_free - capacity|: minus the evidence lower bound at beta = 1 and the other fields at 0.
+
+    beta: Higgins et al. 2017. Warm-up: Bowman et al. 2016, Sønderby et al. 2016. Capacity: Burgess et al.
+    2018, with beta as their gamma. Free bits: Kingma et al. 2016, equation 15. Needs posterior="normal".
+    """
+
+    beta: float = setting(1.0, at_least=0)
+    """weight of the KL term"""
+    warmup_steps: int = setting(0, at_least=0)
+    """steps over which the weight rises linearly from 0 to beta; 0: no warm-up"""
+    free_bits: float = setting(0.0, at_least=0)
+    """nats of KL per code dimension, on average over the batch, below which it costs a constant; 0: none"""
+    capacity: float = setting(0.0, at_least=0)
+    """nats of KL that the code should hold: the distance from it is penalised; 0: the KL itself"""
+    capacity_steps: int = setting(0, at_least=0)
+    """steps over which the capacity rises linearly from 0; 0: constant from the start"""
+
+    def __call__(self, model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool = True) -> Result:
+        """Return the loss with the terms nll, kl (analytic) and negative_elbo = nll + kl, all nats."""
+        if model.posterior != "normal":
+            raise ConfigError(
+                f"ELBO needs posterior='normal', got {model.posterior!r}: or use objective reconstruction"
+            )
+        q, _, p = run(model, x, key, training)
+        nll = -p.log_prob(x)
+        kl_terms = q.kl_terms(model.prior())  # type: ignore[union-attr]
+        kl = sum_event(kl_terms)
+        if training:
+            model.track(p, x)
+        loss = nll + self.beta * jnp.abs(self.free(kl_terms) - self.capacity)
+        return loss, {"nll": nll, "kl": kl, "negative_elbo": nll + kl}
+
+    def free(self, kl_terms: Float[Array, "batch latent"]) -> PerExample:
+        """Return Σ_j of KL_j where its batch mean exceeds `free_bits`, else of `free_bits`.
+
+        The mean over the batch is Σ_j max(free_bits, mean KL_j), and so is its gradient.
+        """
+        used = jnp.mean(kl_terms, axis=0, keepdims=True) > self.free_bits
+        return sum_event(jnp.where(used, kl_terms, self.free_bits))
+
+    def at(self, step: Step) -> "ELBO":
+        """Return the objective of that (possibly traced) step: beta and capacity on their ramps."""
+        return with_traced(
+            self,
+            beta=self.beta * ramp(step, self.warmup_steps),
+            capacity=self.capacity * ramp(step, self.capacity_steps),
+            warmup_steps=0,
+            capacity_steps=0,
+        )
+
+
+def ramp(step: Step, steps: int) -> Any:
+    """Return min(1, step / steps); 1 when `steps` is 0."""
+    return 1.0 if steps == 0 else jnp.clip(jnp.asarray(step) / steps, 0, 1)

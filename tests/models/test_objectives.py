@@ -1,0 +1,204 @@
+"""Every objective against its formula from independent pieces; every field changes a number."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models import ELBO, Autoencoder, ConfigError, Denoising, Dense, Model, Reconstruction, Sparse, likelihoods
+from models.distributions import Bernoulli
+from models.objectives import ramp, run
+from models.objectives.corruption import corrupt
+
+KEY = jax.random.key(0)
+X = jax.random.uniform(jax.random.key(1), (7, 6))
+
+
+def build(posterior="point", code="identity", likelihood=likelihoods.Bernoulli(), **more):
+    cfg = Model(encoder=Dense((4,), **more), latent=3, posterior=posterior, code=code, likelihood=likelihood)
+    return Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
+
+
+def value(objective, model, key=KEY, training=False):
+    """(loss, terms), compiled; the objective is an argument, so its floats are traced."""
+    graph, state = nnx.split(model)
+    call = jax.jit(lambda o, s: o(nnx.merge(graph, s, copy=True), X, key, training))
+    return call(objective, state)
+
+
+FORMULAS = {
+    "squared": lambda x, m: (x - m) ** 2,
+    "cross_entropy": lambda x, m: -x * jnp.log(m) - (1 - x) * jnp.log1p(-m),
+    "nll": lambda x, m: -x * jnp.log(m) - (1 - x) * jnp.log1p(-m),
+}
+
+
+@pytest.mark.parametrize("error", FORMULAS)
+def test_reconstruction_is_a_sum_over_the_example(error):
+    model = build()
+    mean = jax.jit(lambda: model.decode(model.encode(X).mean).mean)()
+    loss, terms = value(Reconstruction(error), model)
+    np.testing.assert_allclose(loss, FORMULAS[error](X, mean).sum(1), rtol=1e-12)
+    assert len(terms) == 1
+    np.testing.assert_array_equal(next(iter(terms.values())), loss)
+
+
+def test_denoising_compares_with_the_clean_example():
+    model, objective = build(), Denoising("mask", level=0.5)
+    for_noise, for_model = jax.random.split(KEY)
+    noisy = corrupt("mask", X, for_noise, 0.5)
+    assert (noisy != X).any()
+    p = jax.jit(lambda: run(model, noisy, for_model, False)[2].mean)()
+    loss, _ = value(objective, model)
+    np.testing.assert_allclose(loss, ((X - p) ** 2).sum(1), rtol=1e-12)
+    clean, _ = value(Denoising("mask", level=0.0), model)
+    np.testing.assert_allclose(clean, value(Reconstruction(), model)[0], rtol=1e-12)
+
+
+def test_corruptions_have_their_level():
+    x, n = jnp.full((200, 100), 0.5), 20_000
+    noise = corrupt("gaussian", x, KEY, 0.3) - x
+    assert abs(float(noise.std()) - 0.3) < 5 * 0.3 / np.sqrt(2 * n)
+    assert abs(float(noise.mean())) < 5 * 0.3 / np.sqrt(n)
+    within = lambda share, truth: abs(float(share.mean()) - truth) < 5 * np.sqrt(truth * (1 - truth) / n)
+    assert within(corrupt("mask", x, KEY, 0.3) == 0, 0.3)
+    flipped = corrupt("salt_and_pepper", x, KEY, 0.3)
+    assert within(flipped == 0, 0.15)
+    assert within(flipped == 1, 0.15)
+    assert within(flipped == 0.5, 0.7)
+    with pytest.raises(ConfigError, match="gaussian"):
+        corrupt("gausian", x, KEY, 0.3)
+
+
+def test_sparse_penalties():
+    model = build(code="sigmoid")
+    code = jax.jit(lambda: model.encode(X).mean)()
+    base, _ = value(Reconstruction(), model)
+    loss, terms = value(Sparse("l1", weight=0.5), model)
+    np.testing.assert_allclose(terms["sparsity"], jnp.abs(code).sum(1), rtol=1e-12)
+    np.testing.assert_allclose(loss, base + 0.5 * terms["sparsity"], rtol=1e-12)
+    loss, terms = value(Sparse("kl", weight=0.5, target=0.2), model)
+    wanted, active = Bernoulli(jnp.full((1, 3), np.log(0.2 / 0.8))), code.mean(0)[None]
+    divergence = wanted.kl(Bernoulli(jnp.log(active / (1 - active))))
+    np.testing.assert_allclose(terms["sparsity"], jnp.broadcast_to(divergence, (7,)), rtol=1e-12)
+    np.testing.assert_allclose(loss, base + 0.5 * terms["sparsity"], rtol=1e-12)
+
+
+def test_elbo_is_a_lower_bound_by_jensen():
+    """E over z of p(x|z) p(z) / q(z|x) is p(x): one-draw bounds must average below log of their mean."""
+    model = build("normal")
+    keys = jax.random.split(KEY, 4000)
+    bounds = jax.jit(jax.vmap(lambda k: ELBO()(model, X, k, False)[1]["negative_elbo"]))(keys)
+
+    def importance(key):  # log p(x|z) + log p(z) - log q(z|x) from the densities, not from the objective
+        q = model.encode(X)
+        z = q.sample(key)
+        return model.decode(z).log_prob(X) + model.prior().log_prob(z) - q.log_prob(z)
+
+    weights = jax.jit(jax.vmap(importance))(keys)
+    error = jnp.sqrt(bounds.var(0) + weights.var(0)) / np.sqrt(4000)
+    assert (jnp.abs(bounds.mean(0) + weights.mean(0)) < 5 * error).all()  # the same bound, estimated apart
+    log_p = jax.nn.logsumexp(weights, axis=0) - np.log(4000)
+    assert (-bounds.mean(0) < log_p).all()
+
+
+def test_elbo_terms_and_weights():
+    model = build("normal")
+    loss, terms = value(ELBO(), model)
+    np.testing.assert_allclose(terms["negative_elbo"], terms["nll"] + terms["kl"], rtol=1e-13)
+    np.testing.assert_allclose(loss, terms["negative_elbo"], rtol=1e-13)
+    loss, _ = value(ELBO(beta=4.0, capacity=2.0), model)
+    np.testing.assert_allclose(loss, terms["nll"] + 4 * jnp.abs(terms["kl"] - 2), rtol=1e-12)
+
+
+def test_free_bits_are_the_maximum_of_the_batch_means():
+    """The batch mean is Σ max(λ, mean KL_j), and the gradient of the dimensions below λ is zero."""
+    kl = jnp.asarray([[0.1, 1.0, 3.0], [0.3, 0.2, 5.0]])
+    free = ELBO(free_bits=0.5).free
+    np.testing.assert_allclose(free(kl).mean(), 0.5 + 0.6 + 4.0, rtol=1e-13)
+    np.testing.assert_allclose(jax.grad(lambda v: free(v).mean())(kl), [[0, 0.5, 0.5]] * 2, rtol=1e-13)
+    np.testing.assert_allclose(ELBO().free(kl), kl.sum(1), rtol=1e-13)
+
+
+def test_schedules_at_traced_steps():
+    objective = ELBO(beta=2.0, warmup_steps=10, capacity=5.0, capacity_steps=20)
+    at = jax.jit(lambda s: (objective.at(s).beta, objective.at(s).capacity))
+    for step, beta, capacity in ((0, 0, 0), (5, 1, 1.25), (10, 2, 2.5), (400, 2, 5)):
+        np.testing.assert_allclose(at(jnp.asarray(step)), (beta, capacity), rtol=1e-6)
+    assert jax.tree.structure(objective.at(3)) == jax.tree.structure(objective.at(7))
+    assert ramp(3, 0) == 1
+    assert all(o().at(3) == o() for o in (Reconstruction, Denoising, Sparse))
+
+
+# for each field: a base objective in which it matters, and another value of it
+CHANGES = {
+    Reconstruction: {"error": (Reconstruction(), "nll")},
+    Denoising: {
+        "corruption": (Denoising(), "mask"),
+        "level": (Denoising(), 0.5),
+        "error": (Denoising(), "cross_entropy"),
+    },
+    Sparse: {
+        "penalty": (Sparse(), "kl"),
+        "weight": (Sparse(), 0.1),
+        "target": (Sparse("kl"), 0.3),
+        "error": (Sparse(), "nll"),
+    },
+    ELBO: {
+        "beta": (ELBO(), 2.0),
+        "warmup_steps": (ELBO(), 10),
+        "free_bits": (ELBO(), 3.0),
+        "capacity": (ELBO(), 2.0),
+        "capacity_steps": (ELBO(capacity=2.0), 10),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_every_field_changes_the_loss(kind):
+    """Names every field, so a new one must be added here and must do something."""
+    assert set(CHANGES[kind]) == {f.name for f in dataclasses.fields(kind)}
+    model = build("normal") if kind is ELBO else build(code="sigmoid")
+    for name, (base, other) in CHANGES[kind].items():
+        changed = dataclasses.replace(base, **{name: other})
+        before, after = value(base.at(3), model)[0], value(changed.at(3), model)[0]
+        assert abs(before.mean() - after.mean()) > 1e-6, name
+
+
+def test_training_switches_dropout_only_by_its_key():
+    """Evaluation of a point model is free of the key; training with dropout is not; sampling is apart."""
+    dropped = build(dropout=0.5)
+    losses = [value(Reconstruction(), dropped, jax.random.key(k), training=False)[0] for k in (0, 1)]
+    np.testing.assert_array_equal(*losses)
+    losses = [value(Reconstruction(), dropped, jax.random.key(k), training=True)[0] for k in (0, 1)]
+    assert jnp.abs(losses[0] - losses[1]).max() > 0
+    sampled = build("normal")
+    losses = [value(ELBO(), sampled, jax.random.key(k), training=False)[0] for k in (0, 1)]
+    assert jnp.abs(losses[0] - losses[1]).max() > 0
+
+
+def test_gradients_are_finite_at_extreme_weights():
+    """Kernels times 1e4: logits in the tens of thousands, loss and gradient finite."""
+    graph, params = nnx.split(build(likelihood=likelihoods.Bernoulli()))
+    params = jax.tree.map(lambda p: 1e4 * p, params)
+    loss = lambda p: Reconstruction("nll")(nnx.merge(graph, p, copy=True), X, KEY)[0].mean()
+    found, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    assert np.isfinite(found)
+    assert found > 1e3
+    assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "words"),
+    [
+        (ELBO(), {}, "posterior='normal'"),
+        (Sparse("kl"), {}, "code='sigmoid'"),
+        (Reconstruction("cross_entropy"), {"likelihood": likelihoods.Normal()}, "error='nll'"),
+    ],
+)
+def test_objectives_that_do_not_fit_the_model_are_named(objective, model, words):
+    with pytest.raises(ConfigError, match=words):
+        objective(build(**model), X, KEY)
