@@ -4,7 +4,7 @@ The run folder stays the record; a tracker is a copy of it that others can look 
 one protocol, its package an extra of this project, imported when it is asked for. Weights & Biases and MLflow
 follow their own environment variables (WANDB_MODE=offline, MLFLOW_TRACKING_URI, ...).
 
-    python -m training.trackers KIND RUN    sends a finished run
+    python -m training.pictures.trackers KIND RUN    sends a finished run
 """
 
 import importlib.util
@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from training.pictures.drawing import series
-from training.store.errors import RunError
-from training.store.metrics_file import NAME as METRICS
-from training.store.metrics_file import read_metrics
-from training.store.run_folder import read_json
+from ..store.errors import RunError
+from ..store.metrics_file import NAME as METRICS
+from ..store.metrics_file import read_metrics
+from ..store.run_folder import read_json
+from .drawing import series
 
 TrackerKind = Literal["tensorboard", "wandb", "mlflow"]
 Scalars = Mapping[str, float]
@@ -125,6 +125,42 @@ def send(kind: str, run: Path) -> None:
     tracker.close()
 
 
+class Copies:
+    """The trackers of a run while it trains: called with each row of metrics. `with` closes them.
+
+    A tracker that fails later on (a service gone) is dropped with a line on stderr: it never ends the training.
+    Raises RunError where one cannot be started.
+    """
+
+    def __init__(self, kinds: Sequence[str], run: Path, config: Mapping[str, Any]):
+        check(kinds)
+        self.trackers = {kind: open_tracker(kind, run, flat(config)) for kind in dict.fromkeys(kinds)}
+
+    def __call__(self, row: Mapping[str, Any]) -> None:
+        """Send a row of metrics."""
+        self._each(lambda tracker: tracker.scalars(int(row["step"]), values_of(row)))
+
+    def pictures(self, paths: Iterable[Path]) -> None:
+        """Send figures."""
+        for path in paths:
+            self._each(lambda tracker, path=path: tracker.picture(path))
+
+    def _each(self, action: Callable[[Tracker], None]) -> None:
+        for kind, tracker in list(self.trackers.items()):
+            try:
+                action(tracker)
+            except Exception as error:
+                del self.trackers[kind]
+                why = " ".join(str(error).split())
+                print(f"--log {kind} is given up ({type(error).__name__}: {why}); training goes on", file=sys.stderr)
+
+    def __enter__(self) -> "Copies":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._each(lambda tracker: tracker.close())
+
+
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings under dotted names."""
     out: dict[str, Any] = {}
@@ -144,12 +180,12 @@ def _pixels(path: Path) -> Any:
 def main(argv: Sequence[str]) -> int:
     """Send a finished run; return the exit code."""
     if len(argv) != 2:
-        print(f"usage: python -m training.trackers {{{','.join(_KINDS)}}} RUN", file=sys.stderr)
+        print(f"usage: python -m training.pictures.trackers {{{','.join(_KINDS)}}} RUN", file=sys.stderr)
         return 2
     try:
         send(argv[0], Path(argv[1]))
     except RunError as error:
-        print(f"training.trackers: {error}", file=sys.stderr)
+        print(f"training.pictures.trackers: {error}", file=sys.stderr)
         return 1
     return 0
 
