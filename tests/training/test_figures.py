@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from training import RunError
 from training.pictures import drawing, figures
 from training.pictures.names import words
 from training.progress import Progress, result_table

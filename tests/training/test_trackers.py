@@ -40,6 +40,7 @@ def test_tensorboard_gets_every_row_and_picture(run):
     assert b"curves" in events
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside MLflow's own database code
 def test_mlflow_holds_the_same_numbers(run):
     mlflow = pytest.importorskip("mlflow", reason="the extra [mlflow] is not installed")
     for row in ROWS:

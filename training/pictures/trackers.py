@@ -52,7 +52,12 @@ def _wandb(run: Path, config: Mapping[str, Any]) -> Tracker:
     quiet = wandb.Settings(silent=True, console="off")
     job = wandb.init(project="autoencoders-jax", dir=str(run), name=run.name, config=dict(config), settings=quiet)
     scalars = lambda step, values: job.log(dict(values), step=step)
-    return Tracker(scalars, lambda path: job.log({path.stem: wandb.Image(str(path))}), job.finish)
+
+    def close() -> None:
+        job.finish()
+        wandb.teardown()  # waits until its service has written everything
+
+    return Tracker(scalars, lambda path: job.log({path.stem: wandb.Image(str(path))}), close)
 
 
 def _mlflow(run: Path, config: Mapping[str, Any]) -> Tracker:
