@@ -8,7 +8,6 @@ program) on throw-away copies and remembered in the user's cache directory.
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,14 +71,9 @@ def measured_choice(
             return stored, {}
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    seconds = dict.fromkeys(candidates, float("inf"))
-    for run in candidates.values():
-        jax.block_until_ready(run())
-    for _ in range(repeats):
-        for key, run in candidates.items():
-            start = time.perf_counter()
-            jax.block_until_ready(run())
-            seconds[key] = min(seconds[key], time.perf_counter() - start)
+    from grads.costs.timing import best  # here, because few runs measure
+
+    seconds = best(candidates, turns=repeats)
     choice = min(seconds, key=seconds.__getitem__)
     _remember(path, {"question": question, "device": list(map(str, identity)), "choice": choice, "seconds": seconds})
     return choice, seconds

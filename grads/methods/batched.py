@@ -144,7 +144,7 @@ def _rows(problem: FlatProblem, single: FlatProblem, machine: Machine) -> list:
 
     def rows() -> list:
         with using(machine):
-            found = predicted(single, every=False)
+            found = predicted(single, every=False, repeated=problem.options.memory_limit is not None)
         return [r for r in found if not r.method.keeps_batch and r.cost is not None]
 
     return problem.once(("rows", machine), rows)

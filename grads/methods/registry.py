@@ -51,6 +51,7 @@ class Method:
     exact           False for approximations (finite differences, a randomised sketch): "auto" never chooses those
     automatic       False where "auto" may not even ask: no prediction, or one that costs more than it is worth
     keeps_batch     it can give one Jacobian per example, as `batch_axis` wants
+    within          another method that has all plans of this one, at no higher prediction: "auto" asks only that one
     reads_integers  `build` looks at the values of integer constants (indices), in `problem.session["constants"]`, so
                     that its program is not reused for other values
     """
@@ -63,6 +64,7 @@ class Method:
     reads_integers: bool = False
     automatic: bool = True
     keeps_batch: bool = False
+    within: str | None = None
 
 
 class UnsupportedMethodError(ValueError):
@@ -85,11 +87,11 @@ def register_method(
     supports: Callable[[FlatProblem], str | None],
     cost: Callable[[FlatProblem], Cost | None],
     build: Callable[[FlatProblem], Evaluation],
-    **properties: bool,
+    **properties: Any,
 ) -> Method:
     """Add a method to the registry (the same name again replaces the earlier method) and return it.
 
-    `properties` are those of `Method`: exact, automatic, keeps_batch, reads_integers.
+    `properties` are those of `Method`: exact, automatic, keeps_batch, within, reads_integers.
     """
     if not isinstance(name, str) or not name:
         raise TypeError(f"a method's name is a non-empty string, got {name!r}")

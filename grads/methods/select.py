@@ -41,13 +41,16 @@ def _eligible(problem: FlatProblem, method: Method) -> bool:
     return method.keeps_batch if problem.options.batch_axis is not None else method.exact and method.automatic
 
 
-def predicted(problem: FlatProblem, every: bool = True) -> list[Candidate]:
+def predicted(problem: FlatProblem, every: bool = True, repeated: bool = False) -> list[Candidate]:
     """All registered methods with their predicted cost, or the reason against them; without `every` only those that
-    `auto` may choose.
+    `auto` may choose, and of plans that another method has too only if `repeated`.
     """
     rows = []
+    options = problem.options
+    # a limit of memory or a product to keep may rule out the plan that the other method takes
+    repeated = repeated or options.memory_limit is not None or options.factored
     for method in REGISTERED.values():
-        if every or _eligible(problem, method):
+        if every or (_eligible(problem, method) and (repeated or method.within not in REGISTERED)):
             reason = method.supports(problem)
             rows.append(Candidate(method, None if reason else method.cost(problem), reason))
     return rows
@@ -106,7 +109,7 @@ def choose(
 def _tuned(problem: FlatProblem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
     """Compile and time the most promising methods on values of these shapes; remember the winner."""
     if key not in _WINNERS:
-        rows = ranked(problem, predicted(problem, every=False))[:TUNED]
+        rows = ranked(problem, predicted(problem, every=False, repeated=True))[:TUNED]
         with jax.ensure_compile_time_eval():
             values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
             runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}

@@ -72,4 +72,4 @@ def build(problem: FlatProblem) -> Callable:
     return chains.emit(replace(problem, options=replace(problem.options, factored=False)), *plan(problem))
 
 
-register_method("structured", supports=supports, cost=cost, build=build)
+register_method("structured", supports=supports, cost=cost, build=build, within="chain")

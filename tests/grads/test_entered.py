@@ -11,7 +11,7 @@ from grads.methods.evaluate import forget
 from tests.entered import entered
 
 FOLDER = Path(grads.__file__).parent
-FILES, CHANGES = 20, 460  # reached; one more of either is a step back
+FILES, CHANGES = 19, 410  # reached; one more of either is a step back
 
 
 def autoencoder(sizes=(784, 400, 20, 400, 784)):
