@@ -301,4 +301,4 @@ def test_registered_method_is_used():
         np.testing.assert_array_equal(grads.jacobian(narrow, method="ones")(jnp.ones(200)), np.ones((5, 200)))
         assert grads.explain(narrow, jnp.ones(200)).method != "ones"
     finally:
-        registry._METHODS.pop("ones")
+        registry.REGISTERED.pop("ones")
