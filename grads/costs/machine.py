@@ -6,6 +6,7 @@ The rate of a matrix product falls with its smallest dimension (a product with a
 table in that dimension, interpolated in the logarithm.
 """
 
+import contextlib
 import itertools
 import json
 import math
@@ -146,8 +147,8 @@ _DEFAULTS = {
 
 
 def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "autoencoders-jax" / "rates.json"
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.devnull if root.startswith("~") else root) / "autoencoders-jax" / "rates.json"  # no home: no cache
 
 
 def _device_name() -> str:
@@ -264,12 +265,13 @@ def _increasing(table: list[tuple[Number, Number]]) -> tuple[tuple[Number, Numbe
 
 def _store(found: Machine) -> None:
     path = _cache_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
         known = {}
-    path.write_text(json.dumps({**known, found.name: asdict(found)}, indent=1))
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**known, found.name: asdict(found)}, indent=1))
 
 
 _measured: list[Machine] = []
