@@ -1,4 +1,4 @@
-"""Arrows go one way: experiments > train.py > training > models > grads, data; inside a package likewise; no circles."""
+"""Arrows go one way: experiments > train.py > training > models > grads, data; inside a package too; no circles."""
 
 import pytest
 
