@@ -29,7 +29,6 @@ from experiments.running.cpu_devices import FLAG, cores, use_all_cores
 from models import Dense, Model
 from models.objectives import ELBO
 from train import Config
-from training.examples import Examples
 from training.store.environment import environment
 
 ASKED = {400: 1.05, 32: 1.5}
@@ -49,7 +48,7 @@ def configs(dataset: str, hidden: int, epochs: int, seeds: int) -> list[Config]:
 
 def cut(splits: group.Splits, train: int, rest: int) -> group.Splits:
     """Return the first examples of every split."""
-    return {k: Examples(s.x[: train if k == "train" else rest], s.range) for k, s in splits.items()}
+    return {k: s.part(slice(train if k == "train" else rest)) for k, s in splits.items()}
 
 
 def seconds_of(plan: str, rows: Sequence[Config], splits: group.Splits) -> float:

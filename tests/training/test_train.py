@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 import train as T
-from models import Conv, Dense, Model
+from models import Conv, Dense, Model, posteriors
 from models.config import flat, replace_at, with_traced
 from models.objectives import Denoising, Reconstruction
 from tests.conftest import ROOT
@@ -119,7 +119,7 @@ def test_matmul_precision_reaches_the_program():
 
 def test_exact_mean_over_a_short_last_batch():
     """70 examples in batches of 512, and 600 in batches that do not divide, against one example at a time."""
-    config = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior="point"))
+    config = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()))
     config = dataclasses.replace(config, objective=Reconstruction())
     x = jnp.asarray(RNG.integers(0, 256, (600, 4, 4, 1), dtype=np.uint8))
     state = T.init(config, KEY, Examples(x, (0.0, 255.0)))
@@ -171,7 +171,7 @@ def test_a_non_finite_gradient_is_named_with_its_step():
             loss, terms = super().__call__(model, x, key, training)
             return loss + jnp.sqrt(0 * loss), terms
 
-    point = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior="point"), epochs=1)
+    point = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()), epochs=1)
     jax.tree_util.register_static(Steep)
     config = with_traced(point, objective=Steep())
     state = T.init(config, KEY, EXAMPLES)
