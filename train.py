@@ -4,7 +4,11 @@ train -> train_steps -> train_step -> objective(model, batch, key) -> model.enco
 -> model.decode -> likelihood.log_prob -> mean -> update.
 """
 
+import signal
 import sys
+
+if __name__ == "__main__":  # while libraries load there is nothing to save: Ctrl-C just ends the process
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 try:
     import jax
@@ -30,6 +34,7 @@ from training.devices import cast_floats, shard_batch
 from training.examples import Binarisation, Examples, binarise, scale
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
 from training.players import Opponent, Rivals, make_rivals, network, play
+from training.progress import keep_going_without_output
 from training.terms import Terms
 
 if TYPE_CHECKING:
@@ -380,4 +385,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_going_without_output()
     sys.exit(main())

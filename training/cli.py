@@ -8,10 +8,10 @@ and exit with 2.
 import contextlib
 import dataclasses
 import io
-import json
+import itertools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -34,6 +34,9 @@ from models.config import (
 )
 from training.part_lists import as_fields, from_fields
 from training.progress import result_table
+from training.store.checkpoint import steps
+from training.store.errors import RunError
+from training.store.identity import Accepted, read_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,10 @@ class Options:
     """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
     from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
     """Start from the config of the run in this folder; other options change it."""
+    accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT")] = ()
+    """With --resume or --from, what may differ from the run's record: data, rows, notes, config."""
+    threads: int | None = None
+    """XLA's threads on a CPU, for the same bits on any number of cores (default: one per core)."""
     dispatch: Literal["auto", "loop", "step"] = "auto"
     """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
     figures: bool = True
@@ -116,6 +123,12 @@ def take_values(argv: list[str], name: str) -> list[str] | None:
     return None
 
 
+def _values(argv: Sequence[str], name: str) -> list[str]:
+    """Return the values that stand after `--name`, up to the next option."""
+    after = itertools.dropwhile(lambda token: token != f"--{name}", argv)
+    return list(itertools.takewhile(lambda token: not token.startswith("--"), itertools.islice(after, 1, None)))
+
+
 def choose_parts(cfg: Any, argv: list[str]) -> Any:
     """Return `cfg` with every part that argv names, outer parts first; the options used leave argv."""
     seen: set[str] = set()
@@ -141,18 +154,18 @@ def _kinds_of(cfg: Any, path: str, chosen: str | list[str]) -> Any:
     return chosen
 
 
-def load_config(config_class: type, folder: str) -> tuple[Any, str | None]:
+def load_config(config_class: type, folder: str, accept: Collection[str] = ()) -> tuple[Any, str | None]:
     """Return the config and data folder that a run folder's config.json holds.
 
     Raises ConfigError when there is none or it does not fit this version.
     """
     path = Path(folder) / "config.json"
     try:
-        values = json.loads(path.read_text())
+        values = read_config(Path(folder), accept, lambda line: print(line, file=sys.stderr))
         data_dir = values.pop("data_dir", None)
         return from_dict(config_class, values), data_dir
-    except OSError as error:
-        raise ConfigError(f"no run in {folder}: cannot read {path} ({error.strerror})") from None
+    except RunError as error:
+        raise ConfigError(f"no run in {folder}: {error}" if not path.exists() else str(error)) from None
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path} is not the config of a run: {error}") from None
 
@@ -211,6 +224,9 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
     """Return the command that `argv` asks for; usage errors print one line and exit with 2."""
     rest = list(argv)
     try:
+        for text in argv:
+            if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ConfigError(f"an option holds bytes that are no UTF-8: {text!r}; rename the file or folder")
         default, data_dir = config_class(), None
         look = list(argv)
         source = take_option(look, "from")
@@ -219,7 +235,8 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         if "--resume" in look and not run_dir:
             raise ConfigError("--resume needs --run-dir, the folder of the run to continue")
         if resumed or source:
-            default, data_dir = load_config(config_class, run_dir if resumed else source)  # type: ignore[arg-type]
+            accept = () if resumed else _values(argv, "accept")
+            default, data_dir = load_config(config_class, run_dir if resumed else source, accept)  # type: ignore[arg-type]
         command = _tyro(choose_parts(default, rest), rest, data_dir, description)
         if resumed:
             changed = [p for p, v in flat(command.config) if dict(flat(default)).get(p, v) != v]
@@ -238,8 +255,9 @@ def closing(folder: Path, summary: dict[str, Any]) -> None:
     """Print what a run says at its end: the table of test metrics, or why there is none, and where to look."""
     end = summary["end"]
     if summary["status"] == "diverged":
+        kept = "the last good checkpoint is kept" if steps(folder / "checkpoints") else "no checkpoint was written yet"
         print(
-            f"diverged: {end['term']} is not finite at step {end['step']}; the last good checkpoint is kept; "
+            f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; "
             "try a smaller --lr or --updates.clip 1"
         )
     elif summary["status"] == "preempted":

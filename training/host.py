@@ -24,7 +24,8 @@ from training.pictures import figures
 from training.progress import Progress
 from training.signals import StopSignals
 from training.store.arrays import params_sha256
-from training.store.checkpoint import best_path, restore_like
+from training.store.checkpoint import restore_like
+from training.store.identity import check_data_of, data_identity
 from training.store.metrics_file import read_metrics
 from training.store.run_folder import RunFolder, default_path
 
@@ -117,31 +118,43 @@ def choose_dispatch(core: Core, config: Any, key: jax.Array, state: Any, inputs:
     return measured_choice("dispatch", signature, {name: candidate(name) for name in ("loop", "step")})[0]
 
 
-def open_run(command: Any, record: dict[str, Any]) -> RunFolder:
-    """Return the run folder that a command asks for: a new one, or one taken up again."""
-    config, line = command.config, shlex.join(["python", *sys.argv])
-    path = Path(command.run_dir or default_path(config.dataset, kind(type(config.objective))))
+def open_run(command: Any) -> RunFolder:
+    """Return the run folder that a command asks for, locked: of a new run (`claim`), or one to take up again."""
+    path = Path(command.run_dir or default_path(command.config.dataset, kind(type(command.config.objective))))
     if command.resume and (path / "config.json").exists():
-        return RunFolder.resume(path, line, record)
-    return RunFolder.create(path, to_dict(config) | {"data_dir": command.data_dir}, line, record)
+        return RunFolder.take(path, command.accept)
+    return RunFolder.claim(path)
+
+
+def begin(folder: RunFolder, command: Any, dataset: Any) -> None:
+    """Begin the run, or go on with it if the data are those it knows. Raises RunError where they are not."""
+    record, config = dataset.record(), to_dict(command.config) | {"data_dir": command.data_dir}
+    identity = data_identity(record, dataset.splits)
+    if command.from_ and not command.resume and "data" not in command.accept:
+        check_data_of(Path(command.from_), config, identity)
+    for line in folder.begin(config, shlex.join(["python", *sys.argv]), record, identity, command.threads):
+        print(line)
 
 
 def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
-    """Run a command to its end in its run folder; return its folder, summary and exit code (0, 1, 130, 143).
+    """Run a command to its end in its run folder; return its folder, summary and exit code (0, 1, 129, 130, 143).
 
-    Raises ConfigError, data.DataError or RunError (one line each) for what its user can put right.
+    The folder is locked before any data are read. Raises ConfigError, data.DataError or RunError (one line each)
+    for what its user can put right.
     """
     config = command.config
-    with StopSignals() as stop:
-        inputs = load_inputs(config, command.data_dir)
-        mesh = batch_mesh(config.batch_size)
+    with StopSignals() as stop, open_run(command) as folder:
+        with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
+            inputs = load_inputs(config, command.data_dir)
+            mesh = batch_mesh(config.batch_size)
         with jax.set_mesh(mesh), jax.default_matmul_precision(config.matmul_precision):
             key = jax.random.key(config.seed)
-            state = _initial(core, config, key, inputs)
-            with open_run(command, inputs.dataset.record()) as folder:
-                if folder.summary and folder.summary["status"] == "finished":
-                    return folder.path, folder.summary, 0
-                return _fit_in(folder, core, command, key, state, inputs, stop)
+            with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
+                state = _initial(core, config, key, inputs)
+                begin(folder, command, inputs.dataset)
+            if folder.summary and folder.summary["status"] == "finished":
+                return folder.path, folder.summary, 0
+            return _fit_in(folder, core, command, key, state, inputs, stop)
 
 
 def cause(
@@ -186,7 +199,7 @@ def _fit_in(
     stop: StopSignals,
 ) -> tuple[Path, dict[str, Any], int]:
     """Train from where the folder stands, test, draw the figures, write the summary."""
-    config, begin = command.config, time.monotonic()
+    config, begun = command.config, time.monotonic()
     best, dispatch, before = loop.Best(), command.dispatch, 0.0
     dataset, stream = inputs.dataset, inputs.stream
     unit = "images" if len(dataset.shape) == 3 else "examples"
@@ -200,11 +213,11 @@ def _fit_in(
         best = loop.Best(float(saved["best"]["value"]), saved["best"]["epoch"], saved["best"]["metrics"])
     elif dispatch == "auto":
         dispatch = choose_dispatch(core, config, key, state, inputs)
-    folder.rewind(int(state.step))
+    folder.rewind(int(state.step), found and found[1])
     pieces = programs(core, config, key, inputs, dispatch)
 
     def meta() -> dict[str, Any]:
-        seconds = before + time.monotonic() - begin
+        seconds = before + time.monotonic() - begun
         return {"dispatch": dispatch, "seconds": seconds, "stream": stream and stream.get_state()}
 
     start = int(state.step)
@@ -222,13 +235,15 @@ def _fit_in(
         "dispatch": dispatch,
     }
     if outcome.status == "finished":
-        state = restore_like(outcome.state, best_path(folder.checkpoints)) if config.patience else outcome.state
-        values = jax.jit(core.evaluate)(config, state, inputs.splits["test"], jax.random.fold_in(key, 2))
-        summary["test"] = {name: float(value) for name, value in values.items()}
-        if command.figures:
-            model, rows = core.trained_model(config, state), read_metrics(folder.metrics.path)
-            figures.write_all(folder.figures, model, dataset, rows, jax.random.fold_in(key, 3))
-    folder.finish(outcome.status, **summary, seconds=before + time.monotonic() - begin)
+        folder.finish("preempted", **summary, seconds=before + time.monotonic() - begun)  # should the rest be cut short
+        with stop.at_once(f"trained and saved, but not tested; continue with: --resume --run-dir {folder.path}"):
+            state = restore_like(outcome.state, folder.best(outcome.best.epoch)) if config.patience else outcome.state
+            values = jax.jit(core.evaluate)(config, state, inputs.splits["test"], jax.random.fold_in(key, 2))
+            summary["test"] = {name: float(value) for name, value in values.items()}
+            if command.figures:
+                model, rows = core.trained_model(config, state), read_metrics(folder.metrics.path)
+                figures.write_all(folder.figures, model, dataset, rows, jax.random.fold_in(key, 3))
+    folder.finish(outcome.status, **summary, seconds=before + time.monotonic() - begun)
     return (
         folder.path,
         folder.summary or {},

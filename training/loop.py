@@ -129,7 +129,7 @@ def run(
     """
     chunks, saver = Chunks(), Saver(folder, meta)
     rows = read_metrics(folder.metrics.path)
-    row = rows[-1] if rows else {}
+    row = {name: value for name, value in rows[-1].items() if name != "seconds"} if rows else {}
     step, total = int(state.step), programs.epochs * programs.per_epoch
     order, epoch_of_order = None, -1
     while step < total and not _patience_is_over(programs, step, best):
@@ -149,7 +149,7 @@ def run(
         report(step, row["train"]["loss"] if row else None)
         if step % programs.per_epoch == 0:
             row, best, improved = _end_epoch(programs, state, step, best)
-            folder.metrics.append(row)
+            folder.metrics.append({**row, "seconds": round(meta()["seconds"], 3)})
             if improved:
                 saver.pending = (jax.tree.map(jnp.copy, state), best)
         if stop:

@@ -1,5 +1,8 @@
 """What a run says while it works: a bar on a terminal, plain lines elsewhere, and a table at the end."""
 
+import atexit
+import contextlib
+import os
 import sys
 import time
 from collections import deque
@@ -8,6 +11,54 @@ from types import TracebackType
 from typing import Any
 
 from .pictures.names import words
+
+
+class Output:
+    """A text stream whose loss is no reason to stop: after the first failed write (a closed pipe, a full device, a
+    terminal that hung up) it stays silent. Without any stream (None) it is silent from the start.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or do nothing."""
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do nothing."""
+        self._try("flush")
+
+    def isatty(self) -> bool:
+        """Whether somebody watches a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def _try(self, name: str, *arguments: Any) -> None:
+        if self._stream is None:
+            return
+        try:
+            getattr(self._stream, name)(*arguments)
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self._stream, lost = None, self._stream
+            with contextlib.suppress(OSError, ValueError):  # what its buffer holds would fail again at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), lost.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        if self._stream is None:
+            raise AttributeError(f"there is no output any more to ask for {name}")
+        return getattr(self._stream, name)
+
+
+def keep_going_without_output() -> None:
+    """Let the process work on when nobody can read what it prints. Called once, by the process's own command."""
+    for descriptor in (0, 1, 2):  # one that is closed would be given to the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)  # type: ignore[assignment]
+    atexit.register(sys.stdout.flush)
 
 
 class Progress:

@@ -24,6 +24,7 @@ from experiments.search.space.space import Space
 from experiments.search.workers import compiler
 from experiments.search.workers.compiling import compiling, open_cache
 from models.config import ConfigError, nearest
+from training.examples import Examples
 from training.inputs import needs_labels
 
 Splits = dict[str, Examples]

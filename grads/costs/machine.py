@@ -10,8 +10,7 @@ import itertools
 import json
 import math
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from grads.costs.timing import best
 from grads.methods.registry import Number
 
 
@@ -137,15 +137,9 @@ def _tuples(x: Any) -> Any:
     return tuple(map(_tuples, x)) if isinstance(x, list) else x
 
 
-def _best_seconds(fun, *args, repeats: int = 5) -> Number:
+def _best_seconds(fun: Callable, *args: Any, repeats: int = 5) -> Number:
     run = jax.jit(fun)
-    jax.block_until_ready(run(*args))
-    best = math.inf
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run(*args))
-        best = min(best, time.perf_counter() - start)
-    return best
+    return best({"": lambda: run(*args)}, turns=repeats)[""]
 
 
 def calibrate(store: bool = True) -> Machine:
@@ -227,10 +221,10 @@ def _conv_rates(transposed: bool, base: Number, dtype: Any = jnp.float32, looped
 
 
 def _increasing(table: list[tuple[Number, Number]]) -> tuple[tuple[Number, Number], ...]:
-    best, out = 0.0, []
+    highest, out = 0.0, []
     for x, y in table:
-        best = max(best, y)
-        out.append((float(x), best))
+        highest = max(highest, y)
+        out.append((float(x), highest))
     return tuple(out)
 
 

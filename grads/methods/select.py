@@ -1,14 +1,15 @@
 """Choosing a method: by name, by predicted cost ("auto") or by measurement ("autotune")."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from grads.calls.problem import Problem
+from grads.costs.timing import best
 from grads.methods.registry import Cost, Method, UnsupportedMethodError, get_method, methods
 
 TUNED = 3  # how many methods "autotune" compiles and times
@@ -110,14 +111,7 @@ def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], ke
         with jax.ensure_compile_time_eval():
             values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
             runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}
-            times = dict.fromkeys(runs, np.inf)
-            for run in runs.values():
-                jax.block_until_ready(run(*values))
-            for _ in range(5):
-                for name, run in runs.items():
-                    start = time.perf_counter()
-                    jax.block_until_ready(run(*values))
-                    times[name] = min(times[name], time.perf_counter() - start)
+            times = best({name: partial(run, *values) for name, run in runs.items()})
         _WINNERS[key] = min(times, key=times.__getitem__)
     return get_method(_WINNERS[key])
 

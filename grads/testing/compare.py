@@ -1,8 +1,8 @@
 """`compare`: every Jacobian method on one function, measured."""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from grads import arguments
 from grads.calls.problem import Options, flatten_call
+from grads.costs.timing import best, timed
 from grads.jacobian import jacobian
 from grads.methods.evaluate import problem_of
 from grads.methods.registry import UnsupportedMethodError, get_method
@@ -103,16 +104,15 @@ def compare(
             rows[name], calls[name] = _first(fun, args, name, problem, want)
         except UnsupportedMethodError as error:
             rows[name] = Row(name, refused=str(error))
-    best = _minima({name: lambda call=call: call(*args) for name, call in calls.items()}, seconds, repeats)
-    primal = best.pop("")
-    timed = [Row(**(vars(row) | {"run": best.get(name, float("nan"))})) for name, row in rows.items()]
-    return Comparison(tuple(sorted(timed, key=lambda r: (bool(r.refused), r.run))), primal)
+    runs = {name: partial(call, *args) for name, call in calls.items()}
+    fastest = best(runs, turns=repeats, seconds=seconds * len(calls))
+    primal = fastest.pop("")
+    measured = [replace(row, run=fastest.get(name, float("nan"))) for name, row in rows.items()]
+    return Comparison(tuple(sorted(measured, key=lambda r: (bool(r.refused), r.run))), primal)
 
 
 def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tuple[Row, Callable]:
-    start = time.perf_counter()
-    compiled = jax.jit(jacobian(fun, method=name)).lower(*args).compile()
-    took = time.perf_counter() - start
+    took, compiled = timed(lambda: jax.jit(jacobian(fun, method=name)).lower(*args).compile())
     memory: Any = compiled.memory_analysis()
     cost = None if name in CHOOSING else get_method(name).cost(problem)
     got = compiled(*args)
@@ -130,15 +130,3 @@ def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tu
         operations=float("nan") if cost is None else float(cost.operations),
         error=float(max(errors, default=0.0)),
     ), compiled
-
-
-def _minima(calls: dict[str, Callable], seconds: float, repeats: int) -> dict[str, float]:
-    best, spent, turns = dict.fromkeys(calls, float("inf")), 0.0, 0
-    while turns < repeats or (spent < seconds * len(calls) and turns < 1000):
-        turns += 1
-        for name, call in calls.items():
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            took = time.perf_counter() - start
-            best[name], spent = min(best[name], took), spent + took
-    return best

@@ -14,14 +14,16 @@ from models.objectives.denoising import Denoising
 from models.objectives.elbo import ELBO, ramp
 from models.objectives.passing import reconstruction_error, run
 from models.objectives.reconstruction import Reconstruction
+from models.objectives.sampling import Sampling
 
-Objective = Reconstruction | Denoising | ELBO
+Objective = Reconstruction | Denoising | ELBO | Sampling
 
 __all__ = [
     "ELBO",
     "Denoising",
     "Objective",
     "Reconstruction",
+    "Sampling",
     "corrupt",
     "ramp",
     "reconstruction_error",

@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Array
 
 from models.batch import Pass
+from models.terms.adversarial import Adversarial
+from models.terms.mmd import MMD
 from models.terms.sparsity import Sparsity
 from models.terms.weights import is_kernel, weight_penalty
 
@@ -28,6 +30,6 @@ class OwnTerm(Protocol):
         """Return the term of each example."""
 
 
-Term = Sparsity | OwnTerm
+Term = Sparsity | MMD | Adversarial | OwnTerm
 
-__all__ = ["OwnTerm", "Sparsity", "Term", "is_kernel", "weight_penalty"]
+__all__ = ["MMD", "Adversarial", "OwnTerm", "Sparsity", "Term", "is_kernel", "weight_penalty"]
