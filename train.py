@@ -15,7 +15,7 @@ try:
     import jax.numpy as jnp
     import optax
     from flax import nnx
-    from jaxtyping import Array, Bool, Float, Int, Key
+    from jaxtyping import Array, Float, Int, Key
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
@@ -27,15 +27,15 @@ from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.batch import Batch, Sizes, as_batch
 from models.config import ConfigError, config, kind, setting
-from models.objectives import ELBO, Objective
+from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.devices import cast_floats, shard_batch
-from training.examples import Binarisation, Examples, binarise, scale
-from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
+from training.examples import Binarisation, Examples, binarise, example_batch, scale
+from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
 from training.players import Opponent, Rivals, make_rivals, network, play
 from training.progress import keep_going_without_output
-from training.terms import Terms
+from training.terms import Terms, last_gradient_is_bad
 
 if TYPE_CHECKING:
     from training.cli import Command
@@ -97,15 +97,7 @@ class Config:
     seed: int = setting(0, traced=True, at_least=0)
     """Seed of initial weights, batches and noise."""
 
-    @staticmethod
-    def renamed(values: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields of an earlier version's config: the sparse objective was a reconstruction with a term."""
-        objective = values.get("objective")
-        if not isinstance(objective, dict) or str(objective.get("kind")).lower() != "sparse":
-            return values
-        sparsity = {name: value for name, value in objective.items() if name not in ("kind", "error")}
-        reconstruction = {"kind": "Reconstruction", "error": objective.get("error", "squared")}
-        return values | {"objective": reconstruction, "terms": [{"kind": "Sparsity"} | sparsity]}
+    renamed = staticmethod(sparse_as_term)
 
 
 class TrainState(NamedTuple):
@@ -147,19 +139,13 @@ def batch_loss(
     return loss, Terms.of({name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss})
 
 
-def example_batch(config: Config, examples: Examples | host.Sizes) -> Batch:
-    """Return a batch of zeros as the step will see it: with labels and masks where the data have them."""
-    shapes = jax.eval_shape(lambda: examples.batch(jnp.zeros(config.batch_size, int)))
-    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-
-
-def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -> TrainState:
+def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn) -> TrainState:
     """Return fresh parameters, optimizer state and counters."""
     sizes = Sizes(examples.shape, examples.classes, len(examples))
     model = Autoencoder(config.model, sizes, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
     rivals = make_rivals(config.terms, config.opponent, sizes, config.model.latent, jax.random.fold_in(key, 1))
-    batch = example_batch(config, examples)
+    batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
     one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]
     sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(one_step, variables))
@@ -224,35 +210,6 @@ def train_step(
         jnp.where(first, state.step, state.bad_step),
         Terms(jnp.where(first, jnp.append(bad, False), state.bad_terms.values), names),
         rivals,
-    )
-
-
-def together(grads: Any) -> Any:
-    """Return the gradients, each made to depend on all: no parameter changes before the last one is known.
-
-    Otherwise XLA cannot prove that a kernel's last use precedes its update, and copies it at every step.
-    """
-    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads)]).sum()
-    return jax.tree.map(lambda g: g + nothing.astype(g.dtype), grads)
-
-
-def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Return whether every number of a tree is finite."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-def last_gradient_is_bad(state: TrainState) -> TrainState:
-    """Return the state with the last step named as bad if it left parameters that are not finite.
-
-    Called at the end of a dispatch. Inside one, a bad gradient is noticed as the next step's bad loss, and the
-    host replays up to that step to tell the two apart: no step pays for a pass over its gradients.
-    """
-    spoiled = (state.bad_step < 0) & ~all_finite(nnx.state(state.model, nnx.Param))
-    names = state.bad_terms.names
-    gradient = jnp.arange(len(names)) == len(names) - 1
-    return state._replace(
-        bad_step=jnp.where(spoiled, state.step - 1, state.bad_step),
-        bad_terms=Terms(jnp.where(spoiled, gradient, state.bad_terms.values), names),
     )
 
 

@@ -53,6 +53,12 @@ class Examples:
         return Examples(rows[0], self.range, rows[1], rows[2], self.classes)
 
 
+def example_batch(examples: Any, size: int) -> Batch:
+    """Return a batch of zeros as a step will see it: with labels and masks where the examples have them."""
+    shapes = jax.eval_shape(lambda: examples.batch(jnp.zeros(size, int)))
+    return jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+
+
 def scale(raw: Shaped[Array, "b *shape"], range: tuple[float | int, float | int] | None) -> Float[Array, "b *shape"]:
     """Map integers in `range` to [0, 1]; return floats unchanged."""
     if jnp.issubdtype(raw.dtype, jnp.floating):

@@ -25,12 +25,13 @@ from training.progress import Progress
 from training.signals import StopSignals
 from training.store.arrays import params_sha256
 from training.store.checkpoint import restore_like
+from training.store.environment import fix_threads
 from training.store.identity import check_data_of, data_identity
 from training.store.metrics_file import read_metrics
 from training.store.run_folder import RunFolder, default_path
 
 
-class Sizes:
+class StandIn:
     """Stands for training examples where only number and shape matter; `like`: examples that have their fields."""
 
     def __init__(self, n: int, shape: tuple[int, ...], like: Examples | None = None):
@@ -126,13 +127,13 @@ def open_run(command: Any) -> RunFolder:
     return RunFolder.claim(path)
 
 
-def begin(folder: RunFolder, command: Any, dataset: Any) -> None:
+def begin(folder: RunFolder, command: Any, dataset: Any, threads: int | None) -> None:
     """Begin the run, or go on with it if the data are those it knows. Raises RunError where they are not."""
     record, config = dataset.record(), to_dict(command.config) | {"data_dir": command.data_dir}
     identity = data_identity(record, dataset.splits)
     if command.from_ and not command.resume and "data" not in command.accept:
         check_data_of(Path(command.from_), config, identity)
-    for line in folder.begin(config, shlex.join(["python", *sys.argv]), record, identity, command.threads):
+    for line in folder.begin(config, shlex.join(["python", *sys.argv]), record, identity, threads):
         print(line)
 
 
@@ -144,6 +145,8 @@ def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
     """
     config = command.config
     with StopSignals() as stop, open_run(command) as folder:
+        threads = command.threads or folder.threads
+        fix_threads(threads)
         with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
             inputs = load_inputs(config, command.data_dir)
             mesh = batch_mesh(config.batch_size)
@@ -151,7 +154,7 @@ def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
             key = jax.random.key(config.seed)
             with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
                 state = _initial(core, config, key, inputs)
-                begin(folder, command, inputs.dataset)
+                begin(folder, command, inputs.dataset, threads)
             if folder.summary and folder.summary["status"] == "finished":
                 return folder.path, folder.summary, 0
             return _fit_in(folder, core, command, key, state, inputs, stop)
@@ -184,7 +187,7 @@ def cause(
 
 
 def _initial(core: Core, config: Any, key: jax.Array, inputs: Inputs) -> Any:
-    sizes = Sizes(inputs.examples, inputs.dataset.shape, next(iter(inputs.splits.values())))
+    sizes = StandIn(inputs.examples, inputs.dataset.shape, next(iter(inputs.splits.values())))
     init = jax.jit(lambda config, key: core.init(config, key, sizes))
     return init(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0])
 

@@ -9,12 +9,25 @@ posterior, dropout and batch statistics to `training`. Keys for all come from th
     objective.criterion(metrics)                -> what early stopping minimises
 """
 
+from typing import Any
+
 from models.objectives.corruption import corrupt
 from models.objectives.denoising import Denoising
 from models.objectives.elbo import ELBO, ramp
 from models.objectives.passing import reconstruction_error, run
 from models.objectives.reconstruction import Reconstruction
 from models.objectives.sampling import Sampling
+
+
+def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of an earlier version's run: its sparse objective was a reconstruction with a term."""
+    objective = values.get("objective")
+    if not isinstance(objective, dict) or str(objective.get("kind")).lower() != "sparse":
+        return values
+    sparsity = {name: value for name, value in objective.items() if name not in ("kind", "error")}
+    reconstruction = {"kind": "Reconstruction", "error": objective.get("error", "squared")}
+    return values | {"objective": reconstruction, "terms": [sparsity | {"kind": "Sparsity"}]}
+
 
 Objective = Reconstruction | Denoising | ELBO | Sampling
 
@@ -28,4 +41,5 @@ __all__ = [
     "ramp",
     "reconstruction_error",
     "run",
+    "sparse_as_term",
 ]
