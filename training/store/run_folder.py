@@ -153,7 +153,14 @@ class RunFolder:
         old = read_environment(self.path)
         new = environment(old["data"] if record is None else record, threads)
         self.log("; ".join(["resumed", *differences(old, new), *said]))
-        return said + bits_differ(old, new)
+        gone = [f"{self.figures / name} is gone" for name in self.lost_figures()]
+        return said + bits_differ(old, new) + gone
+
+    def lost_figures(self) -> list[str]:
+        """Return the names of figures that a finished run has drawn and that are no longer there."""
+        summary = self.summary
+        drawn = summary["figures"] if summary and summary["status"] == "finished" else {}
+        return [name for name in drawn if not (self.figures / name).exists()]
 
     def _verify(self) -> None:
         """Raise RunError unless the folder's files are what the run wrote, or their change is accepted."""

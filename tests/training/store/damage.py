@@ -26,7 +26,12 @@ class Damage(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a command made of a damaged folder: refused, same (nothing lost, or mended), silent, traceback, wordy."""
+    """What a command made of a damaged folder.
+
+    refused: at most four lines that name the file, and another exit code than 0; same: the outcome and the record are
+    those of the undamaged run; told: a line names what is lost, all else is the same. Must not be: silent, traceback,
+    wordy (refused, but without the file's name or at length).
+    """
 
     kind: str
     said: str
@@ -248,4 +253,4 @@ def judge(code: int | str, said: str, damage: Damage, folder: Path, before: Path
     if not all(notes):
         different.append("command.txt")
     told = damage.name.partition(":")[0].rpartition("/")[2] in said
-    return Verdict("silent" if different and not told else "changed" if different else "same", f"{different} {said}")
+    return Verdict(("told" if told else "silent") if different else "same", f"{different} {said}")
