@@ -74,7 +74,8 @@ def bits_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return a warning where a run goes on with other threads or another XLA, which move the last bits."""
     xla = [env.get("packages", {}).get("jaxlib") for env in (old, new)]
     if xla[0] != xla[1]:
-        return [f"warning: the run began with jaxlib {xla[0]}, now {xla[1]}; its bits may differ from an unbroken run's"]
+        change = f"jaxlib {xla[0]}, now {xla[1]}"
+        return [f"warning: the run began with {change}; its bits may differ from those of an unbroken run"]
     if old.get("backend") != "cpu" or new.get("backend") != "cpu" or "cores" not in old:
         return []
     before, now = (env.get("threads") or env["cores"] for env in (old, new))

@@ -29,8 +29,8 @@ class Verdict(NamedTuple):
     """What a command made of a damaged folder.
 
     refused: at most four lines that name the file, and another exit code than 0; same: the outcome and the record are
-    those of the undamaged run; told: a line names what is lost, all else is the same. Must not be: silent, traceback,
-    wordy (refused, but without the file's name or at length).
+    those of the undamaged run; told: a line names a figure that is lost, all else is the same.
+    Must not be: silent, traceback, wordy (refused, but without the file's name or at length).
     """
 
     kind: str
@@ -253,4 +253,5 @@ def judge(code: int | str, said: str, damage: Damage, folder: Path, before: Path
     if not all(notes):
         different.append("command.txt")
     told = damage.name.partition(":")[0].rpartition("/")[2] in said
-    return Verdict(("told" if told else "silent") if different else "same", f"{different} {said}")
+    kind = "same" if not different else "told" if told and different == ["figures"] else "silent"
+    return Verdict(kind, f"{different} {said}")
