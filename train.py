@@ -1,6 +1,6 @@
 """Train one autoencoder, or many at once. Read from top to bottom: a batch goes through in this order.
 
-train -> train_steps -> train_step -> objective(model, x, key) -> model.encode -> posterior.sample
+train -> train_steps -> train_step -> objective(model, batch, key) -> model.encode -> draw
 -> model.decode -> likelihood.log_prob -> mean -> update.
 """
 
@@ -15,7 +15,7 @@ try:
     import jax.numpy as jnp
     import optax
     from flax import nnx
-    from jaxtyping import Array, Bool, Float, Int, Key
+    from jaxtyping import Array, Float, Int, Key
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
@@ -25,15 +25,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from data import DataError, UnknownDataset
 from models import metrics
 from models.autoencoder import Autoencoder, Model
-from models.config import ConfigError, config, setting
-from models.objectives import ELBO, Objective
-from models.terms import weight_penalty
+from models.batch import Batch, Sizes, as_batch
+from models.config import ConfigError, config, kind, setting
+from models.objectives import ELBO, Objective, sparse_as_term
+from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.devices import cast_floats, shard_batch
-from training.examples import Binarisation, Examples, binarise, scale
-from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean
+from training.examples import Binarisation, Examples, binarise, example_batch, scale
+from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
+from training.players import Opponent, Rivals, make_rivals, network, play
 from training.progress import keep_going_without_output
-from training.terms import Terms
+from training.terms import Terms, last_gradient_is_bad
 
 if TYPE_CHECKING:
     from training.cli import Command
@@ -68,6 +70,10 @@ class Config:
     """The autoencoder's parts."""
     objective: Objective = ELBO()
     """What is minimised."""
+    terms: tuple[Term, ...] = ()
+    """Further terms of the loss, each times its weight; one of a kind."""
+    opponent: Opponent = Opponent()
+    """How the networks of adversarial terms are trained."""
     penalty: Off | Weights = Off()
     """Penalty on the weights."""
     optimizer: AnyOptimizer = Adam()
@@ -91,6 +97,8 @@ class Config:
     seed: int = setting(0, traced=True, at_least=0)
     """Seed of initial weights, batches and noise."""
 
+    renamed = staticmethod(sparse_as_term)
+
 
 class TrainState(NamedTuple):
     """All that changes from step to step: a pytree, so it can be scanned, vmapped, sharded and saved."""
@@ -102,6 +110,7 @@ class TrainState(NamedTuple):
     sums: Terms  # of this epoch's steps
     bad_step: Int[Array, ""]  # first step with a non-finite term or gradient, else -1
     bad_terms: Terms  # which were not finite there
+    rivals: Rivals = ()  # networks that play against the model and their optimizers' states, () without
 
 
 def steps_per_epoch(config: Config, n: int) -> int:
@@ -115,9 +124,14 @@ def make_optimizer(config: Config, n: int) -> optax.GradientTransformation:
     return build(config.optimizer, config.schedule, config.updates, config.lr, steps)
 
 
-def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""], step: Any):
+def batch_loss(
+    config: Config, model: Autoencoder, batch: Batch, key: Key[Array, ""], step: Any, rivals: Rivals = ()
+) -> tuple[Float[Array, ""], Terms]:
     """Return a batch's mean loss and the means of its terms; the only place where examples are reduced."""
-    per_example, terms = config.objective.at(step)(model, x, key)
+    per_example, terms, done = config.objective.at(step)(model, batch, key)
+    for position, term in enumerate(config.terms):
+        value = term(done._replace(key=jax.random.fold_in(done.key, position)), network(rivals, term))
+        per_example, terms = per_example + term.weight * value, terms | {kind(type(term)): value}
     loss = jnp.mean(per_example)
     if isinstance(config.penalty, Weights):
         penalty = weight_penalty(nnx.state(model, nnx.Param), config.penalty.l1, config.penalty.l2)
@@ -125,13 +139,15 @@ def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], 
     return loss, Terms.of({name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss})
 
 
-def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -> TrainState:
+def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn) -> TrainState:
     """Return fresh parameters, optimizer state and counters."""
-    model = Autoencoder(config.model, examples.shape, rngs=nnx.Rngs(key))
+    sizes = Sizes(examples.shape, examples.classes, len(examples))
+    model = Autoencoder(config.model, sizes, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
-    x = jnp.zeros((config.batch_size, *examples.shape))
+    rivals = make_rivals(config.terms, config.opponent, sizes, config.model.latent, jax.random.fold_in(key, 1))
+    batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
-    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), x, key, 0)[1]
+    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]
     sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(one_step, variables))
     return TrainState(
         model,
@@ -141,6 +157,7 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -
         sums,
         jnp.full((), -1, jnp.int32),
         Terms(jnp.zeros(len(sums.names) + 1, bool), (*sums.names, "gradient")),
+        rivals,
     )
 
 
@@ -149,20 +166,32 @@ def train_step(
     config: Config,
     optimizer: optax.GradientTransformation,
     key: Key[Array, ""],
-    raw: Array,
+    batch: Batch | Array,
 ) -> TrainState:
-    """Advance by one batch of scaled examples: binarise, gradient of the mean loss, update, bookkeeping."""
-    k_loss = jax.random.fold_in(key, state.step)
+    """Advance by one batch of scaled examples: binarise, gradient of the mean loss, update, bookkeeping.
+
+    Networks that play against the model move first, then the model moves against them.
+    """
+    batch, k_loss = as_batch(batch), jax.random.fold_in(key, state.step)
+    raw = batch.x
     if config.binarise == "dynamic":
         k_binary, k_loss = jax.random.split(k_loss)
         raw = binarise(raw, "dynamic", k_binary)
-    x = shard_batch(binarise(raw, config.binarise, None) if config.binarise == "threshold" else raw)
+    x = binarise(raw, config.binarise, None) if config.binarise == "threshold" else raw
+    batch = jax.tree.map(shard_batch, batch._replace(x=x))
     graphdef, params, rest = nnx.split(state.model, nnx.Param, ...)
 
+    def model_of(params):
+        return nnx.merge(graphdef, cast_floats(params, config.compute_dtype), rest, copy=True)
+
+    def make_pass(key):
+        return config.objective.at(state.step)(model_of(params), batch, key)[2]
+
+    rivals = play(config.terms, config.opponent, state.rivals, make_pass, k_loss) if state.rivals else ()
+
     def mean_loss(params):
-        low = cast_floats(params, config.compute_dtype)
-        model = nnx.merge(graphdef, low, rest, copy=True)
-        loss, terms = batch_loss(config, model, x, k_loss, state.step)
+        model = model_of(params)
+        loss, terms = batch_loss(config, model, batch, k_loss, state.step, rivals)
         return loss, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
@@ -180,35 +209,7 @@ def train_step(
         Terms(state.sums.values + terms.values.astype(state.sums.values.dtype), terms.names),
         jnp.where(first, state.step, state.bad_step),
         Terms(jnp.where(first, jnp.append(bad, False), state.bad_terms.values), names),
-    )
-
-
-def together(grads: Any) -> Any:
-    """Return the gradients, each made to depend on all: no parameter changes before the last one is known.
-
-    Otherwise XLA cannot prove that a kernel's last use precedes its update, and copies it at every step.
-    """
-    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads)]).sum()
-    return jax.tree.map(lambda g: g + nothing.astype(g.dtype), grads)
-
-
-def all_finite(tree: Any) -> Bool[Array, ""]:
-    """Return whether every number of a tree is finite."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-def last_gradient_is_bad(state: TrainState) -> TrainState:
-    """Return the state with the last step named as bad if it left parameters that are not finite.
-
-    Called at the end of a dispatch. Inside one, a bad gradient is noticed as the next step's bad loss, and the
-    host replays up to that step to tell the two apart: no step pays for a pass over its gradients.
-    """
-    spoiled = (state.bad_step < 0) & ~all_finite(nnx.state(state.model, nnx.Param))
-    names = state.bad_terms.names
-    gradient = jnp.arange(len(names)) == len(names) - 1
-    return state._replace(
-        bad_step=jnp.where(spoiled, state.step - 1, state.bad_step),
-        bad_terms=Terms(jnp.where(spoiled, gradient, state.bad_terms.values), names),
+        rivals,
     )
 
 
@@ -232,7 +233,7 @@ def train_steps(
     def body(_, state: TrainState) -> TrainState:
         start = (state.step % per_epoch) * config.batch_size
         index = jax.lax.dynamic_slice(order, (start,), (config.batch_size,))
-        return train_step(state, config, optimizer, key, examples.take(index))
+        return train_step(state, config, optimizer, key, examples.batch(index))
 
     if isinstance(count, int) and count == 1:  # no loop at all: XLA compiles the body of one differently
         return last_gradient_is_bad(body(0, state))
@@ -244,12 +245,14 @@ def train_on(
     config: Config,
     key: Key[Array, ""],
     raw: Any,
+    label: Any = None,
     *,
     n: int,
     range: tuple[float | int, float | int],
 ) -> TrainState:
     """Advance by one batch of stored values that comes from a stream over `n` examples."""
-    state = train_step(state, config, make_optimizer(config, n), key, scale(jnp.asarray(raw), range))
+    batch = Batch(scale(jnp.asarray(raw), range), label)
+    state = train_step(state, config, make_optimizer(config, n), key, batch)
     return last_gradient_is_bad(state)
 
 
@@ -300,13 +303,14 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
     def one_batch(i: Int[Array, ""]) -> dict[str, Array]:
         k_binary, k_metrics = jax.random.split(jax.random.fold_in(key, i))
         index = i * batch + jnp.arange(batch)
-        x = binarise(examples.take(jnp.minimum(index, n - 1)), config.binarise, k_binary)
-        values = metrics.per_example(model, x, k_metrics)
+        some = examples.batch(jnp.minimum(index, n - 1))
+        some = some._replace(x=binarise(some.x, config.binarise, k_binary))
+        values = metrics.per_example(model, some, k_metrics)
         return {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}
 
     totals = jax.lax.map(one_batch, jnp.arange(-(-n // batch)))
     means = {name: jnp.sum(value) / n for name, value in totals.items()}
-    return means | {"rmse": jnp.sqrt(means["mse"])}
+    return means | {"rmse": jnp.sqrt(means["mse"])} if "mse" in means else means
 
 
 CORE = host.Core(init, train_steps, train_on, start_epoch, epoch_order, run_keys, evaluate, trained_model)

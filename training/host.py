@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from models.batch import Batch
 from models.config import kind, to_dict
 from training import loop
 from training.devices import batch_mesh, measured_choice
-from training.inputs import Inputs, load_inputs
+from training.examples import Examples
+from training.inputs import Inputs, load_inputs, needs_labels
 from training.pictures import figures
 from training.progress import Progress
 from training.signals import StopSignals
@@ -29,14 +31,19 @@ from training.store.metrics_file import read_metrics
 from training.store.run_folder import RunFolder, default_path
 
 
-class Sizes:
-    """Stands for training examples where only their number and shape matter."""
+class StandIn:
+    """Stands for training examples where only number and shape matter; `like`: examples that have their fields."""
 
-    def __init__(self, n: int, shape: tuple[int, ...]):
-        self.n, self.shape = n, shape
+    def __init__(self, n: int, shape: tuple[int, ...], like: Examples | None = None):
+        self.n, self.shape, self.like = n, shape, like
+        self.classes = 0 if like is None else like.classes
 
     def __len__(self) -> int:
         return self.n
+
+    def batch(self, index: Any) -> Batch:
+        """Return a batch of the structure that a step sees; its values are those of `like`, or zeros."""
+        return Batch(jnp.zeros((len(index), *self.shape))) if self.like is None else self.like.batch(index)
 
 
 class Core(NamedTuple):
@@ -68,11 +75,12 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
     on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.dataset.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
     measure = jax.jit(core.evaluate)
+    labelled = needs_labels(config.model)
 
     def advance(state: Any, order: Any, count: int) -> Any:
         if inputs.stream is not None:
             for batch in itertools.islice(inputs.stream, count):
-                state = on(state, floats, k_step, batch["x"])
+                state = on(state, floats, k_step, batch["x"], batch["y"] if labelled else None)
             return state
         if dispatch == "loop":
             return many(state, floats, k_step, splits["train"], order, count)
@@ -91,13 +99,8 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
         per_epoch=n // config.batch_size,
         epochs=config.epochs,
         patience=config.patience,
-        criterion=criterion,
+        criterion=config.objective.criterion,
     )
-
-
-def criterion(metrics: dict[str, Any]) -> Any:
-    """Return what early stopping minimises (may be traced): the negative ELBO if there is one, else the error."""
-    return metrics.get("negative_elbo_nats", metrics["mse"])
 
 
 def choose_dispatch(core: Core, config: Any, key: jax.Array, state: Any, inputs: Inputs) -> str:
@@ -184,7 +187,7 @@ def cause(
 
 
 def _initial(core: Core, config: Any, key: jax.Array, inputs: Inputs) -> Any:
-    sizes = Sizes(inputs.examples, inputs.dataset.shape)
+    sizes = StandIn(inputs.examples, inputs.dataset.shape, next(iter(inputs.splits.values())))
     init = jax.jit(lambda config, key: core.init(config, key, sizes))
     return init(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0])
 

@@ -6,6 +6,7 @@ from jaxtyping import Array, Key
 
 import train
 from models.autoencoder import Autoencoder
+from models.codes import has_density
 from training.examples import Examples, binarise
 
 PICTURES = 10  # test examples whose reconstructions a run returns
@@ -21,9 +22,12 @@ def outputs(
     """
     model = train.trained_model(config, state)
     k_binary, _ = jax.random.split(jax.random.fold_in(key, 0))
-    first = binarise(examples.take(jnp.arange(min(PICTURES, len(examples)))), config.binarise, k_binary)
-    pictures = model.decode(model.encode(first).mean).mean
-    if model.posterior != "normal":
+    first = examples.batch(jnp.arange(min(PICTURES, len(examples))))
+    first = first._replace(x=binarise(first.x, config.binarise, k_binary))
+    label = model.seen_label(first)
+    q = model.encode(first.x, None, label)
+    pictures = model.decode(q.mean, None, label).mean
+    if not has_density(q):
         return {}, pictures
     variances = code_variances(config, model, examples, key)
     return {"active_units": jnp.sum(variances > ACTIVE).astype(variances.dtype)}, pictures
@@ -36,8 +40,9 @@ def code_variances(config: train.Config, model: Autoencoder, examples: Examples,
     def one_batch(i: Array) -> Array:
         index = i * batch + jnp.arange(batch)
         k_binary, _ = jax.random.split(jax.random.fold_in(key, i))
-        x = binarise(examples.take(jnp.minimum(index, n - 1)), config.binarise, k_binary)
-        return model.encode(x).mean
+        some = examples.batch(jnp.minimum(index, n - 1))
+        some = some._replace(x=binarise(some.x, config.binarise, k_binary))
+        return model.encode(some.x, None, model.seen_label(some)).mean
 
     means = jax.lax.map(one_batch, jnp.arange(-(-n // batch))).reshape(-1, model.latent)[:n]
     return jnp.var(means, axis=0)

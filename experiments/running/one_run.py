@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Key
 import train
 from experiments.running.evaluate import outputs
 from training.examples import Examples
-from training.host import criterion
 
 Splits = dict[str, Examples]
 
@@ -70,13 +69,15 @@ def fitted(
     if not config.patience:
         state, history = jax.lax.scan(advance, state, numbers)
         return state, state, jnp.asarray(config.epochs), history
-    step = functools.partial(patient, advance, config.patience)
+    step = functools.partial(patient, advance, config.patience, config.objective.criterion)
     best = Best(state, jnp.asarray(jnp.inf), jnp.zeros((), numbers.dtype))
     (state, best), history = jax.lax.scan(step, (state, best), numbers)
     return state, best.state, best.epoch, history
 
 
-def patient(advance: Any, patience: int, carry: tuple[train.TrainState, Best], number: Array) -> Any:
+def patient(
+    advance: Any, patience: int, criterion: Any, carry: tuple[train.TrainState, Best], number: Array
+) -> Any:
     """Advance by an epoch unless `patience` epochs have passed without a better one, or a term was not finite."""
     state, best = carry
     over = (number - best.epoch >= patience) | (state.bad_step >= 0)

@@ -1,14 +1,14 @@
 """The denoising autoencoder."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 from jaxtyping import PRNGKeyArray
 
-from models.autoencoder import Autoencoder
+from models.batch import Batch, as_batch
 from models.config import ConfigError, config, setting
 from models.objectives.corruption import corrupt
-from models.objectives.passing import ERROR_TERMS, Batch, Error, Result, Step, reconstruction_error, run
+from models.objectives.passing import ERROR_TERMS, Error, Result, Step, reconstruction_error, run, watched
 
 
 @config
@@ -22,14 +22,15 @@ class Denoising:
     error: Error = "squared"
     """squared: sum of squared errors; cross_entropy: nats (Bernoulli); nll: -log p(x|z), nats"""
 
-    def __call__(self, model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool = True) -> Result:
+    criterion = staticmethod(watched)
+
+    def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
         """Return the error of each clean example, reconstructed from its corrupted self."""
+        batch = as_batch(batch)
         for_noise, for_model = jax.random.split(key)
-        _, _, p = run(model, corrupt(self.corruption, x, for_noise, self.level), for_model, training)
-        loss = reconstruction_error(self.error, p, x)
-        if training:
-            model.track(p, x)
-        return loss, {ERROR_TERMS[self.error]: loss}
+        done = run(model, batch, for_model, training, seen=corrupt(self.corruption, batch.x, for_noise, self.level))
+        loss = reconstruction_error(self.error, done.p, batch)
+        return loss, {ERROR_TERMS[self.error]: loss}, done
 
     def at(self, step: Step) -> "Denoising":
         """Return itself: nothing is scheduled."""
