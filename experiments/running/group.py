@@ -184,7 +184,12 @@ def iterate_group(
     seen: bool = False,
     plan: str = "auto",
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (position, result) of configs of one structure as they finish; see `run_group`."""
+    """Yield (position, result) of configs of one structure as they finish; they compile once.
+
+    data_dir: folder of data files. examples: train on the first so many (None: all). seen: measure training examples
+    too. plan: a name in `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data
+    and configs that cannot be run.
+    """
     first = configs[0]
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
@@ -227,25 +232,3 @@ class Ends(NamedTuple):
 
     bad_step: int
     bad_terms: dict[str, Any]
-
-
-def run_group(
-    configs: Sequence[train.Config],
-    data_dir: str | None = None,
-    examples: int | None = None,
-    seen: bool = False,
-    plan: str = "auto",
-) -> list[dict[str, Any]]:
-    """Return the result of every config (see `result`), in order; any mixture of structures and seeds.
-
-    configs: rows; those of equal `jax.tree.structure` compile once. data_dir: folder of data files.
-    examples: train on the first so many (None: all). seen: measure training examples too. plan: a name in
-    `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data and configs that
-    cannot be run.
-    """
-    out: list[Any] = [None] * len(configs)
-    for positions in grouped(configs):
-        members = [configs[i] for i in positions]
-        for i, found in iterate_group(members, data_dir, examples, seen, plan):
-            out[positions[i]] = found
-    return out

@@ -25,14 +25,16 @@ ROW = {"step": int, "epoch?": int, "seconds?": float, "digest?": str, "train?": 
 META = {"identity": IDENTITY, "dispatch": str, "seconds": float, "stream": ({str: object}, None), "best": _BEST}
 SUMMARY = {
     "status": str,
-    "seconds?": float,
-    "params_sha256?": (str, None),
-    "test?": (_METRICS, None),
-    "last?": ({str: object}, None),
-    "best?": (_BEST, None),
-    "end?": ({"step?": int, "term?": str, "all_terms?": [str], "stopped_early?": bool}, None),
+    "seconds": float,
+    "params_sha256": str,
+    "test": (_METRICS, None),
+    "last": {str: object},
+    "best": _BEST,
+    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool},
+    "tested?": (str, None),
+    "tested_file?": (str, None),
     "identity": IDENTITY,
-    "figures?": {str: str},
+    "figures": {str: str},
     "digest": str,
 }
 CONFIG = {"kind?": str, "data_dir?": (str, None), "dataset?": str}
