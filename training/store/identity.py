@@ -214,7 +214,8 @@ def read_config(folder: Path, accept: Collection[str] = (), report: Any = print)
         return values
     if json_sha256(values) != Identity.read(folder).config:
         raise RunError(
-            f"{path} was changed since the run began; give changes as options beside --from, or --accept config"
+            f"{path} was changed since the run began; for another run use --from {folder} and options, "
+            "or --accept config to take it as it is, and a new --run-dir"
         )
     return values
 
