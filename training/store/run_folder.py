@@ -165,11 +165,7 @@ class RunFolder:
     def _verify(self) -> None:
         """Raise RunError unless the folder's files are what the run wrote, or their change is accepted."""
         identity = Identity.read(self.path)
-        if json_sha256(read_json(self.path / "config.json")) != identity.config:
-            raise RunError(
-                f"{self.path / 'config.json'} was changed since the run began; "
-                f"for another run use --from {self.path} --accept config and a new --run-dir"
-            )
+        read_config(self.path)
         if "notes" in self.accept:
             environment = json_sha256(read_environment(self.path))
             identity = identity._replace(environment=environment).seal_notes(self.path)
