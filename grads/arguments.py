@@ -2,7 +2,8 @@
 
 import difflib
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,13 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-__all__ = ["callable_", "count", "hint", "numbers_of", "one_of", "real_leaves"]
+__all__ = ["callable_", "count", "hint", "needs_forward", "numbers_of", "one_of", "real_leaves"]
 
 
 def callable_(fun: Any, name: str) -> None:
     """Raise TypeError unless `fun` can be called."""
     if not callable(fun):
         raise TypeError(f"{name} differentiates a function, got {fun!r}")
+
+
+@contextmanager
+def needs_forward(way: str) -> Iterator[None]:
+    """Say the way out where a function in the block has no forward derivative (a custom_vjp has none): a TypeError."""
+    try:
+        yield
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(f"a custom_vjp has no forward derivative: {way}") from error
 
 
 def count(name: str, value: Any) -> None:

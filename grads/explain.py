@@ -105,9 +105,9 @@ def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: A
     factored = options.pop("output", "dense") == "factored"
     call = flatten_call(fun, argnums, args, {}, **flags)
     opts = JacobianOptions(holomorphic=flags.get("holomorphic", False), factored=factored, **options)
-    problem, constants = problem_of(call, opts)
+    problem, constants, leaves = problem_of(call, opts)
     rows = select.predicted(problem)
-    chosen = select.choose(problem, method, constants, call.leaves, ("explain", fingerprint(problem.graph), opts))
+    chosen = select.choose(problem, method, constants, leaves, ("explain", fingerprint(problem.graph), opts))
     if method not in ("auto", "autotune") and problem.n and problem.m:
         chosen.build(problem)  # refuses what only the build can see (a pattern without sparsity)
     row = next((r for r in rows if r.method.name == chosen.name), None)

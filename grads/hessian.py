@@ -53,15 +53,20 @@ def hessian(
         raise ValueError(f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}')
 
     def evaluate(*args: Any, **kwargs: Any) -> Any:
+        with arguments.needs_forward("use mode='rev_over_rev'"):
+            return entries(*args, **kwargs)
+
+    def entries(*args: Any, **kwargs: Any) -> Any:
         flat_fun, flat, chosen, shapes = _flattened(fun, argnums, args, kwargs, has_aux)
         matrix: Any
         if sparsity is None:
             matrix, aux = _dense(flat_fun, flat, mode, chunk_size)
         else:
-            matrix, aux = _coloured(flat_fun, flat, mode, chunk_size, sparsity)
+            matrix, wrong, aux = _coloured(flat_fun, flat, mode, chunk_size, sparsity)
             if output == "bcoo":
+                matrix = poisoned(matrix, wrong)
                 return (matrix, aux) if has_aux else matrix
-            matrix = matrix.todense()[None]
+            matrix = poisoned(matrix.todense()[None], wrong)  # after the zeros between the entries are there
         tree = _assemble(matrix, shapes["y"], chosen)
         return (tree, aux) if has_aux else tree
 
@@ -129,8 +134,8 @@ def _dense(fun: Callable, flat: Array, mode: str, chunk_size: int | None) -> tup
     return rows.reshape(*first.shape, n), aux
 
 
-def _coloured(fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any) -> tuple[Any, Any]:
-    """Return (H as BCOO, aux) by one product H v per colour."""
+def _coloured(fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any) -> tuple[Any, Array, Any]:
+    """Return (H as BCOO, in how many rows the pattern is wrong, aux) by one product H v per colour."""
     from jax.experimental.sparse import BCOO  # here, because it loads SciPy
 
     def scalar(f: Array) -> tuple[Array, Any]:
@@ -153,13 +158,13 @@ def _coloured(fun: Callable, flat: Array, mode: str, chunk_size: int | None, spa
         _, pull, aux = jax.vjp(inner, flat, has_aux=True)
         push = lambda v: pull(v[None])[0]
     data = coloured(push, colour(given, "fwd"), flat.dtype, chunk_size)
+    wrong = jnp.zeros((), int)
     if not sure:
         wrong = jnp.sum(mismatch(push, data, given))
         if not isinstance(wrong, jax.core.Tracer) and wrong:
             check_pattern(gradient, flat, given)  # raises, naming the row
-        data = poisoned(data, wrong)
     index = jnp.asarray(np.stack([given.rows, given.columns], axis=1))
-    return BCOO((data, index), shape=given.shape, indices_sorted=True, unique_indices=True), aux
+    return BCOO((data, index), shape=given.shape, indices_sorted=True, unique_indices=True), wrong, aux
 
 
 def _assemble(matrix: Array, y: PyTree, x: PyTree) -> PyTree:

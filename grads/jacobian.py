@@ -13,7 +13,8 @@ from grads.calls import forms
 from grads.calls.problem import JacobianOptions, flatten_call, raveled, restore
 from grads.matrices.operator import JacobianOperator
 from grads.methods.evaluate import run
-from grads.methods.registry import Method, get_method
+from grads.methods.registry import Method, UnsupportedMethodError, get_method
+from grads.programs.primitives import BILINEAR, names_inside
 
 
 def value_and_jacobian(
@@ -130,9 +131,22 @@ def jacobian_operator(fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any
     if not jnp.issubdtype(out.dtype, jnp.inexact):
         raise TypeError(f"an operator's output must be floating point, got dtype {out.dtype}")
     factor = lambda: jacobian(fun_flat, method=method, output="factored")(flat)
-    push = lambda v: jax.jvp(fun_flat, (flat,), (v,))[1]
     pull = lambda u: jax.vjp(fun_flat, flat)[1](u)[0]
-    return JacobianOperator((out.size, flat.size), out.dtype, push, pull, factor)
+
+    def push(v: Any) -> Any:
+        with arguments.needs_forward("only rmv (u^T J), and what is exact, are left"):
+            return jax.jvp(fun_flat, (flat,), (v,))[1]
+
+    def entries() -> Any:
+        names = set().union(*(names_inside(e) for e in jax.make_jaxpr(fun_flat)(flat).eqns))
+        if method != "auto" or names & BILINEAR:  # a product with a matrix fills rows: not worth the search
+            return None
+        try:
+            return jacobian(fun_flat, method="sparse", output="bcoo")(flat)
+        except UnsupportedMethodError:
+            return None
+
+    return JacobianOperator((out.size, flat.size), out.dtype, push, pull, factor, entries)
 
 
 def _operator(fun, argnums, method, has_aux, args, kwargs) -> Any:

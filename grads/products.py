@@ -14,6 +14,7 @@ from jaxtyping import Array, Inexact, PyTree
 from grads import arguments
 from grads.calls.problem import over, raveled
 from grads.jacobian import jacobian_operator
+from grads.programs.rules import blocked
 
 __all__ = ["gauss_newton_product", "gradient", "gradients", "hvp", "jvp", "metric", "value_and_gradient", "vhp", "vjp"]
 
@@ -47,8 +48,12 @@ def gradients(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., 
 
 
 def jvp(fun: Fun, x: PyTree, v: PyTree) -> tuple[Any, Any]:
-    """Return (fun(x), J v): one forward pass, about twice the cost of `fun`. Raises ValueError if v is not like x."""
-    return jax.jvp(fun, (x,), (_like(x, v, "v"),))
+    """Return (fun(x), J v): one forward pass, about twice the cost of `fun`.
+
+    Raises ValueError if v is not like x, TypeError where `fun` has no forward derivative.
+    """
+    with arguments.needs_forward("use vjp, or jacobian(fun, method='rev')(x) and a product with it"):
+        return jax.jvp(fun, (x,), (_like(x, v, "v"),))
 
 
 def vjp(fun: Fun, x: PyTree, u: PyTree) -> tuple[Any, PyTree]:
@@ -61,8 +66,17 @@ def vjp(fun: Fun, x: PyTree, u: PyTree) -> tuple[Any, PyTree]:
 
 
 def hvp(fun: Fun, x: PyTree, v: PyTree) -> PyTree:
-    """Return H v for `fun` with one real output, forward over reverse (Pearlmutter 1994)."""
-    return jax.jvp(jax.grad(fun), (x,), (_like(x, v, "v"),))[1]
+    """Return H v for `fun` with one real output, forward over reverse (Pearlmutter 1994).
+
+    Where `fun` has no forward derivative (a custom_vjp), reverse over reverse: H is symmetric, so that is `vhp`.
+    """
+    try:
+        with arguments.needs_forward("use vhp"):
+            return jax.jvp(jax.grad(fun), (x,), (_like(x, v, "v"),))[1]
+    except TypeError as error:
+        if not str(error).endswith("use vhp"):
+            raise
+    return vhp(fun, x, v)
 
 
 def vhp(fun: Fun, x: PyTree, v: PyTree) -> PyTree:
@@ -74,9 +88,10 @@ def gauss_newton_product(fun: Fun, loss: Callable[[Any], Array], x: PyTree, v: P
     """Return J^T H J v, with J = d fun / dx and H the Hessian of `loss` at fun(x).
 
     The generalised Gauss-Newton product (Schraudolph 2002): one forward pass, one H v in output space, one reverse
-    pass. Positive semidefinite when `loss` is convex.
+    pass. Positive semidefinite when `loss` is convex. Raises TypeError where `fun` has no forward derivative.
     """
-    y, pushed = jax.jvp(fun, (x,), (_like(x, v, "v"),))
+    with arguments.needs_forward("form J = jacobian(fun, method='rev')(x); vhp gives products with the full Hessian"):
+        y, pushed = jax.jvp(fun, (x,), (_like(x, v, "v"),))
     return jax.vjp(fun, x)[1](hvp(loss, y, pushed))[0]
 
 
@@ -84,8 +99,9 @@ def metric(fun: Fun, x: PyTree, *, method: str = "auto", chunk_size: int | None 
     """Return G = J^H J (n x n, n = size of x): the metric that `fun` pulls back to its input.
 
     method: "jvps", n forward passes, `chunk_size` at a time; "factored", R^H (L^H L) R from J = L R where `fun` has a
-    narrow waist; "auto" takes "factored" if x is larger than the waist. Raises ValueError for another name. For log det
-    G take `jacobian_operator(...).slogdet_gram`: forming G squares the condition number.
+    narrow waist; "auto" takes "factored" if x is larger than the waist. Where `fun` has no forward derivative, J comes
+    from reverse passes; "jvps" then is a TypeError. Raises ValueError for another name. For log det G take
+    `jacobian_operator(...).slogdet_gram`: forming G squares the condition number.
     """
     arguments.one_of("method for the metric", method, ["auto", "jvps", "factored"])
     arguments.count("chunk_size", chunk_size)
@@ -94,7 +110,10 @@ def metric(fun: Fun, x: PyTree, *, method: str = "auto", chunk_size: int | None 
         if method == "factored" or operator.rank < operator.shape[1]:
             return operator.gram()
     fun_flat, flat, _ = raveled(fun, x)
-    rows = over(jax.linearize(fun_flat, flat)[1], jnp.eye(flat.size, dtype=flat.dtype), chunk_size)
+    if method == "auto" and any(blocked(e, False) for e in jax.make_jaxpr(fun_flat)(flat).eqns):
+        return operator.gram()
+    with arguments.needs_forward("use method='factored'"):
+        rows = over(jax.linearize(fun_flat, flat)[1], jnp.eye(flat.size, dtype=flat.dtype), chunk_size)
     return rows.conj() @ rows.T
 
 

@@ -17,10 +17,11 @@ import numpy as np
 from jax.extend.core import Var
 
 from grads.calls.problem import FlatProblem
-from grads.programs.fingerprint import rule_program, value_key
+from grads.programs.fingerprint import value_key
 from grads.programs.graph import Graph, build_graph, trace
 from grads.programs.independence import NotIndependentError, axes_inside, batch_axes, follow, followed
 from grads.programs.primitives import ELEMENTWISE, opened
+from grads.programs.rules import rule_program
 
 _SIZES = frozenset({"shape", "new_sizes", "slice_sizes", "limit_indices", "sizes"})
 _CONSTANT_ALONG = ELEMENTWISE | {"broadcast_in_dim"}

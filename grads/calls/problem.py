@@ -12,7 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 from grads import arguments
 from grads.programs.graph import Graph
-from grads.programs.primitives import CALLBACKS, CUSTOM, FORWARD_ONLY, REVERSE_ONLY, names_inside
+from grads.programs.primitives import CALLBACKS, CUSTOM, DIRECTED, names_inside
+from grads.programs.rules import blocked, custom_inside, linearity
 
 
 @dataclass(frozen=True)
@@ -100,26 +101,53 @@ class FlatProblem:
                 )
         return None
 
+    def _blocked(self, reverse: bool) -> str | None:
+        """Name of a primitive without a derivative in this direction, on the way of the derivative."""
+        if self.primitives.isdisjoint(DIRECTED):
+            return None
+        carrying = (e for e in self.graph.body if not self.graph.active.isdisjoint(e.outvars))
+        return next((name for e in carrying if (name := blocked(e, reverse))), None)
+
     @cached_property
     def no_forward(self) -> str | None:
         """Why there is no forward derivative (a custom_vjp has none), or None."""
-        found = sorted(self.primitives & REVERSE_ONLY)
-        reason = f"{found[0]} has no forward derivative: use 'rev' or 'rev_chunked'" if found else None
+        found = self._blocked(False)
+        reason = f"{found} has no forward derivative: use 'rev' or 'rev_chunked'" if found else None
         return self.no_derivative or reason
 
     @cached_property
     def no_reverse(self) -> str | None:
-        """Why there is no reverse derivative (a while loop of unknown length has none, and a complex output needs two
-        rows per element), or None.
+        """Why there is no reverse derivative (a while loop of unknown length has none, nor a custom_jvp whose rule
+        cannot be transposed; a complex output needs two rows per element), or None.
         """
         if self.no_derivative:
             return self.no_derivative
-        if self.primitives & FORWARD_ONLY:
+        if found := self._blocked(True):
+            if found in CUSTOM:
+                return "the rule of a custom_jvp cannot be transposed: use 'fwd', or lax.scan in the rule"
             return "a while loop of unknown length has no reverse derivative: use 'fwd', or lax.scan in the function"
+        if self.graph.adds_over_mesh:
+            return "a reverse pass would add up over the mesh axis along which only the output varies: use 'fwd'"
         if self.is_complex and not self.options.holomorphic:
             if any(jnp.issubdtype(a.dtype, jnp.complexfloating) for a in self.outputs):
                 return "reverse mode needs real outputs (or holomorphic=True): use 'fwd'"
         return None
+
+    @cached_property
+    def linearity(self) -> str:
+        """The least that is known of the custom rules on the way: "linear", "unknown" or "nonlinear"."""
+        if self.primitives.isdisjoint(CUSTOM):
+            return "linear"
+        carrying = [e for e in self.graph.body if not self.graph.active.isdisjoint(e.outvars)]
+        found = {linearity(e) for e in custom_inside(carrying)}
+        return next((word for word in ("nonlinear", "unknown") if word in found), "linear")
+
+    @cached_property
+    def unit_only(self) -> str | None:
+        """Why only the unit vectors themselves may be pushed or pulled through the whole function, or None."""
+        if self.linearity != "nonlinear":
+            return None
+        return "a custom derivative rule is not linear (it clips or bends what it is given): use 'fwd' or 'rev'"
 
     def bind(self, constants: Sequence[Any]) -> Callable:
         """Return the flat function `f(*leaves) -> tuple(outputs)`."""

@@ -11,7 +11,7 @@ number.
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from jaxtyping import Array, Inexact, Key
 from grads import arguments
 from grads.matrices import estimators
 from grads.matrices.estimators import Estimate, exactly
-from grads.matrices.factored import Factored
+from grads.matrices.factored import Diagonal, Factored, Identity, multiply
 
 __all__ = ["JacobianOperator"]
 
@@ -33,9 +33,17 @@ _OPTIONS = ["method", "key", "samples", "distribution"]
 class JacobianOperator:
     """The matrix J (m, n) behind its products; see the module's text. `@` and `T` give operators, still factored."""
 
-    def __init__(self, shape: tuple[int, int], dtype: Any, push: Callable, pull: Callable, factor: Callable):
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        dtype: Any,
+        push: Callable,
+        pull: Callable,
+        factor: Callable,
+        entries: Callable = lambda: None,
+    ):
         self.shape, self.dtype = shape, jnp.dtype(dtype)
-        self._push, self._pull, self._factor = push, pull, factor
+        self._push, self._pull, self._factor, self._entries = push, pull, factor, entries
 
     def __repr__(self) -> str:
         return f"JacobianOperator(shape={self.shape}, dtype={self.dtype})"
@@ -45,10 +53,24 @@ class JacobianOperator:
         """J = factors[0] @ factors[1] @ ..., computed when first needed."""
         return self._factor()
 
+    @cached_property
+    def entries(self) -> Any:
+        """J as its few nonzeros (BCOO) where it is large and its program shows that most are zero; else None."""
+        return self._entries() if math.prod(self.shape) > _SMALL else None
+
     @property
     def rank(self) -> int:
-        """The narrowest width of the factors: an upper bound on the rank of J."""
-        return self.factored.rank
+        """The narrowest width of the factors: an upper bound on the rank of J. Shapes say it: nothing is evaluated."""
+        if "factored" in vars(self):
+            return self.factored.rank
+        found: list[int] = []
+
+        def shapes() -> tuple:
+            found.append(self._factor().rank)
+            return ()
+
+        jax.eval_shape(shapes)
+        return found[0]
 
     def mv(self, v: Inexact[Array, " n"]) -> Inexact[Array, " m"]:
         """J v, one forward pass."""
@@ -115,6 +137,8 @@ class JacobianOperator:
         Raises ValueError where J is not square, an estimate has no key, or for another method.
         """
         self._square("trace")
+        if (known := self._known_diagonal(**how)) is not None:
+            return exactly(jnp.sum(known))
         if self._exact(**how):
             return exactly(_trace(self.factored))
         return self._estimate(self._push, self.shape[1], **how)
@@ -122,6 +146,8 @@ class JacobianOperator:
     def diagonal(self, **how: Any) -> Estimate:
         """diag J of a square J; estimates only by "hutchinson"."""
         self._square("diagonal")
+        if (known := self._known_diagonal(**how)) is not None:
+            return exactly(known)
         if self._exact(**how):
             return exactly(_diagonal(self.factored))
         _only_hutchinson(how, "diagonals")
@@ -165,6 +191,13 @@ class JacobianOperator:
         if self.shape[0] != self.shape[1]:
             raise ValueError(f"the {what} needs a square Jacobian, got shape {self.shape}")
 
+    def _known_diagonal(self, method: str = "auto", **how: Any) -> Array | None:
+        """The diagonal by as many products as colours, where J is large and sparse: no n x n array is formed."""
+        if method not in ("auto", "exact") or self.entries is None:
+            return None
+        row, column = self.entries.indices.T
+        return jnp.zeros(self.shape[0], self.dtype).at[row].add(jnp.where(row == column, self.entries.data, 0))
+
     def _exact(self, method: str = "auto", **unknown: Any) -> bool:
         arguments.one_of("method", method, ["auto", "exact", *_TRACES])
         for name in unknown:
@@ -207,24 +240,44 @@ def _gram(j: Factored) -> Array:
     return right.T @ (left.T @ left) @ right
 
 
+def _only_diagonal(j: Factored) -> Array | None:
+    """The diagonal of a product of diagonals, which needs no matrix; None for other products."""
+    if not all(isinstance(f, (Diagonal, Identity)) for f in j.factors):
+        return None
+    out = reduce(multiply, j.factors)
+    return out.d if isinstance(out, Diagonal) else jnp.ones(out.shape[0], j.dtype)
+
+
 @jax.jit
 def _frobenius(j: Factored) -> Array:
+    if (d := _only_diagonal(j)) is not None:
+        return jnp.sum(d * d)
+    if len(j.factors) == 1:
+        return jnp.sum(j.materialize() ** 2)
     left, right = j.left, j.right
     return jnp.sum((left.T @ left) * (right @ right.T))
 
 
 @jax.jit
 def _trace(j: Factored) -> Array:
-    return jnp.sum(j.left * j.right.T)
+    return jnp.sum(_diagonal(j))
 
 
 @jax.jit
 def _diagonal(j: Factored) -> Array:
+    if (d := _only_diagonal(j)) is not None:
+        return d
+    if len(j.factors) == 1:
+        return jnp.diagonal(j.materialize())
     return jnp.sum(j.left * j.right.T, 1)
 
 
 @jax.jit
 def _row_norms(j: Factored) -> Array:
+    if (d := _only_diagonal(j)) is not None:
+        return jnp.abs(d)
+    if len(j.factors) == 1:
+        return jnp.sqrt(jnp.sum(j.materialize() ** 2, 1))
     left, right = j.left, j.right
     return jnp.sqrt(jnp.sum((left @ (right @ right.T)) * left, 1))
 

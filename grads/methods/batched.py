@@ -26,6 +26,7 @@ from grads.costs.work import derivative_work
 from grads.methods.plain import unit_vectors
 from grads.methods.registry import Method, register_method
 from grads.methods.select import predicted
+from grads.programs.graph import varying
 from grads.programs.independence import NotIndependentError, batch_axes
 
 
@@ -74,6 +75,8 @@ def supports(problem: FlatProblem) -> str | None:
         return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
     if problem.no_forward and problem.no_reverse:
         return problem.no_forward
+    if problem.unit_only:
+        return problem.unit_only
     found = layout(problem)
     return found if isinstance(found, str) else None
 
@@ -235,7 +238,7 @@ def _build_passes(problem: FlatProblem, lay: BatchAxes, forward: bool) -> Callab
         else:
             outs, pull = jax.vjp(fun, *leaves)
             push = lambda *ct: pull(tuple(ct))
-        passes = jax.vmap(push)(*_shared_seeds(avals, axes))
+        passes = jax.vmap(push)(*varying(_shared_seeds(avals, axes), leaves if forward else outs))
         # (passes, ..., batch, ...) to (batch, ..., inputs) or (batch, outputs, ...)
         stacks = [jnp.moveaxis(p, axis + 1, 1) for p, axis in zip(passes, other_axes, strict=True)]
         at = -1 if forward else 1

@@ -24,6 +24,7 @@ from grads.methods.order import Chain, Step, bracket
 from grads.methods.plain import mapped, unit_vectors
 from grads.methods.registry import register_method
 from grads.programs.cuts import end_state, segments
+from grads.programs.graph import varying
 from grads.programs.local import Segment, weight_matrix
 
 
@@ -33,6 +34,9 @@ def supports(problem: FlatProblem) -> str | None:
         return "the function has side effects, which cannot be split: use 'fwd' or 'rev'"
     if problem.no_derivative:
         return problem.no_derivative
+    if problem.linearity != "linear":
+        way = "is not seen to be linear, and is not cut"
+        return problem.unit_only or f"a custom derivative rule {way}: use 'fwd' or 'rev'"
     if problem.is_complex:
         return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
     if not end_state(problem.graph) or not problem.graph.live[0]:
@@ -102,12 +106,13 @@ def step_cost(problem: FlatProblem, chain: Chain, root: Step) -> Cost:
     moved = sum([(chain.widths[s.start] * chain.widths[s.stop] + chain.held(s)) * itemsize for s in made])
     chunk = chunk_of(problem, chain, root)
     memory = _memory(problem, chain, root, chunk)
-    spread = problem.output_bytes / machine.bandwidth if root.diagonal else 0.0
+    spread = problem.output_bytes / machine.bandwidth if root.diagonal and not problem.options.factored else 0.0
     return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
 
 
 def _memory(problem: FlatProblem, chain: Chain, root: Step, chunk: int | None) -> Number:
-    return chain.peak(root, chunk) * problem.dtype.itemsize + problem.value_bytes + problem.output_bytes
+    out = 0.0 if root.diagonal and problem.options.factored else problem.output_bytes  # a diagonal stays a vector
+    return chain.peak(root, chunk) * problem.dtype.itemsize + problem.value_bytes + out
 
 
 def chunk_of(problem: FlatProblem, chain: Chain, root: Step) -> int | None:
@@ -254,6 +259,7 @@ class _Emitter:
         hi = step.cut if step.action == "adjoint" else step.stop
         state = self.chain.segments[lo].ins if forward else self.chain.segments[hi - 1].outs
         stack = _rows(parts[0], forward, state) if parts else unit_vectors([v.aval for v in state])
+        stack = varying(stack, [v.aval for v in state])
         inside = [g for g in self.groups if lo <= g.start and g.stop <= hi]
 
         def one(*xs):

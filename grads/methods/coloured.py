@@ -22,7 +22,8 @@ from grads.calls.forms import Checked
 from grads.calls.problem import FlatProblem, over, raveled
 from grads.matrices.pattern import Pattern, colour_columns, colour_rows
 from grads.methods.registry import Method, UnsupportedMethodError, register
-from grads.programs.primitives import REVERSE_ONLY, names_inside
+from grads.programs.graph import varying
+from grads.programs.rules import blocked
 from grads.programs.sparsity import graph_sparsity, known_integers
 
 __all__ = ["WrongPatternError", "check_pattern", "colour", "coloured", "sparse"]
@@ -91,6 +92,8 @@ def sparse(pattern: Any = None, *, mode: str = "auto", chunk_size: int | None = 
     def supports(problem: FlatProblem) -> str | None:
         if problem.is_complex:
             return "a coloured Jacobian needs real values: use 'fwd' or 'rev'"
+        if problem.unit_only:
+            return problem.unit_only
         forward, reverse = problem.no_forward, problem.no_reverse
         if mode == "auto":
             return forward and reverse
@@ -135,10 +138,10 @@ def _evaluate(
     fun, flat, _ = problem.raveled(constants, leaves)
     if colouring.reverse:
         y, pull = jax.vjp(fun, flat)
-        product, dtype = (lambda u: pull(u)[0]), y.dtype
+        product, dtype = (lambda u: pull(varying([u], [y])[0])[0]), y.dtype
     else:
-        y, product = jax.linearize(fun, flat)
-        dtype = flat.dtype
+        y, push = jax.linearize(fun, flat)
+        product, dtype = (lambda v: push(varying([v], [flat])[0])), flat.dtype
     data = coloured(product, colouring, dtype, chunk_size).astype(y.dtype)
     index = jnp.asarray(np.stack([colouring.pattern.rows, colouring.pattern.columns], axis=1))
     matrix: Any = BCOO((data, index), shape=colouring.pattern.shape, indices_sorted=True, unique_indices=True)
@@ -188,7 +191,7 @@ def check_pattern(fun: Callable, x: Any, pattern: Any, *, mode: str = "auto") ->
     given = Pattern.of(pattern)
     if given.shape != (y.size, flat.size):
         raise ValueError(f"the pattern has shape {given.shape}, the Jacobian ({y.size}, {flat.size})")
-    reverse = any(names_inside(e) & REVERSE_ONLY for e in program.eqns)
+    reverse = any(blocked(e, False) for e in program.eqns)
     chosen = colour(given, "rev" if reverse else mode)
     pull = lambda u: jax.vjp(flat_fun, flat)[1](u)[0]
     push = jax.linearize(flat_fun, flat)[1]

@@ -8,6 +8,7 @@ options and the device. Closed-over arrays are arguments of the compiled program
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -20,62 +21,134 @@ from grads.costs.machine import current
 from grads.methods import select
 from grads.methods.batched import layout
 from grads.methods.registry import Method, UnsupportedMethodError, get_method
-from grads.programs.fingerprint import fingerprint
-from grads.programs.graph import Graph, trace
+from grads.programs.fingerprint import fingerprint, short_key
+from grads.programs.graph import Graph, opened_graph
+from grads.programs.primitives import HOLDING
+from grads.programs.rules import LeakedRuleError, check_leaks
 from grads.programs.sparsity import known_integers
+from grads.programs.widened import wide_dtypes, widened
 
 _UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
     jax.errors.NonConcreteBooleanIndexError,
+    LeakedRuleError,
 )
 _COMPILED: OrderedDict[Any, tuple[Callable, list[Callable]]] = OrderedDict()
+_LOOKED_UP: OrderedDict[Any, tuple[Any, tuple[Any, ...]]] = OrderedDict()
 _KEEP = 256
 _NO_PROGRAM = Graph((), (), (), (), (), frozenset())
 
 
-def problem_of(call: Call, options: JacobianOptions) -> tuple[FlatProblem, tuple[Any, ...]]:
-    """Trace a call; return the problem and the values of its constants."""
-    graph, constants = trace(call.flat, call.leaves)
-    avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
+@dataclass(frozen=True)
+class _Traced:
+    """A call's program as JAX traced it, and the trace, which has ended."""
+
+    program: Any
+    ended: Any
+
+
+def _trace(fun: Callable, leaves: Sequence[Any]) -> _Traced:
+    ended: list[Any] = []
+
+    def flat(*xs):
+        ended.extend(getattr(x, "_trace", None) for x in xs[:1])
+        return tuple(fun(*xs))
+
+    return _Traced(jax.make_jaxpr(flat)(*leaves), next(iter(ended), None))
+
+
+def _opened(traced: _Traced) -> tuple[Graph, tuple[Any, ...]]:
+    """The graph and its constants; raise LeakedRuleError where a custom rule does not outlive the trace."""
+    graph, constants = opened_graph(traced.program)
+    if held := [e for e in graph.eqns if e.primitive.name in HOLDING]:
+        check_leaks(held, traced.ended)
+    return graph, constants
+
+
+def problem_of(
+    call: Call, options: JacobianOptions, traced: _Traced | None = None
+) -> tuple[FlatProblem, tuple[Any, ...], tuple[Any, ...]]:
+    """Trace a call; return the problem, the values of its constants, and its leaves as the problem takes them."""
+    fun, leaves = call.flat, call.leaves
+    graph, constants = _opened(traced or _trace(fun, leaves))
     outs, aux = call.out_avals()
-    session = {"fun": call.flat, "constants": constants}
-    return FlatProblem(graph, avals, outs, aux, options, session), constants
+    thin = min([x.dtype.itemsize for x in leaves], default=4) < 4
+    if thin and (wide := wide_dtypes(leaves, outs)) is not None:
+        fun = widened(fun, [x.dtype for x in leaves])
+        leaves = tuple(x.astype(d) for x, d in zip(leaves, wide, strict=True))
+        graph, constants = _opened(_trace(fun, leaves))
+    avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in leaves)
+    session = {"fun": fun, "constants": constants}
+    return FlatProblem(graph, avals, outs, aux, options, session), constants, leaves
 
 
 def run(
     call: Call, options: JacobianOptions, method: str | Method, output: str, precision: Any
 ) -> tuple[list, list, Any]:
     """Return (output arrays, aux arrays, Jacobian in the form `output`)."""
+    asked = (options, method, output, precision, jax.default_backend(), current())  # other rates, other choices
     try:
-        problem, constants = problem_of(call, options)
+        traced = _trace(call.flat, call.leaves)
+        short = short_key(traced.program)
+        at = (short, call.out_avals(), asked)
+        if short is not None and at in _LOOKED_UP and _LOOKED_UP[at][0] in _COMPILED:
+            key, inner = _LOOKED_UP[at]
+            constants, leaves = (*traced.program.consts, *inner), call.leaves
+        else:
+            key, constants, leaves = _compiled(call, options, method, output, asked, traced)
+            if leaves is call.leaves:  # else the compiled program is of another trace
+                _remember(at, key, constants[len(traced.program.consts) :])
     except _UNTRACEABLE as error:
         return _untraceable(call, options, method, output, error)
-    program = (
-        fingerprint(problem.graph),
-        problem.aux,
-        options,
-        method,
-        output,
-        precision,
-        jax.default_backend(),
-        current(),  # other rates, as after `calibrate()`, other choices
-    )
-    key = (*program, _indices(method, constants))
+    _COMPILED.move_to_end(key)
+    compiled, errors = _COMPILED[key]
+    values, aux, jac, wrong = compiled(constants, leaves)
+    if wrong is not None and not isinstance(wrong, jax.core.Tracer) and wrong > 0:
+        raise errors[0](constants, leaves, wrong)
+    return values, aux, jac
+
+
+def _compiled(
+    call: Call, options: JacobianOptions, method: str | Method, output: str, asked: tuple, traced: _Traced
+) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+    """Find or make the compiled Jacobian; return its key in `_COMPILED`, its constants and its leaves."""
+    problem, constants, leaves = problem_of(call, options, traced)
+    stored = output == "bcoo" and method == "auto"  # the entries of a pattern are fewer than all
+    indices = _indices("sparse" if stored else method, constants)
+    key = (fingerprint(problem.graph), problem.aux, *asked, indices)
     if key not in _COMPILED:
-        chosen = select.choose(problem, method, constants, call.leaves, key)
+        chosen = (_sparse(problem) if stored else None) or select.choose(problem, method, constants, leaves, key)
         errors: list[Callable] = []
         _COMPILED[key] = jax.jit(_program(problem, chosen, output, errors), inline=True), errors
         problem.session.clear()
         while len(_COMPILED) > _KEEP:
             _COMPILED.popitem(last=False)
-    _COMPILED.move_to_end(key)
-    compiled, errors = _COMPILED[key]
-    values, aux, jac, wrong = compiled(constants, call.leaves)
-    if wrong is not None and not isinstance(wrong, jax.core.Tracer) and wrong > 0:
-        raise errors[0](constants, call.leaves, wrong)
-    return values, aux, jac
+    return key, constants, leaves
+
+
+def _remember(at: tuple, key: tuple, inner: Sequence[Any]) -> None:
+    """Keep the way from a short key to a compiled Jacobian, but for programs that hold the values of a trace, or whose
+    compiled form depends on the values of constants.
+    """
+    if at[0] is None or key[-1] is not None or any(isinstance(c, jax.core.Tracer) for c in inner):
+        return
+    _LOOKED_UP[at] = key, tuple(inner)
+    while len(_LOOKED_UP) > _KEEP:
+        _LOOKED_UP.popitem(last=False)
+
+
+def _sparse(problem: FlatProblem) -> Method | None:
+    """The method "sparse" where the program shows that entries are zero."""
+    method = get_method("sparse")
+    if not problem.n or not problem.m or method.supports(problem) is not None or problem.options.memory_limit:
+        return None
+    try:
+        method.build(problem)
+    except UnsupportedMethodError:
+        return None
+    return method
 
 
 def _indices(method: str | Method, constants: Sequence[Any]) -> tuple | None:
@@ -123,11 +196,13 @@ def _empty(problem: FlatProblem) -> Callable:
 def _untraceable(
     call: Call, options: JacobianOptions, method: Any, output: str, error: Exception
 ) -> tuple[list, list, Any]:
-    """Python control flow on values cannot be traced: differentiate operation by operation, as jacfwd does."""
+    """Python control flow on values cannot be traced, and a rule that holds an array of its own call cannot be kept:
+    differentiate operation by operation, as jacfwd does.
+    """
     if method not in ("auto", "autotune", "fwd", "rev") or output not in ("dense", "transposed"):
         raise UnsupportedMethodError(
-            "the function branches on the values of its arguments, so it cannot be traced "
-            f"({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, "
+            "the function branches on the values of its arguments, or passes an array in nondiff_argnums, so it cannot "
+            f"be traced ({type(error).__name__}): use method 'fwd', 'rev' or 'auto' with a dense output, "
             "or lax.cond / jnp.where in the function"
         ) from error
     results = call.flat(*call.leaves)
@@ -146,3 +221,4 @@ def _untraceable(
 def forget() -> None:
     """Drop all compiled Jacobians and plans."""
     _COMPILED.clear()
+    _LOOKED_UP.clear()

@@ -40,7 +40,7 @@ def low_rank(rank: int = 32, *, seed: int = 0, oversample: int = 10, power: int 
     def supports(problem: FlatProblem) -> str | None:
         if problem.is_complex:
             return "the values are complex: use 'fwd' or 'rev'"
-        return problem.no_forward or problem.no_reverse
+        return problem.no_forward or problem.no_reverse or problem.unit_only
 
     def build(problem: FlatProblem) -> Callable:
         def evaluate(constants: Any, leaves: Any) -> tuple[list, Factored]:

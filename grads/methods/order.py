@@ -23,7 +23,8 @@ from grads.costs.machine import Machine, Number, Work, operations
 from grads.costs.work import work_of
 from grads.programs.graph import width
 from grads.programs.local import Segment
-from grads.programs.primitives import FORWARD_ONLY, REVERSE_ONLY, names_inside
+from grads.programs.primitives import HOLDING
+from grads.programs.rules import blocked
 
 
 @dataclass(frozen=True)
@@ -180,10 +181,11 @@ class _Tables:
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize
         works = [[work_of(s.eqns, active, reverse) for s in segments] for reverse in (False, True)]
-        names = [[names_inside(e) for e in s.eqns] for s in segments]
-        blocked = [[any(n & never for n in inside) for inside in names] for never in (REVERSE_ONLY, FORWARD_ONLY)]
+        carrying = [[e for e in s.eqns if not active.isdisjoint(e.outvars)] for s in segments]
+        carrying = [[e for e in es if e.primitive.name in HOLDING] for es in carrying]
+        never = [[any([blocked(e, reverse) for e in es]) for es in carrying] for reverse in (False, True)]
         seconds = [{p: [machine.seconds(ws, p) for ws in works[d]] for p in set(widths)} for d in (0, 1)]
-        self._seconds = [{p: _sums(blocked[d], each) for p, each in seconds[d].items()} for d in (0, 1)]
+        self._seconds = [{p: _sums(never[d], each) for p, each in seconds[d].items()} for d in (0, 1)]
         self._ops = [list(itertools.accumulate([operations(ws, 1) for ws in works[d]], initial=0.0)) for d in (0, 1)]
 
     def pushed(self, columns_of: int, i: int, j: int) -> Number:

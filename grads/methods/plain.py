@@ -17,6 +17,7 @@ from grads.calls.forms import cut
 from grads.calls.problem import FlatProblem
 from grads.costs.cost import default_chunk, plain_cost
 from grads.methods.registry import register_method
+from grads.programs.graph import varying
 
 
 def unit_vectors(avals: Sequence[Any], start: Any = 0, count: int | None = None) -> list[jax.Array]:
@@ -44,7 +45,7 @@ def build_forward(problem: FlatProblem) -> Callable:
 
     def evaluate(constants, leaves):
         outs, push = jax.linearize(_primal(problem, constants), *leaves)
-        columns = jax.vmap(lambda *t: push(*t), out_axes=-1)(*unit_vectors(problem.inputs))
+        columns = jax.vmap(lambda *t: push(*t), out_axes=-1)(*varying(unit_vectors(problem.inputs), leaves))
         return outs, [cut(c, problem.inputs, -1) for c in columns]
 
     return evaluate
@@ -55,7 +56,7 @@ def build_reverse(problem: FlatProblem) -> Callable:
 
     def evaluate(constants, leaves):
         outs, pull = jax.vjp(_primal(problem, constants), *leaves)
-        rows = jax.vmap(lambda *ct: pull(tuple(ct)))(*unit_vectors(problem.outputs))
+        rows = jax.vmap(lambda *ct: pull(tuple(ct)))(*varying(unit_vectors(problem.outputs), outs))
         return outs, _by_output(rows, problem)
 
     return evaluate
@@ -102,7 +103,7 @@ def build_forward_chunked(problem: FlatProblem) -> Callable:
 
     def evaluate(constants, leaves):
         outs, push = jax.linearize(_primal(problem, constants), *leaves)
-        columns = _over_units(jax.vmap(push), problem.inputs, problem.n, chunk)
+        columns = _over_units(lambda *t: jax.vmap(push)(*varying(t, leaves)), problem.inputs, problem.n, chunk)
         return outs, [cut(jnp.moveaxis(c, 0, -1), problem.inputs, -1) for c in columns]
 
     return evaluate
@@ -114,7 +115,9 @@ def build_reverse_chunked(problem: FlatProblem) -> Callable:
 
     def evaluate(constants, leaves):
         outs, pull = jax.vjp(_primal(problem, constants), *leaves)
-        rows = _over_units(jax.vmap(lambda *ct: pull(tuple(ct))), problem.outputs, problem.m, chunk)
+        rows = _over_units(
+            lambda *u: jax.vmap(lambda *ct: pull(tuple(ct)))(*varying(u, outs)), problem.outputs, problem.m, chunk
+        )
         return outs, _by_output(rows, problem)
 
     return evaluate

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Var, primal_dtype_to_tangent_dtype
+from jax.extend.core import Var
 
-from grads.programs.graph import Graph, apply_equation
-from grads.programs.primitives import CUSTOM, is_program, opened
+from grads.programs.graph import Graph
+from grads.programs.primitives import CUSTOM, INLINED, is_program, opened
+from grads.programs.rules import rule_program
 
 _DEEPEST = 4  # rules within rules that are followed
 
@@ -34,6 +34,21 @@ class _Same:
 def fingerprint(graph: Graph) -> tuple:
     """The key of a graph."""
     return _program(graph.constvars, graph.invars, graph.eqns, graph.outvars, ())
+
+
+_SHALLOW = ("by object",)
+_SHORT = 64  # equations: a longer program is compared in full
+
+
+def short_key(program: Any) -> tuple | None:
+    """A key of a traced program in which the programs inside are the same objects (as a jitted function's are from call
+    to call), so that a call of a long program costs no walk through it; None where that tells nothing.
+    """
+    jaxpr, _ = opened(program)
+    inlined = any(e.primitive.name in INLINED for e in jaxpr.eqns)
+    if not inlined or len(jaxpr.eqns) > _SHORT or any(e.primitive.name in CUSTOM for e in jaxpr.eqns):
+        return None
+    return _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, _SHALLOW)
 
 
 def _aval(v: Any) -> tuple:
@@ -74,40 +89,6 @@ def _params(eqn: Any, above: tuple) -> Any:
     return plain() if rule is None else (called, value_key(rule, (*above, called)))
 
 
-def rule_program(eqn: Any) -> Any:
-    """The traced derivative of an equation with a custom rule; None if untraceable.
-
-    For custom_jvp a function of (values, tangents), for custom_vjp of (values, cotangents). A custom rule is a new
-    function object at each trace, so two of them are compared by the programs they trace to.
-    """
-    reverse = eqn.primitive.name == "custom_vjp_call"
-    like = lambda variables: [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in variables]
-    tangent = lambda a: jax.ShapeDtypeStruct(a.shape, primal_dtype_to_tangent_dtype(a.dtype))
-    avals = like(eqn.invars)
-    count, run = len(avals), lambda *values: apply_equation(eqn, values)
-    moved = [i for i, a in enumerate(avals) if jnp.issubdtype(a.dtype, jnp.inexact)]
-
-    def push(*xs):
-        return jax.jvp(run, xs[:count], xs[count:])
-
-    def pull(*xs):  # with respect to the real operands: the others have no cotangent
-        def of_moved(*some):
-            values = list(xs[:count])
-            for i, value in zip(moved, some, strict=True):
-                values[i] = value
-            out = run(*values)
-            return tuple(out) if isinstance(out, (list, tuple)) else (out,)
-
-        values, back = jax.vjp(of_moved, *(xs[i] for i in moved))
-        return values, back(tuple(xs[count:]))
-
-    seeds = map(tangent, like(eqn.outvars) if reverse else avals)
-    try:
-        return jax.make_jaxpr(pull if reverse else push)(*avals, *seeds)
-    except (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError):
-        return None
-
-
 def value_key(v: Any, above: tuple = ()) -> Any:
     """A hashable key of a parameter of an equation."""
     if v is None or isinstance(v, (bool, int, float, str)):
@@ -115,6 +96,8 @@ def value_key(v: Any, above: tuple = ()) -> Any:
     if isinstance(v, (tuple, list)):
         return type(v).__name__, tuple([value_key(x, above) for x in v])
     if is_program(v):
+        if above is _SHALLOW:
+            return _Same(v)
         jaxpr, consts = opened(v)
         key = _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, above)
         return key, tuple(_Same(c) for c in consts)

@@ -24,6 +24,18 @@ def is_float(aval: Any) -> bool:
     return jnp.issubdtype(aval.dtype, jnp.inexact)
 
 
+def manual_axes(x: Any) -> frozenset:
+    """The mesh axes over which a value (or its type) varies, inside `jax.shard_map`; none outside."""
+    return getattr(getattr(x, "manual_axis_type", None), "varying", None) or frozenset()
+
+
+def varying(values: Sequence[Any], like: Sequence[Any]) -> list[Any]:
+    """Return arrays that vary over the mesh axes that others (or their types) vary over, as JAX asks of seeds."""
+    missing = [manual_axes(jax.typeof(y) if isinstance(y, jax.Array) else y) for y in like]
+    pairs = [(x, tuple(axes - manual_axes(jax.typeof(x)))) for x, axes in zip(values, missing, strict=True)]
+    return [jax.lax.pcast(x, axes, to="varying") if axes else x for x, axes in pairs]
+
+
 def _function(eqns: Iterable[Any], inputs: Sequence[Any], outputs: Sequence[Any], effects: Any) -> Callable:
     """Return the function (*inputs) -> outputs of some equations; the names are for JAX to print in errors."""
     names = [tuple(f"{kind}{i}" for i in range(len(vs))) for kind, vs in (("x", inputs), ("y", outputs))]
@@ -105,6 +117,13 @@ class Graph:
         """Total size of the live active values at each boundary."""
         return tuple([width(state) for state in self.live])
 
+    @cached_property
+    def adds_over_mesh(self) -> bool:
+        """True where an output varies over a mesh axis that an input does not: JAX's reverse pass sums over it."""
+        inputs = [manual_axes(v.aval) for v in self.invars]
+        outputs = [manual_axes(v.aval) for v in self.outvars if is_float(v.aval)]
+        return any(not out <= axes for out in outputs for axes in inputs)
+
     def function(self, eqns: Iterable[Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable:
         """Return the function (*inputs) -> list of outputs evaluated by these equations."""
         return _function(eqns, inputs, outputs, self.effects)
@@ -168,7 +187,11 @@ def build_graph(program: Any) -> Graph:
 
 def trace(fun: Callable, leaves: Sequence[Any]) -> tuple[Graph, tuple[Any, ...]]:
     """Trace `fun(*leaves) -> tuple of arrays` and return its graph and the values of its constants."""
-    closed = jax.make_jaxpr(lambda *xs: tuple(fun(*xs)))(*leaves)
+    return opened_graph(jax.make_jaxpr(lambda *xs: tuple(fun(*xs)))(*leaves))
+
+
+def opened_graph(closed: Any) -> tuple[Graph, tuple[Any, ...]]:
+    """Return the graph of a traced program and the values of its constants."""
     graph = build_graph(closed)
     return graph, (*closed.consts, *graph.constants)
 

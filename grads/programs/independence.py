@@ -258,7 +258,7 @@ _RULES: dict[str, Callable] = {
     "dot_general": _dot,
     "conv_general_dilated": _conv,
     "concatenate": _keep_unless("dimension"),
-    "split": _keep_unless("axis"),
+    "split": lambda e, axes: axes[0] if len(e.outvars) == 1 else _keep_unless("axis")(e, axes),
     "stack": _stack,
     "unstack": _unstack,
     "rev": _keep_unless("dimensions"),

@@ -66,7 +66,7 @@ def _keeps_order(eqn: Any) -> bool:
     if name == "broadcast_in_dim":
         kept = eqn.params["broadcast_dimensions"]
         return list(kept) == sorted(kept)
-    return name in RESHAPES
+    return name in RESHAPES or (name == "split" and len(eqn.outvars) == 1)  # one piece is the whole
 
 
 def is_diagonal(eqns: Sequence[Any], start: Any, end: Any, active: Any) -> bool:

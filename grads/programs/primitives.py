@@ -45,6 +45,8 @@ CALLS = REMAT | CUSTOM  # a meaning of their own, but the operands and results o
 LOOPS = _words("scan while")
 FORWARD_ONLY = _words("while")
 REVERSE_ONLY = _words("custom_vjp_call custom_vjp_call_jaxpr")
+HOLDING = CALLS | LOOPS | INLINED | {"cond", "shard_map"}
+DIRECTED = CUSTOM | FORWARD_ONLY | REVERSE_ONLY  # only where one of these is inside may a direction be closed
 CALLBACKS = _words("pure_callback io_callback")
 
 

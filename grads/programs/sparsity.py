@@ -17,7 +17,7 @@ import numpy as np
 from jax.extend.core import Var
 
 from grads.matrices.pattern import Pattern
-from grads.programs.graph import Graph, build_graph, is_float, trace, width
+from grads.programs.graph import Graph, apply_equation, build_graph, is_float, trace, width
 from grads.programs.primitives import CALLS, COMPLEX_PARTS, REDUCTIONS, SMOOTH, ZERO_SLOPE, called
 
 __all__ = ["graph_sparsity", "jacobian_sparsity"]
@@ -106,7 +106,7 @@ class _Walk:
             return [self.product(eqn, operands)]
         if (sources := _moved(graph, eqn, operands, known)) is not None:
             return [self.gathered(operands, s) for s in sources]
-        if name == "scatter-add" and (target := _target(graph, eqn, operands, known)) is not None:
+        if name == "scatter-add" and (target := _target(eqn, known)) is not None:
             return [self.scattered(eqn, operands, target)]
         return self.everything(eqn, operands)
 
@@ -232,7 +232,7 @@ def _moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarr
     return [np.asarray(out).reshape(-1)]
 
 
-def _target(graph: Graph, eqn: Any, operands: list, known: dict) -> np.ndarray | None:
+def _target(eqn: Any, known: dict) -> np.ndarray | None:
     """Return where each update of a scatter-add lands, from its transpose, a gather of numbers."""
     operand, index, updates = eqn.invars
     unknown = isinstance(index, Var) and index not in known
@@ -245,7 +245,9 @@ def _target(graph: Graph, eqn: Any, operands: list, known: dict) -> np.ndarray |
     zeros = jnp.zeros(aval.shape, kind)
     with jax.ensure_compile_time_eval():
         blank = jnp.zeros(updates.aval.shape, kind)
-        _, pull = jax.vjp(lambda u: graph.apply(eqn, {**known, operand: zeros, updates: u})[0], blank)
+        at = known[index] if isinstance(index, Var) else jnp.asarray(index.val)
+        # by position: operand and updates may be one variable, as in x.at[i].add(x)
+        _, pull = jax.vjp(lambda u: apply_equation(eqn, [zeros, at, u])[0], blank)
         numbers = jnp.arange(1, 1 + zeros.size, dtype=kind).reshape(zeros.shape)
         return np.asarray(pull(numbers)[0]).astype(np.int64).reshape(-1) - 1
 

@@ -89,7 +89,7 @@ def compare(
             get_method(name)
     flatten_call(fun, 0, args, {})  # refuses what cannot be differentiated
     want = reference(lambda x: fun(x, *args[1:]), args[0])
-    problem, _ = problem_of(flatten_call(fun, 0, args, {}), JacobianOptions())
+    problem, *_ = problem_of(flatten_call(fun, 0, args, {}), JacobianOptions())
     rows: dict[str, Measurement] = {}
     calls: dict[str, Callable] = {}
     calls[""] = jax.jit(fun).lower(*args).compile()
