@@ -22,6 +22,10 @@ CHANGES = {
     likelihoods.Laplace: {"scale": "learned", "width": 0.5},
     likelihoods.DiscretizedLogistic: {"scale": "learned", "width": 0.5, "levels": 17},
     likelihoods.Categorical: {"levels": 17},
+    likelihoods.LogisticMixture: {"components": 2, "width": 0.5, "levels": 17},
+    likelihoods.Tokens: {"symbols": 17},
+    likelihoods.Multinomial: {},
+    likelihoods.Columns: {"columns": ("numeric",) * 4 + ("categorical:3", "ordinal:4"), "std": 0.5},
 }
 
 
