@@ -8,6 +8,7 @@ Chen et al. 2023; cosine decay, Loshchilov & Hutter 2017.
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -238,3 +239,12 @@ def build(
 def running_mean(mean: object, new: object, decay: float) -> object:
     """decay * mean + (1 - decay) * new, leaf by leaf (Polyak averaging with exponential forgetting)."""
     return jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, new)
+
+
+def together(grads: Any) -> Any:
+    """Return the gradients, each made to depend on all: no parameter changes before the last one is known.
+
+    Otherwise XLA cannot prove that a kernel's last use precedes its update, and copies it at every step.
+    """
+    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads)]).sum()
+    return jax.tree.map(lambda g: g + nothing.astype(g.dtype), grads)

@@ -7,7 +7,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from flax import nnx
+from jaxtyping import Array, Bool
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["names"])
@@ -30,3 +31,29 @@ class Terms:
     def items(self) -> Iterator[tuple[str, Any]]:
         """Yield (name, value)."""
         return ((name, self[name]) for name in self.names)
+
+
+def all_finite(tree: Any) -> Bool[Array, ""]:
+    """Return whether every number of a tree is finite."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def last_gradient_is_bad(state: Any) -> Any:
+    """Return the state with the last step named as bad if it left parameters that are not finite.
+
+    Called at the end of a dispatch. Inside one, a bad gradient is noticed as the next step's bad loss, and the
+    host replays up to that step to tell the two apart: no step pays for a pass over its gradients.
+    """
+    spoiled = (state.bad_step < 0) & ~all_finite(nnx.state(state.model, nnx.Param))
+    names = state.bad_terms.names
+    gradient = jnp.arange(len(names)) == len(names) - 1
+    return state._replace(
+        bad_step=jnp.where(spoiled, state.step - 1, state.bad_step),
+        bad_terms=Terms(jnp.where(spoiled, gradient, state.bad_terms.values), names),
+    )
+
+
+def first_bad_term(state: Any) -> dict[str, Any]:
+    """Return the step and the names of its non-finite terms, causes before consequences."""
+    names = [name for name, bad in state.bad_terms.items() if bool(bad)]
+    return {"step": int(state.bad_step), "term": names[0], "all_terms": names}

@@ -34,6 +34,15 @@ def per_example(model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKe
     return {"negative_elbo_nats": bound, "nll_nats": nll, "kl_nats": kl, "bits_per_dim": bits} | out
 
 
+def per_dimension(model: Autoencoder, x: Float[Array, "batch *shape"]) -> dict[str, Float[Array, "batch latent"]]:
+    """Return what a variational model's code says dimension by dimension: `mean`, and its `kl` to the prior in nats.
+
+    Empty for a model without a density over codes.
+    """
+    q = model.encode(x)
+    return {"mean": q.mean, "kl": q.kl_terms(model.prior())} if isinstance(q, Normal) else {}
+
+
 def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:
     """Return the mean of every metric from its sum over `count` examples, and rmse = sqrt(mean mse).
 

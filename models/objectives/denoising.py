@@ -1,6 +1,7 @@
 """The denoising autoencoder."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 from jaxtyping import PRNGKeyArray
@@ -24,12 +25,25 @@ class Denoising:
 
     def __call__(self, model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool = True) -> Result:
         """Return the error of each clean example, reconstructed from its corrupted self."""
-        for_noise, for_model = jax.random.split(key)
-        _, _, p = run(model, corrupt(self.corruption, x, for_noise, self.level), for_model, training)
+        _, for_model = jax.random.split(key)
+        _, _, p = run(model, self.corrupted(x, key), for_model, training)
         loss = reconstruction_error(self.error, p, x)
         if training:
             model.track(p, x)
         return loss, {ERROR_TERMS[self.error]: loss}
+
+    def corrupted(self, x: Batch, key: PRNGKeyArray) -> Batch:
+        """Return x with the noise that a call with this key adds."""
+        return corrupt(self.corruption, x, jax.random.split(key)[0], self.level)
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps after which every weight is at its full value."""
+        return 0
+
+    def criterion(self, metrics: Mapping[str, Any]) -> Any:
+        """Return what early stopping minimises: this objective's own validation value."""
+        return metrics["objective"]
 
     def at(self, step: Step) -> "Denoising":
         """Return itself: nothing is scheduled."""

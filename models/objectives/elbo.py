@@ -1,5 +1,6 @@
 """The evidence lower bound with its weights and schedules."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -52,6 +53,15 @@ class ELBO:
         """
         used = jnp.mean(kl_terms, axis=0, keepdims=True) > self.free_bits
         return sum_event(jnp.where(used, kl_terms, self.free_bits))
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps after which every weight is at its full value."""
+        return max(self.warmup_steps, self.capacity_steps)
+
+    def criterion(self, metrics: Mapping[str, Any]) -> Any:
+        """Return what early stopping minimises: this objective's own validation value."""
+        return metrics["objective"]
 
     def at(self, step: Step) -> "ELBO":
         """Return the objective of that (possibly traced) step: beta and capacity on their ramps."""

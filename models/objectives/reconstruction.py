@@ -1,5 +1,8 @@
 """The plain autoencoder."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from jaxtyping import PRNGKeyArray
 
 from models.autoencoder import Autoencoder
@@ -21,6 +24,15 @@ class Reconstruction:
         if training:
             model.track(p, x)
         return loss, {ERROR_TERMS[self.error]: loss}
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps after which every weight is at its full value."""
+        return 0
+
+    def criterion(self, metrics: Mapping[str, Any]) -> Any:
+        """Return what early stopping minimises: this objective's own validation value."""
+        return metrics["objective"]
 
     def at(self, step: Step) -> "Reconstruction":
         """Return itself: nothing is scheduled."""

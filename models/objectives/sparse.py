@@ -1,6 +1,7 @@
 """The sparse autoencoder."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -50,6 +51,15 @@ class Sparse:
         t, mean = self.target, jnp.clip(jnp.mean(z, axis=0), 1e-7, 1 - 1e-7)
         divergence = t * jnp.log(t / mean) + (1 - t) * jnp.log((1 - t) / (1 - mean))
         return jnp.broadcast_to(jnp.sum(divergence), z.shape[:1])
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps after which every weight is at its full value."""
+        return 0
+
+    def criterion(self, metrics: Mapping[str, Any]) -> Any:
+        """Return what early stopping minimises: this objective's own validation value."""
+        return metrics["objective"]
 
     def at(self, step: Step) -> "Sparse":
         """Return itself: nothing is scheduled."""

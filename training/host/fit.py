@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from models.config import kind, to_dict
-from training import loop
+from training.cli.progress import Progress
 from training.devices import batch_mesh, measured_choice
+from training.evaluate import Best, criterion, first_bad_metric, measure, ramp_epochs, trained_model, training_mean
+from training.host import loop
+from training.host.loop import Pace
 from training.inputs import Inputs, load_inputs
 from training.pictures import figures
-from training.progress import Progress
 from training.signals import StopSignals
 from training.store.arrays import params_sha256
 from training.store.checkpoint import best_path, restore_like
@@ -46,8 +49,7 @@ class Core(NamedTuple):
     start_epoch: Callable[..., Any]
     epoch_order: Callable[..., Any]
     run_keys: Callable[..., Any]
-    evaluate: Callable[..., Any]
-    trained_model: Callable[..., Any]
+    steps_per_epoch: Callable[..., int]
 
 
 def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: str) -> loop.Programs:
@@ -65,7 +67,8 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
     one = jax.jit(functools.partial(core.train_steps, count=1), donate_argnums=0)
     on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.dataset.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
-    measure = jax.jit(core.evaluate)
+    judge = jax.jit(measure)
+    per_epoch = core.steps_per_epoch(config, n)
 
     def advance(state: Any, order: Any, count: int) -> Any:
         if inputs.stream is not None:
@@ -78,24 +81,26 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
             state = one(state, floats, k_step, splits["train"], order)
         return state
 
-    def validate(state: Any) -> dict[str, float]:
-        return {k: float(v) for k, v in measure(floats, state, splits["validation"], k_valid).items()}
+    def validate(state: Any) -> tuple[dict[str, float], dict[str, list[float]]]:
+        return plain(judge(floats, state, splits["validation"], k_valid))
 
     return loop.Programs(
         start_epoch=jax.jit(core.start_epoch, donate_argnums=0),
         order=lambda epoch: order(k_order, epoch, n) if inputs.stream is None else None,
         advance=advance,
         validate=validate,
-        per_epoch=n // config.batch_size,
+        per_epoch=per_epoch,
         epochs=config.epochs,
         patience=config.patience,
-        criterion=criterion,
+        ramps=ramp_epochs(config, per_epoch),
+        criterion=functools.partial(criterion, config),
     )
 
 
-def criterion(metrics: dict[str, Any]) -> Any:
-    """Return what early stopping minimises (may be traced): the negative ELBO if there is one, else the error."""
-    return metrics.get("negative_elbo_nats", metrics["mse"])
+def plain(measured: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return what `measure` returns as numbers and lists."""
+    values, vectors = jax.device_get(measured)
+    return {k: float(v) for k, v in values.items()}, {k: np.asarray(v, float).tolist() for k, v in vectors.items()}
 
 
 def choose_dispatch(core: Core, config: Any, key: jax.Array, state: Any, inputs: Inputs) -> str:

@@ -1,0 +1,132 @@
+"""What a run is judged by: its metrics on a split, the value that early stopping follows, and when patience ends."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from models import metrics
+from models.autoencoder import Autoencoder
+from models.config import ConfigError, nearest
+from training.examples import Binarisation, Examples, binarise
+
+BATCH = 512  # examples that are evaluated together
+ACTIVE = 0.01  # variance of a code's posterior mean above which Burda et al. 2016, section 5, call it active
+
+
+class Best(NamedTuple):
+    """The best validation so far: its value, the epoch (from 1) at whose end it was, and its metrics where kept."""
+
+    value: Any = float("inf")
+    epoch: Any = 0
+    metrics: dict[str, Any] | None = None
+
+
+def criterion(config: Any, validation: Mapping[str, Any]) -> Any:
+    """Return what early stopping minimises: the metric that the config names, else the objective's own choice."""
+    name = config.criterion
+    if not name:
+        return config.objective.criterion(validation)
+    if name not in validation:
+        close = ", ".join(nearest(name, validation))
+        raise ConfigError(f"criterion: no validation metric is called {name!r}; nearest: {close}")
+    return validation[name]
+
+
+def ramp_epochs(config: Any, per_epoch: int) -> Any:
+    """Return after how many epochs (whole ones) every ramp of a run is over; 0 without any, may be traced."""
+    warm = jnp.ceil if isinstance(config.updates.warmup, jax.Array) else math.ceil
+    rate = warm(config.updates.warmup * config.epochs)
+    weights = -(-config.objective.ramp_steps // per_epoch)
+    return jnp.maximum(rate, weights) if isinstance(rate, jax.Array) else max(rate, weights)
+
+
+def patience_is_over(patience: int, done: Any, best: Best, ramps: Any) -> Any:
+    """Whether `patience` epochs have passed both since the best one and since the end of every ramp."""
+    if not patience:
+        return False
+    return (done - best.epoch >= patience) & (done - ramps >= patience)
+
+
+def trained_model(config: Any, state: Any) -> Autoencoder:
+    """Return the model to evaluate: the averaged parameters where the run keeps them."""
+    if not config.updates.ema:
+        return state.model
+    graphdef, _, rest = nnx.split(state.model, nnx.Param, ...)
+    return nnx.merge(graphdef, state.ema, rest, copy=True)
+
+
+def objective_value(config: Any, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""]) -> Array:
+    """Return the loss of each example, (b,), in evaluation mode, all weights at the end of their ramps."""
+    full = config.objective.at(config.objective.ramp_steps)
+    return full(model, x, key, training=False)[0]
+
+
+def training_mean(examples: Examples, how: Binarisation) -> Float[Array, "*shape"]:
+    """Return the mean of all (scaled, binarised) examples of a split, summed in chunks."""
+    n, batch = len(examples), min(len(examples), BATCH)
+
+    def one_batch(total: Array, i: Array) -> tuple[Array, None]:
+        index = i * batch + jnp.arange(batch)
+        x = examples.take(index % n)
+        x = binarise(x, "threshold", None) if how == "threshold" else x  # draws of 0 and 1 have the mean they are drawn by
+        kept = (index < n).reshape(-1, *(1,) * (x.ndim - 1))
+        return total + jnp.sum(jnp.where(kept, x, 0), axis=0), None
+
+    zero = jnp.zeros(examples.shape, jax.eval_shape(examples.take, jnp.arange(1)).dtype)
+    return jax.lax.scan(one_batch, zero, jnp.arange(-(-n // batch)))[0] / n
+
+
+def measure(
+    config: Any, state: Any, examples: Examples, key: Key[Array, ""], mean: Float[Array, "*shape"] | None = None
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the exact means of all metrics over all examples, and what there is per dimension of the code.
+
+    Names carry units (`negative_elbo_nats`, `bits_per_dim`, `mse`, ...). `objective` is the objective's own loss at
+    full weights. A denoiser has `noisy_mse` beside `mse`: from corrupted examples to clean ones, beside clean to
+    clean. With `mean`, that of the training examples, there is `baseline_mse`, the error of whoever answers with it.
+    A variational model has `active_units`, and per dimension `kl_per_dim_nats`, (latent,). Dynamic binarisation draws
+    each example once, by `key`. The short last batch is filled up with examples that do not count.
+    """
+    model = trained_model(config, state)
+    n, batch = len(examples), min(len(examples), BATCH)
+
+    def one_batch(i: Int[Array, ""]) -> tuple[dict[str, Array], dict[str, Array]]:
+        k_binary, k_metrics = jax.random.split(jax.random.fold_in(key, i))
+        index = i * batch + jnp.arange(batch)
+        x = binarise(examples.take(index % n), config.binarise, k_binary)
+        values = metrics.per_example(model, x, k_metrics)
+        values |= {"objective": objective_value(config, model, x, k_metrics)}
+        over = tuple(range(1, x.ndim))
+        if hasattr(config.objective, "corrupted"):
+            noisy = config.objective.corrupted(x, k_metrics)
+            values |= {"noisy_mse": jnp.mean(jnp.square(x - model.decode(model.encode(noisy).mean).mean), over)}
+        if mean is not None:
+            values |= {"baseline_mse": jnp.mean(jnp.square(x - mean[None]), over)}
+        sums = {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}
+        return sums, metrics.per_dimension(model, x)
+
+    totals, codes = jax.lax.map(one_batch, jnp.arange(-(-n // batch)))
+    means = {name: jnp.sum(value) / n for name, value in totals.items()}
+    means |= {"rmse": jnp.sqrt(means["mse"])}
+    if not codes:
+        return means, {}
+    every = {name: value.reshape(-1, value.shape[-1])[:n] for name, value in codes.items()}
+    active = jnp.sum(jnp.var(every["mean"], axis=0) > ACTIVE).astype(means["mse"].dtype)
+    return means | {"active_units": active}, {"kl_per_dim_nats": jnp.mean(every["kl"], axis=0)}
+
+
+def evaluate(
+    config: Any, state: Any, examples: Examples, key: Key[Array, ""], mean: Float[Array, "*shape"] | None = None
+) -> dict[str, Array]:
+    """Return the exact means of all metrics over all examples; see `measure`."""
+    return measure(config, state, examples, key, mean)[0]
+
+
+def first_bad_metric(values: Mapping[str, Any]) -> str | None:
+    """Return the name of the first metric that is not finite, or None."""
+    return next((name for name, value in values.items() if not math.isfinite(float(value))), None)
