@@ -5,7 +5,11 @@ train -> train_steps -> train_step -> objective(model, x, key) -> model.encode -
 """
 
 import functools
+import signal
 import sys
+
+if __name__ == "__main__":  # while libraries load there is nothing to save: Ctrl-C just ends the process
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 try:
     import jax
@@ -16,8 +20,8 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
-from pathlib import Path
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data import DataError, UnknownDataset
@@ -25,13 +29,13 @@ from models.autoencoder import Autoencoder, Model
 from models.config import ConfigError, config, setting
 from models.objectives import ELBO, Objective
 from models.terms import weight_penalty
-from training import RunError
+from training import RunError, host
+from training.cli.progress import keep_going_without_output
 from training.devices import cast_floats, shard_batch
-from training.evaluate import Best, criterion, evaluate, measure, patience_is_over, ramp_epochs, trained_model
+from training.evaluate import Best, criterion, evaluate, patience_is_over, ramp_epochs, trained_model
 from training.examples import Binarisation, Examples, binarise, scale
 from training.guard import checked_splits
-from training.host import fit as host
-from training.host.loop import Pace
+from training.host import Pace
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
 from training.terms import Terms, last_gradient_is_bad
 
@@ -338,4 +342,5 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
 
 
 if __name__ == "__main__":
+    keep_going_without_output()
     sys.exit(main())

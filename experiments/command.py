@@ -5,6 +5,7 @@ are common to all rows, so that differences between rows are paired.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,12 +14,22 @@ from data import DataError
 from experiments.reporting import plots, report
 from experiments.reporting.words import describe
 from experiments.running import run_table, store
-from experiments.running.cpu_devices import use_all_cores
 from experiments.running.table import Table
 from models.config import ConfigError
 from training import RunError
 
 TABLES = Path(__file__).resolve().parent / "tables"
+FLAG = "--xla_force_host_platform_device_count"
+
+
+def use_all_cores() -> None:
+    """Ask XLA for one CPU device per core, where it would give one to all; call before anything of JAX has run.
+
+    A count that the user put in XLA_FLAGS stays. On other platforms the flag changes nothing.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if FLAG not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {FLAG}={store.cores()}".strip()
 
 
 def parse(table: Table, name: str, argv: list[str]) -> argparse.Namespace:
@@ -35,7 +46,7 @@ def parse(table: Table, name: str, argv: list[str]) -> argparse.Namespace:
     if options.plan not in ("auto", "rows", "sequential", "map", "vmap"):
         parser.exit(2, f"{parser.prog}: --plan must be auto, rows, sequential, map or vmap, got {options.plan!r}\n")
     if options.results is None:
-        options.results = store.RESULTS / "smoke" if options.profile == "smoke" else store.RESULTS
+        options.results = store.SCRATCH if options.profile == "smoke" else store.RESULTS
     return options
 
 
@@ -59,7 +70,7 @@ def main(table: Table, name: str, argv: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"experiments {name}: interrupted; the same command continues it", file=sys.stderr)
         return 130
-    store.Partial(folder / ".partial" / f"{name}-{options.profile}").clear()
+    store.Finished(folder / ".partial" / f"{name}-{options.profile}").clear()
     print(report.text(record))
     print(f"written: {folder / name}.json and {', '.join(record['figures']) or 'no figure'}")
     return 0

@@ -73,7 +73,8 @@ def training_mean(examples: Examples, how: Binarisation) -> Float[Array, "*shape
     def one_batch(total: Array, i: Array) -> tuple[Array, None]:
         index = i * batch + jnp.arange(batch)
         x = examples.take(index % n)
-        x = binarise(x, "threshold", None) if how == "threshold" else x  # draws of 0 and 1 have the mean they are drawn by
+        if how == "threshold":  # draws of 0 and 1 have the mean that they are drawn by
+            x = binarise(x, "threshold", None)
         kept = (index < n).reshape(-1, *(1,) * (x.ndim - 1))
         return total + jnp.sum(jnp.where(kept, x, 0), axis=0), None
 

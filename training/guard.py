@@ -29,8 +29,8 @@ def checked_splits(config: Any, splits: Mapping[str, Any]) -> dict[str, Examples
     for name, part in out.items():
         if jnp.ndim(part.x) < 2:
             raise ConfigError(
-                f"{name}: examples need a batch axis and at least one more, (n, *shape), got shape {jnp.shape(part.x)}; "
-                "a single example is x[None]"
+                f"{name}: examples need a batch axis and at least one more, (n, *shape), got shape "
+                f"{jnp.shape(part.x)}; a single example is x[None]"
             )
         if part.shape != shape:
             raise ConfigError(f"{name} holds examples of shape {part.shape}, train of {shape}")

@@ -14,11 +14,13 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-RESULTS = ROOT / "experiments" / "results" / "first_runs.json"
+from experiments.benchmarks.measuring import write
+from experiments.running import store
+
 RUNS = {
     "VAE 784-500-20": "--dataset binarized_mnist --model.encoder.hidden 500 --model.latent 20 --epochs 10",
     "autoencoder 784-512-256-128-64-32": (
@@ -34,7 +36,7 @@ def one(options: str, data_dir: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         command = [sys.executable, "train.py", *shlex.split(options), "--data-dir", data_dir, "--run-dir", str(folder)]
-        subprocess.run(command, check=True, cwd=ROOT)
+        subprocess.run(command, check=True, cwd=store.ROOT)
         read = lambda name: json.loads((folder / name).read_text().replace(data_dir, "DIR"))
         config = {name: value for name, value in read("config.json").items() if name != "data_dir"}
         return {"config": config, "environment": read("env.json"), "summary": read("summary.json")}
@@ -47,17 +49,12 @@ def line(name: str, options: str, result: dict[str, Any]) -> str:
     return f"{name}: python train.py {options}\n    test: {numbers}; {result['summary']['seconds']:.0f} s"
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str]) -> None:
     """Run both, print, write the result file."""
     parser = argparse.ArgumentParser("python -m experiments first_runs", description=__doc__.split("\n")[0])
     parser.add_argument("--data-dir", required=True, help="folder with mnist/ and binarized_mnist/")
     options = parser.parse_args(argv)
+    begin = time.monotonic()
     runs = {name: one(text, str(Path(options.data_dir).resolve())) for name, text in RUNS.items()}
-    record = {
-        "title": "First runs on MNIST",
-        "command": "python -m experiments first_runs --data-dir DIR",
-        "lines": [line(name, RUNS[name], result) for name, result in runs.items()],
-        "runs": runs,
-    }
-    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
-    print("\n".join(record["lines"]))
+    lines = [line(name, RUNS[name], result) for name, result in runs.items()]
+    write(store.RESULTS / "first_runs.json", __file__, ["--data-dir", "DIR"], lines, runs, begin)

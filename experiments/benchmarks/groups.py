@@ -12,25 +12,21 @@ Expected: 1 program; at least 1.05x (784-400-20) and 1.5x (32 hidden units) agai
 import argparse
 import dataclasses
 import os
-import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from data import DataError
-from experiments.reporting.words import describe
+from experiments.benchmarks.measuring import take_turns, write
+from experiments.command import FLAG, use_all_cores
 from experiments.running import group, store
-from experiments.running.cpu_devices import FLAG, cores, use_all_cores
 from models import Dense, Model
 from models.objectives import ELBO
 from train import Config
 from training.examples import Examples
-from training.store.environment import environment
 
 ASKED = {400: 1.05, 32: 1.5}
 LRS, BETAS = (3e-4, 1e-3, 2e-3, 4e-3), (0.5, 1.0, 2.0, 4.0)
@@ -62,16 +58,19 @@ def seconds_of(plan: str, rows: Sequence[Config], splits: group.Splits) -> float
 
 def compare(rows: Sequence[Config], splits: group.Splits, repeats: int) -> dict[str, Any]:
     """Return seconds of every plan (interleaved minima; each was run once before) and programs per plan."""
-    names, programs = list(group.plans()), {}
-    for name in names:
-        before = group.compilations()
-        seconds_of(name, rows, splits)
-        programs[name] = group.compilations() - before
-    seconds = dict.fromkeys(names, float("inf"))
-    for _ in range(repeats):
-        for name in names:
-            seconds[name] = min(seconds[name], seconds_of(name, rows, splits))
-    best = min((name for name in names if name != "sequential"), key=seconds.__getitem__)
+    programs: dict[str, int] = {}
+
+    def runner(name: str) -> Callable[[int], None]:
+        def run(_: int) -> None:
+            before = group.compilations()
+            seconds_of(name, rows, splits)
+            programs.setdefault(name, group.compilations() - before)
+
+        return run
+
+    turns = take_turns({name: (runner(name), 1) for name in group.plans()}, repeats)
+    seconds = {name: turn["fastest_ms"] / 1e3 for name, turn in turns.items()}
+    best = min((name for name in seconds if name != "sequential"), key=seconds.__getitem__)
     examples = len(rows) * rows[0].epochs * len(splits["train"])
     return {
         "seconds": seconds,
@@ -167,37 +166,29 @@ def line(hidden: int, found: dict[str, Any]) -> str:
     )
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str]) -> int:
     """Measure, print, write results/groups.json."""
     use_all_cores()
-    words = describe(Path(__file__))
-    parser = argparse.ArgumentParser("python -m experiments groups", description=words.title)
+    parser = argparse.ArgumentParser("python -m experiments groups", description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=("tiny", "full"), default="full")
     parser.add_argument("--repeats", type=int, default=3, help="interleaved repetitions; the least time counts")
     parser.add_argument("--wide", type=int, help="only: so many runs at once against one (on a GPU: 64 in 4x the time)")
     parser.add_argument("--data-dir", help="folder of data files")
     parser.add_argument("--results", type=Path, default=None)
-    options = parser.parse_args(argv)
-    folder = options.results or (store.RESULTS / "smoke" if options.size == "tiny" else store.RESULTS)
+    options, begin = parser.parse_args(argv), time.monotonic()
+    folder = options.results or (store.SCRATCH if options.size == "tiny" else store.RESULTS)
     name = "groups-wide" if options.wide else "groups"
     try:
         if options.wide:
             found = wide(options)
             lines = ["{runs} runs ({plan}): {all:.2f} s, one: {one:.2f} s, ratio {ratio:.2f}".format(**found)]
-            print(lines[0])
         else:
             found, lines = {}, []
             for hidden in ASKED:
                 found[str(hidden)] = measure(options, hidden)
                 lines.append(line(hidden, found[str(hidden)]))
-                print(lines[-1], flush=True)
     except DataError as error:
         print(f"experiments groups: {error}", file=sys.stderr)
         return 1
-    command = shlex.join(["python", "-m", "experiments", "groups", *(sys.argv[1:] if argv is None else argv)])
-    record = {"name": name, "title": words.title, "claim": words.claim, "command": command, "profile": options.size}
-    facts = {"cores": cores(), "devices": len(jax.devices()), "code_sha256": store.code_sha256()}
-    store.write_result(
-        folder / f"{name}.json", record | {"lines": lines, "measured": found} | facts | {"environment": environment()}
-    )
+    write(folder / f"{name}.json", __file__, argv, lines, found, begin, profile=options.size)
     return 0

@@ -10,10 +10,9 @@ trials whose results are synced to the disk and for cheap ones, whose results ar
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.reporting.words import describe
+from experiments.benchmarks.measuring import write
 from experiments.running import store
 from experiments.search.record.ledger import Ledger
 
@@ -43,19 +42,18 @@ def measure(folder: Path, trials: int, group: int, seconds: float) -> tuple[floa
     return per(0, tenth), per(len(laps) - 1 - tenth, len(laps) - 1)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: list[str]) -> None:
     """Print the table, write results/ledger.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--folder", help="where to write (default: a temporary folder)")
-    options = parser.parse_args(argv)
+    options, begin = parser.parse_args(argv), time.monotonic()
+    measured = {}
     lines = [f"{'ms per trial':24} {'first tenth':>12} {'last tenth':>12}"]
     for name, seconds in (("not synced", 0.0), ("synced to the disk", 1.0)):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             first, last = measure(Path(folder) / "ledger", options.trials, options.group, seconds)
+        measured[name] = {"first_tenth_ms": first, "last_tenth_ms": last}
         lines.append(f"{name:24} {first:12.3f} {last:12.3f}")
-    print("\n".join(lines))
-    words = describe(Path(__file__))
-    command = f"python -m experiments ledger --trials {options.trials}"
-    store.write_result(store.RESULTS / "ledger.json", {"title": words.title, "command": command, "lines": lines})
+    write(store.RESULTS / "ledger.json", __file__, argv, lines, measured, begin)

@@ -12,14 +12,11 @@ fresh process is timed from its start to the end of five epochs. Writes experime
 """
 
 import argparse
-import dataclasses
-import json
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,15 +24,16 @@ import jax.numpy as jnp
 import numpy as np
 
 import data
+from experiments.benchmarks.measuring import take_turns, write
+from experiments.running import store
 from models import Conv, Dense, Model
+from models.config import to_dict
 from models.networks.layers.convolution import convolution_implementation
 from train import CORE, Config, init
 from training import host
 from training.examples import Examples
 from training.inputs import Inputs
-from training.store.environment import environment
 
-RESULTS = Path(__file__).resolve().parent.parent / "results" / "throughput.json"
 DENSE = Config(model=Model(encoder=Dense(hidden=(400,)), latent=20), epochs=5)
 CONV = Config(model=Model(encoder=Conv(channels=(32, 64), kernel=3, stride=2), latent=16), epochs=5)
 SHAPES = ((128, 784), (784, 400), (400, 40), (128, 20), (20, 400), (400, 784))  # x, W1, W2, z, W3, W4
@@ -98,24 +96,6 @@ def training(config: Config, dispatch: str, inputs: Inputs, implementation: str 
     return run
 
 
-def take_turns(variants: dict[str, tuple[Callable[[int], None], int]], rounds: int) -> dict[str, dict[str, float]]:
-    """Return ms per step of every variant: fastest and median of `rounds` interleaved turns, and processor time."""
-    wall: dict[str, list[float]] = {name: [] for name in variants}
-    cpu: dict[str, list[float]] = {name: [] for name in variants}
-    for run, _ in variants.values():
-        run(2)
-    for _ in range(rounds):
-        for name, (run, steps) in variants.items():
-            start, used = time.perf_counter(), time.process_time()
-            run(steps)
-            wall[name].append(1e3 * (time.perf_counter() - start) / steps)
-            cpu[name].append(1e3 * (time.process_time() - used) / steps)
-    return {
-        name: {"fastest_ms": min(wall[name]), "median_ms": float(np.median(wall[name])), "cpu_ms": min(cpu[name])}
-        for name in variants
-    }
-
-
 def five_epochs() -> None:
     """Train the dense workload for five epochs in chunks; the child process of `from_start`."""
     inputs, key = images(), jax.random.key(0)
@@ -139,12 +119,12 @@ def from_start() -> dict[str, Any]:
     return {"seconds": seconds, "peak_rss_mib": peak}
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str]) -> None:
     """Measure, print, write the result file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--five-epochs", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    options, begin = parser.parse_args(argv), time.monotonic()
     if options.five_epochs:
         return five_epochs()
     inputs = images()
@@ -162,15 +142,12 @@ def main(argv: list[str] | None = None) -> None:
             f"({128e3 / best['floor']:,.0f} images/s); conv {128e3 / conv:,.0f} images/s, "
             f"{times['conv_native_step'][which] / conv:.2f} x faster than native"
         )
-    print(*lines, sep="\n")
-    for name, row in times.items():
-        print(f"{name:>18}", *(f"{k} {v:8.2f}" for k, v in row.items()))
+    lines += [
+        f"{name:>18}: " + ", ".join(f"{k.replace('_ms', '')} {v:.2f} ms" for k, v in row.items())
+        for name, row in times.items()
+    ]
     whole = from_start()
     lines.append(f"process start to five epochs: {whole['seconds']:.1f} s, peak {whole['peak_rss_mib']:,.0f} MiB")
-    print(lines[-1])
-    RESULTS.parent.mkdir(exist_ok=True)
-    config = {"dense": dataclasses.asdict(DENSE), "conv": dataclasses.asdict(CONV)}
-    command = f"python -m experiments throughput --rounds {options.rounds}"
-    head = {"title": "Speed of training", "command": command, "lines": lines}
-    result = head | {"times": times, "five_epochs": whole, "config": config, "environment": environment()}
-    RESULTS.write_text(json.dumps(result, indent=1, default=str) + "\n")
+    configs = {"dense": to_dict(DENSE), "conv": to_dict(CONV)}
+    path = store.RESULTS / "throughput.json"
+    write(path, __file__, argv, lines, {"times": times, "five_epochs": whole}, begin, config=configs)

@@ -16,41 +16,28 @@ Cost: 25 minutes on 2 quiet cores; --quick: under a minute.
 """
 
 import argparse
-import json
 import sys
+import time
 from pathlib import Path
 
-import jax
-
 from experiments.jacobians.own_function import UsageError, UserFunctionError, own_function
+from experiments.running import store
 from models.config import nearest
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
 
-
-def _figures(groups: str) -> None:
+def measure_figures(groups: str, out: Path) -> None:
+    """Measure the figures of these groups ("a,b"; all for ""), write and print them. Raises UsageError."""
     from experiments.jacobians.figures import GROUPS, figures, record
 
     chosen = tuple(g for g in groups.split(",") if g)
     unknown = set(chosen) - set(GROUPS)
     if unknown:
         raise UsageError(f"unknown group {sorted(unknown)}; there are: {', '.join(GROUPS)}")
+    path, begin = out / "jacobian_figures.json", time.monotonic()
     done = figures(chosen)
-    path = RESULTS / "jacobian_figures.json"
-    earlier = json.loads(path.read_text()) if chosen and path.exists() else None
-    path.write_text(json.dumps(record(done, earlier), indent=1) + "\n")
-    asked = [f for f in done if f.asked]
-    print(f"{sum(f.reached for f in asked)} of {len(asked)} figures reached")
-
-
-def save(name: str, rows: list[dict]) -> Path:
-    """Write rows and the machine they were measured on to experiments/results/NAME.json."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    device = jax.devices()[0]
-    record = {"jax": jax.__version__, "device": f"{device.platform} {device.device_kind}", "rows": rows}
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path
+    found = record(done, store.read_result(path) if chosen else None)
+    store.write_result(path, found | store.provenance(time.monotonic() - begin, ("grads", "experiments/jacobians")))
+    print(found["lines"][0])
 
 
 def selected(cells: list, only: str) -> list:
@@ -71,24 +58,28 @@ def selected(cells: list, only: str) -> list:
 
 
 def compare(mode: str, only: str = "", minutes: float | None = None, out: Path | None = None) -> Path:
-    """Measure what is not done of a mode, write its JSON and pictures, print its tables; return the JSON's path."""
+    """Measure what is not done of a mode, write its JSON and pictures, print its tables; return the JSON's path.
+
+    Only a whole comparison is a result: of a small mode, or with cells missing, the files go to results/smoke.
+    """
     from experiments.jacobians import grid, pictures, report
-    from experiments.jacobians.store import Lines, code_hash
 
     name = {"full": "jacobians", "auto": "jacobians_auto"}.get(mode, f"jacobians_{mode}")
-    folder = out or RESULTS
-    folder.mkdir(parents=True, exist_ok=True)
     everything = list(grid.cells(mode))
-    wanted = selected(everything, only)
-    store = Lines(folder / ".partial" / f"{name}.jsonl", code_hash())
-    grid.run(wanted, (done := store.read()), store.add, grid.BUDGETS[mode], minutes)
-    rows = [row for cell in everything if cell in done for row in done[cell]]
+    finished = store.Finished((out or store.RESULTS) / ".partial" / f"{name}-cells", grid.MEASURED)
+    grid.run(selected(everything, only), finished, grid.BUDGETS[mode], minutes)
+    done = [found for cell in everything if (found := finished.get(cell)) is not None]
+    rows = [row for found in done for row in found["rows"]]
     if not rows:
         raise UsageError("no cell was finished within the budget")
-    path = report.write(folder / f"{name}.json", mode, rows, len(everything))
+    whole = mode in ("full", "auto") and len(done) == len(everything)
+    path = (out or (store.RESULTS if whole else store.SCRATCH)) / f"{name}.json"
+    found = report.record(mode, rows, len(everything))
+    seconds = sum(cell["seconds"] for cell in done)
+    store.write_result(path, found | store.provenance(seconds, grid.MEASURED), digits=4)
     print(f"{path}\n{report.table(rows)}\n")
-    print("\n".join(json.loads(path.read_text())["lines"]))
-    for picture in pictures.draw(rows, folder, name, mode):
+    print("\n".join(found["lines"]))
+    for picture in pictures.draw(rows, path.parent, name, mode):
         print(picture)
     return path
 
@@ -118,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.function:
             own_function(options.function, options.shape)
         elif options.figures is not None:
-            _figures(options.figures)
+            measure_figures(options.figures, options.out or store.RESULTS)
         else:
             modes = {"tiny": options.tiny, "quick": options.quick, "auto": options.grid}
             mode = next((m for m, asked in modes.items() if asked), "full")

@@ -24,7 +24,11 @@ import grads
 from experiments.jacobians.networks import KINDS, Network, network
 from experiments.jacobians.race import Entry, race
 from experiments.jacobians.timing import inputs, mapped
+from experiments.running.store import Finished, rounded
 
+OWN = ("__init__", "grid", "networks", "race", "timing")
+MEASURED = ("grads", "experiments/__init__.py", *(f"experiments/jacobians/{name}.py" for name in OWN))
+"""all that can move a number of the comparison"""
 PARTS, BATCHES, DTYPES = ("encoder", "decoder", "autoencoder"), (1, 16, 64, 256), ("float32", "float64")
 LARGEST = 2e9  # predicted bytes
 SKETCH = 168  # products of the default randomised approximation: 2 (1 + power) (rank + oversample)
@@ -208,25 +212,24 @@ def _within_limit(fun: Callable, net: Network, x: jax.Array, batch: int, entries
     return {"limit_bytes": limit, "within_limit_bytes": memory.temp_size_in_bytes + memory.output_size_in_bytes}
 
 
-def run(
-    wanted: list[Cell], done: dict[tuple, list[dict]], keep: Callable[[Cell, list[dict]], None], budget: Budget,
-    minutes: float | None = None,
-) -> list[dict]:  # fmt: skip
-    """Measure the cells that are not done yet until `minutes` are over; return the rows of all done, in order."""
+def run(wanted: list[Cell], finished: Finished, budget: Budget, minutes: float | None = None) -> None:
+    """Measure the cells that are not finished yet until `minutes` are over."""
     begin = time.perf_counter()
     earlier: Earlier = {}
     for i, cell in enumerate(wanted):
-        if cell not in done:
-            if minutes is not None and time.perf_counter() - begin > 60 * minutes:
+        found = finished.get(cell)
+        if found is None:
+            start = time.perf_counter()
+            if minutes is not None and start - begin > 60 * minutes:
                 continue
             try:
-                done[cell] = measure_cell(cell, budget, earlier)
+                rows = measure_cell(cell, budget, earlier)
             except Exception as error:
                 raise RuntimeError(f"{' '.join(map(str, cell))}: {error}") from error
-            keep(cell, done[cell])
-            print(f"{i + 1}/{len(wanted)} {line(done[cell])}", flush=True)
-        earlier |= {(r["kind"], r["part"], r["dtype"], r["method"]): r for r in done[cell]}
-    return [row for cell in wanted if cell in done for row in done[cell]]
+            found = {"rows": rounded(rows, 4), "seconds": time.perf_counter() - start}
+            finished.put(cell, found)
+            print(f"{i + 1}/{len(wanted)} {line(rows)}", flush=True)
+        earlier |= {(r["kind"], r["part"], r["dtype"], r["method"]): r for r in found["rows"]}
 
 
 def line(rows: list[dict]) -> str:

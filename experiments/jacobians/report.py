@@ -1,15 +1,11 @@
 """Tables, summary and JSON of the Jacobian comparison, from its rows."""
 
-import json
 from collections import defaultdict
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import grads
-from experiments.running.store import rounded
-from training.store.environment import environment
-from training.store.files import write_text
 
 FORMS = {"auto": "auto", "auto_batch": "auto with batch_axis=0"}
 TITLES = {"auto": "How near auto comes to the best Jacobian method", "full": "Jacobian methods compared"}
@@ -123,19 +119,15 @@ def lines(rows: list[dict], total: int) -> list[str]:
     return [covered(rows, total), *forms, limit_line(rows), missing_line(rows), "", *overview(rows)]
 
 
-def write(path: Path, mode: str, rows: list[dict], total: int) -> Path:
-    """Write the JSON of a comparison: title, command, lines, summary, environment and one row per line."""
-    head = {
+def record(mode: str, rows: list[dict], total: int) -> dict[str, Any]:
+    """Return the record of a comparison: title, command, lines, summary, rows."""
+    return {
         "title": TITLES.get(mode, "Jacobian methods compared, a small part"),
         "command": f"python -m experiments jacobians{COMMANDS[mode]}",
         "lines": lines(rows, total),
         "summary": {form: summary(rows, form) for form in FORMS},
-        "environment": environment(),
+        "rows": rows,
     }
-    text = json.dumps(rounded(head, 4), indent=1, ensure_ascii=False)
-    body = ",\n".join("  " + json.dumps(rounded(r, 4), ensure_ascii=False) for r in rows)
-    write_text(path, f'{text[:-2]},\n "rows": [\n{body}\n ]\n}}\n')
-    return path
 
 
 def table(rows: list[dict]) -> str:

@@ -12,14 +12,12 @@ import jax
 import numpy as np
 
 from experiments.running import group, store
-from experiments.running.cpu_devices import cores
 from experiments.running.evaluate import PICTURES
 from experiments.running.table import Pca, Row, Table, rows_of
 from models.config import to_dict
 from models.linear import pca
 from train import Config
 from training.examples import scale
-from training.store.environment import environment
 
 
 class Job(NamedTuple):
@@ -46,7 +44,7 @@ def jobs_of(rows: Mapping[str, Row], seeds: int) -> list[list[Job]]:
 
 
 def run_jobs(
-    table: Table, groups: list[list[Job]], partial: store.Partial, data_dir: str | None, plan: str
+    table: Table, groups: list[list[Job]], finished: store.Finished, data_dir: str | None, plan: str
 ) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Yield (job, result), first those that an earlier, unfinished call left behind."""
     for jobs in groups:
@@ -56,7 +54,7 @@ def run_jobs(
         identity = {job: [to_dict(job.config), *facts] for job in jobs}
         missing = []
         for job in jobs:
-            found = partial.get(identity[job])
+            found = finished.get(identity[job])
             if found is None:
                 missing.append(job)
             else:
@@ -66,7 +64,8 @@ def run_jobs(
         configs = [job.config for job in missing]
         for i, found in group.iterate_group(configs, data_dir, first.examples, table.seen, plan):
             derive(found, math.prod(dataset.shape))
-            partial.put(identity[missing[i]], found)
+            pictures = np.round(found["pictures"].astype(float), 3)
+            finished.put(identity[missing[i]], found | {"pictures": pictures})
             yield missing[i], found
 
 
@@ -119,14 +118,14 @@ def run_table(
     chosen = table.profiles[profile]
     rows, seeds = rows_of(table, chosen), seeds or chosen.seeds
     groups = jobs_of(rows, seeds)
-    partial = store.Partial(folder / ".partial" / f"{name}-{profile}")
+    finished = store.Finished(folder / ".partial" / f"{name}-{profile}")
     begin, before, compiled = time.monotonic(), 0.0, group.compilations()
     found: dict[str, dict[int, dict[str, Any]]] = {row: {} for row in rows}
     for row, what in rows.items():
         if isinstance(what.run, Pca):
             found[row][0] = baseline(what.run, data_dir)
     total = sum(map(len, groups))
-    for done, (job, result) in enumerate(run_jobs(table, groups, partial, data_dir, plan), 1):
+    for done, (job, result) in enumerate(run_jobs(table, groups, finished, data_dir, plan), 1):
         found[job.row][job.seed] = result
         before += result["seconds"] if result.get("resumed") else 0.0
         announce(table, job, result, done, total)
@@ -139,13 +138,10 @@ def run_table(
         "seeds": list(range(seeds)),
         "rows": {row: row_record(table, rows[row], found[row]) for row in rows},
         "programs": group.compilations() - compiled,
-        "minutes": (time.monotonic() - begin + before) / 60,
-        "cores": cores(),
-        "code_sha256": store.code_sha256(),
-        "environment": environment(),
+        **store.provenance(time.monotonic() - begin + before),
         "data": {job.config.dataset: data_record(job.config, data_dir) for jobs in groups for job in jobs[:1]},
     }
-    pictures = {row: by_seed[0]["pictures"] for row, by_seed in found.items() if "pictures" in by_seed.get(0, {})}
+    pictures = {row: np.asarray(by_seed[0]["pictures"], np.float32) for row, by_seed in found.items()}
     return record, {"original": originals(groups, data_dir)} | pictures
 
 

@@ -25,7 +25,6 @@ from experiments.search.workers import compiler
 from experiments.search.workers.compiling import compiling, open_cache
 from models.config import ConfigError, nearest
 from training.examples import Examples
-from training.host import criterion
 
 Splits = dict[str, Examples]
 
@@ -68,7 +67,7 @@ def row(found: Mapping[str, Any], patience: int = 0) -> dict[str, Any]:
     history, at = found["history"]["validation"], (found["best_epoch"] or found["epochs"]) - 1
     metrics: dict[str, Any] = {name: values[at] for name, values in history.items()}
     metrics |= {f"test_{name}": value for name, value in found["test"].items()}
-    metrics["loss"] = criterion(metrics)
+    metrics["loss"] = metrics.get("negative_elbo_nats", metrics["mse"])  # comparable between objectives and weights
     if patience:
         metrics |= {"epochs_run": found["epochs"], "best_epoch": found["best_epoch"]}
     if bad := found["diverged"]:

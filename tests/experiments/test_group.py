@@ -129,7 +129,7 @@ def test_active_units_are_counted_from_the_posterior_means():
 def test_devices_share_the_rows():
     code = """
         import dataclasses, json, os
-        from experiments.running.cpu_devices import use_all_cores
+        from experiments.command import use_all_cores
         use_all_cores()
         import jax
         jax.config.update("jax_enable_x64", True)

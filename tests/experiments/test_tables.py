@@ -96,12 +96,13 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 def test_a_damaged_finished_run_runs_again(tmp_path):
-    partial = store.Partial(tmp_path)
-    partial.put(["a"], {"pictures": np.zeros((1, 2)), "test": {"mse": math.inf}})
-    assert partial.get(["a"])["test"] == {"mse": math.inf}
-    assert partial.get(["b"]) is None
-    partial.path(["a"]).write_text('{"test": ')
-    assert partial.get(["a"]) is None
+    finished = store.Finished(tmp_path)
+    finished.put(["a"], {"pictures": np.zeros((1, 2)), "test": {"mse": math.inf, "mae": [-math.inf, 0.1]}})
+    assert finished.get(["a"]) == {"pictures": [[0, 0]], "test": {"mse": math.inf, "mae": [-math.inf, 0.1]}}
+    assert finished.get(["b"]) is None
+    assert store.Finished(tmp_path, ("train.py",)).get(["a"]) is None
+    finished.path(["a"]).write_text('{"test": ')
+    assert finished.get(["a"]) is None
 
 
 def test_pca_rows_are_pca():
@@ -152,9 +153,12 @@ def test_printed_table_leaves_out_empty_columns():
 
 def test_record_survives_its_file(tmp_path):
     path = tmp_path / "t.json"
-    value = {"a": {"b": [0.1, 1e-20], "c": {"d": "β", "e": []}}, "n": math.pi, "none": None}
+    value = {"a": {"b": [0.1, 1e-20], "c": {"d": "β", "e": []}}, "n": math.pi, "none": None, "f": [math.inf, 1.0]}
+    value |= {"rows": [{"k": 1}, {"k": [2, {"l": -math.inf}]}]}
     store.write_result(path, value)
     assert store.read_result(path) == value | {"n": 3.141593}
+    assert json.loads(path.read_text(), parse_constant=pytest.fail)["f"] == ["inf", 1.0]  # nan is no JSON
+    assert '  {"k": 1},\n' in path.read_text()
 
 
 def test_pages_follow_the_results(tmp_path):

@@ -16,7 +16,7 @@ from experiments.search.options import parse
 from models import Dense, Model
 from models.config import ConfigError
 from models.objectives import Reconstruction
-from training.cli import Command
+from training.cli.options import Command
 from training.examples import Examples
 
 BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)

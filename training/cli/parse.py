@@ -8,12 +8,12 @@ and exit with 2.
 import contextlib
 import dataclasses
 import io
-import json
+import itertools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 from tyro.conf import arg
@@ -29,32 +29,9 @@ from models.config import (
     replace_at,
     validate,
 )
-from training.progress import result_table
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What belongs to this machine and this call, not to the config."""
-
-    data_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder with data files, one folder per set (default: this project's cache)."""
-    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder of this run (default: a new one under runs/)."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
-    from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
-    """Start from the config of the run in this folder; other options change it."""
-    dispatch: Literal["auto", "loop", "step"] = "auto"
-    """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
-    figures: bool = True
-    """Draw the figures at the end."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(Options):
-    """A run as asked for: its config and its options."""
-
-    config: Any
+from training.cli.options import Command, Options
+from training.store.errors import RunError
+from training.store.identity import read_config
 
 
 def usage_error(message: str) -> NoReturn:
@@ -94,6 +71,12 @@ def take_option(argv: list[str], name: str) -> str | None:
     return found
 
 
+def _values(argv: Sequence[str], name: str) -> list[str]:
+    """Return the values that stand after `--name`, up to the next option."""
+    after = itertools.dropwhile(lambda token: token != f"--{name}", argv)
+    return list(itertools.takewhile(lambda token: not token.startswith("--"), itertools.islice(after, 1, None)))
+
+
 def choose_parts(cfg: Any, argv: list[str]) -> Any:
     """Return `cfg` with every part that argv names, outer parts first; the options used leave argv."""
     seen: set[str] = set()
@@ -113,18 +96,18 @@ def choose_parts(cfg: Any, argv: list[str]) -> Any:
                 break  # its own parts may differ now
 
 
-def load_config(config_class: type, folder: str) -> tuple[Any, str | None]:
+def load_config(config_class: type, folder: str, accept: Collection[str] = ()) -> tuple[Any, str | None]:
     """Return the config and data folder that a run folder's config.json holds.
 
     Raises ConfigError when there is none or it does not fit this version.
     """
     path = Path(folder) / "config.json"
     try:
-        values = json.loads(path.read_text())
+        values = read_config(Path(folder), accept, lambda line: print(line, file=sys.stderr))
         data_dir = values.pop("data_dir", None)
         return from_dict(config_class, values), data_dir
-    except OSError as error:
-        raise ConfigError(f"no run in {folder}: cannot read {path} ({error.strerror})") from None
+    except RunError as error:
+        raise ConfigError(f"no run in {folder}: {error}" if not path.exists() else str(error)) from None
     except (ValueError, AttributeError, TypeError) as error:
         raise ConfigError(f"{path} is not the config of a run: {error}") from None
 
@@ -180,6 +163,9 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
     """Return the command that `argv` asks for; usage errors print one line and exit with 2."""
     rest = list(argv)
     try:
+        for text in argv:
+            if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ConfigError(f"an option holds bytes that are no UTF-8: {text!r}; rename the file or folder")
         default, data_dir = config_class(), None
         look = list(argv)
         source = take_option(look, "from")
@@ -188,7 +174,8 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         if "--resume" in look and not run_dir:
             raise ConfigError("--resume needs --run-dir, the folder of the run to continue")
         if resumed or source:
-            default, data_dir = load_config(config_class, run_dir if resumed else source)  # type: ignore[arg-type]
+            accept = () if resumed else _values(argv, "accept")
+            default, data_dir = load_config(config_class, run_dir if resumed else source, accept)  # type: ignore[arg-type]
         command = _tyro(choose_parts(default, rest), rest, data_dir, description)
         if resumed:
             changed = [p for p, v in flat(command.config) if dict(flat(default)).get(p, v) != v]
@@ -201,18 +188,3 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         return command
     except ConfigError as error:
         usage_error(str(error))
-
-
-def closing(folder: Path, summary: dict[str, Any]) -> None:
-    """Print what a run says at its end: the table of test metrics, or why there is none, and where to look."""
-    end = summary["end"]
-    if summary["status"] == "diverged":
-        print(
-            f"diverged: {end['term']} is not finite at step {end['step']}; the last good checkpoint is kept; "
-            "try a smaller --lr or --updates.clip 1"
-        )
-    elif summary["status"] == "preempted":
-        print(f"stopped at step {end['step']}, saved; continue with: --resume --run-dir {folder}")
-    else:
-        result_table("test split", summary["test"])
-    print(f"{folder}: {summary['status']} after {summary['seconds']:.1f} s")

@@ -1,13 +1,64 @@
 """What a run says while it works: a bar on a terminal, plain lines elsewhere, and a table at the end."""
 
+import atexit
+import contextlib
+import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from .pictures.names import words
+from training.pictures.names import words
+
+
+class Output:
+    """A text stream whose loss is no reason to stop: after the first failed write (a closed pipe, a full device, a
+    terminal that hung up) it stays silent. Without any stream (None) it is silent from the start.
+    """
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or do nothing."""
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or do nothing."""
+        self._try("flush")
+
+    def isatty(self) -> bool:
+        """Whether somebody watches a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def _try(self, name: str, *arguments: Any) -> None:
+        if self._stream is None:
+            return
+        try:
+            getattr(self._stream, name)(*arguments)
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self._stream, lost = None, self._stream
+            with contextlib.suppress(OSError, ValueError):  # what its buffer holds would fail again at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), lost.fileno())
+
+    def __getattr__(self, name: str) -> Any:
+        if self._stream is None:
+            raise AttributeError(f"there is no output any more to ask for {name}")
+        return getattr(self._stream, name)
+
+
+def keep_going_without_output() -> None:
+    """Let the process work on when nobody can read what it prints. Called once, by the process's own command."""
+    for descriptor in (0, 1, 2):  # one that is closed would be given to the next file that is opened
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = Output(sys.stdout), Output(sys.stderr)  # type: ignore[assignment]
+    atexit.register(sys.stdout.flush)
 
 
 class Progress:
@@ -30,12 +81,14 @@ class Progress:
         unit: str = "images",
         seconds: float = 5.0,
         out: Any = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.steps, self.steps_per_epoch, self.batch_size = steps, max(1, steps_per_epoch), batch_size
         self.step, self.unit, self.seconds = start, unit, seconds
         self.out = sys.stdout if out is None else out
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
-        self._said = time.monotonic()
+        self._now = clock
+        self._said = clock()
         self._line = ""
         self._bar: Any = None
         self._task: Any = None
@@ -63,7 +116,7 @@ class Progress:
 
     def update(self, step: int, loss: float | None = None) -> None:
         """Show that `step` steps are done; `loss` is that of the last of them."""
-        now = time.monotonic()
+        now = self._now()
         self.step = step
         self._recent.append((now, step))
         epoch = min(-(-step // self.steps_per_epoch), self.steps // self.steps_per_epoch or 1)
@@ -86,7 +139,7 @@ class Progress:
             print(text, file=self.out, flush=True)
 
     def _say(self, line: str) -> None:
-        self._said, self._line = time.monotonic(), ""
+        self._said, self._line = self._now(), ""
         print(line, file=self.out, flush=True)
 
 

@@ -24,7 +24,7 @@ class Pace(NamedTuple):
 
     chunk: int = 0  # steps of every dispatch; 0: as many as take about `dispatch_seconds`
     dispatch_seconds: float = 0.25  # signals and progress are served between dispatches
-    save_seconds: float = 3.0  # shortest time between checkpoints; longer where a save takes longer than 1/20 of it
+    save_seconds: float = 3.0  # shortest time between checkpoints, longer where a save takes over 1/20 of it; 0: all
     clock: Callable[[], float] = time.monotonic
     after: Callable[[int], None] = lambda step: None  # called with the step after every dispatch
 
@@ -80,7 +80,8 @@ class Saver:
 
     def due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
-        return self.pace.clock() - self.last >= max(self.pace.save_seconds, 20 * self.cost * (self.pace.save_seconds > 0))
+        rest = max(self.pace.save_seconds, 20 * self.cost) if self.pace.save_seconds else 0.0
+        return self.pace.clock() - self.last >= rest
 
     def save(self, state: Any, best: Best) -> None:
         """Write the waiting best state, then `state`."""
@@ -128,7 +129,7 @@ def run(
     """
     chunks, saver = Chunks(pace), Saver(folder, meta, pace)
     rows = read_metrics(folder.metrics.path)
-    row = rows[-1] if rows else {}
+    row = {name: value for name, value in rows[-1].items() if name != "seconds"} if rows else {}
     step, total = int(state.step), programs.epochs * programs.per_epoch
     order, epoch_of_order = None, -1
     while step < total and not _is_over(programs, step, best):
@@ -149,7 +150,7 @@ def run(
         pace.after(step)
         if step % programs.per_epoch == 0:
             row, best, improved = _end_epoch(programs, state, step, best)
-            folder.metrics.append(row)
+            folder.metrics.append({**row, "seconds": round(meta()["seconds"], 3)})
             if bad := first_bad_metric(row["validation"]):
                 return Outcome("diverged", state, row, best, {"step": step, "term": f"validation {bad}"})
             if improved:

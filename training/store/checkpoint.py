@@ -22,9 +22,10 @@ import numpy as np
 
 from .arrays import Stored, is_key, named_leaves, params_sha256, sha256, signature, store, unstore
 from .errors import DamagedCheckpoint, RunError
-from .files import doing, make_folder, replacing, to_json
+from .files import doing, make_folder, replacing, temporary_path, to_json
+from .schema import ARRAYS, CHECKPOINT, ENTRIES, fault, parse_json
 
-__all__ = ["Checkpoint", "best_path", "latest", "load", "params_sha256", "restore_like", "save", "steps"]
+__all__ = ["Checkpoint", "best_path", "latest", "load", "params_sha256", "restore_like", "save", "steps", "write"]
 
 BEST = "best.safetensors"
 KEEP = 2
@@ -103,19 +104,27 @@ def save(folder: Path, step: int, tree: Any, meta: dict[str, Any], best: bool = 
     and go. Raises RunError (disk full, no permission) and then leaves all as it was.
     """
     make_folder(folder)
-    arrays = [(name, store(name, leaf)) for name, leaf in _on_host(tree)]
-    arrays.sort(key=lambda a: (-np.gcd(8, a[1].data.size), a[0]))  # sizes in multiples of 8 first: all aligned
-    header = _header(arrays, step, meta)
     path = step_path(folder, step)
-    with replacing(path, (lambda written: _link(written, best_path(folder))) if best else None) as file:
-        file.write(header)
-        for _, stored in arrays:
-            file.write(stored.data.data)
+    write(path, step, tree, meta, (lambda written: _link(written, best_path(folder))) if best else None)
     kept = [s for s in steps(folder) if s <= step][:KEEP]
     for old in set(steps(folder)) - set(kept):
         with doing("delete", step_path(folder, old)):
             step_path(folder, old).unlink(missing_ok=True)
     return path
+
+
+def write(
+    path: Path, step: int, tree: Any, meta: dict[str, Any], before_rename: Callable[[Path], None] | None = None
+) -> None:
+    """Write one file, whole or not at all; `before_rename` is that of `replacing`. Raises RunError."""
+    arrays = [(name, store(name, leaf)) for name, leaf in _on_host(tree)]
+    arrays.sort(key=lambda a: (-np.gcd(8, a[1].data.size), a[0]))  # sizes in multiples of 8 first: all aligned
+    header = _header(arrays, step, meta)
+    size = len(header) + sum(stored.data.size for _, stored in arrays)
+    with replacing(path, before_rename, size) as file:
+        file.write(header)
+        for _, stored in arrays:
+            file.write(stored.data.data)
 
 
 def _on_host(tree: Any) -> list[tuple[str, Any]]:
@@ -127,14 +136,14 @@ def _on_host(tree: Any) -> list[tuple[str, Any]]:
 
 def _link(source: Path, target: Path) -> None:
     """Give a complete file a second name, atomically; copy where the disk has no hard links."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_path(target)
     try:
         try:
             os.link(source, temporary)
         except OSError:
-            shutil.copyfile(source, temporary)
-            with open(temporary, "rb") as file:
+            with open(source, "rb") as original, open(temporary, "xb") as file:
+                shutil.copyfileobj(original, file)
+                file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
@@ -145,6 +154,8 @@ def _link(source: Path, target: Path) -> None:
 def load(path: Path) -> Checkpoint:
     """Read and verify one file. Raises DamagedCheckpoint, naming the file and the first thing wrong."""
     try:
+        if path.exists() and not path.is_file():
+            raise DamagedCheckpoint(f"cannot read checkpoint {path}: it is no regular file")
         raw = np.fromfile(path, np.uint8)
     except OSError as error:
         raise DamagedCheckpoint(f"cannot read checkpoint {path}: {error.strerror}") from error
@@ -152,6 +163,8 @@ def load(path: Path) -> Checkpoint:
         return _parse(raw)
     except _Damage as error:
         raise DamagedCheckpoint(f"refused checkpoint {path}: {error}") from error
+    except MemoryError as error:
+        raise DamagedCheckpoint(f"refused checkpoint {path}: no memory for its {raw.size:,} bytes") from error
 
 
 class _Damage(Exception):
@@ -171,27 +184,43 @@ def _parse(raw: np.ndarray) -> Checkpoint:
     blank = before + mark + _UNSEALED + after[len(_UNSEALED) :]
     if hashlib.sha256(blank).hexdigest().encode() != after[: len(_UNSEALED)]:
         raise _Damage("SHA-256 of the header does not match")
-    content = json.loads(header[8:])
+    try:  # the seal matches, so whatever is wrong from here on was sealed as it is
+        return _unpack(header[8:], raw[8 + length :])
+    except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        raise _Damage(f"its header is not that of a checkpoint: {error}") from None
+
+
+def _unpack(header: bytes, data: np.ndarray) -> Checkpoint:
+    """Return the content of a file. Raises _Damage, or ValueError and its like for fields that cannot be."""
+    content = parse_json(header)
     metadata = content.pop("__metadata__")
-    record = json.loads(metadata["arrays"])
-    data = raw[8 + length :]
+    record = parse_json(metadata["arrays"], ARRAYS) if not (wrong := fault(metadata, CHECKPOINT)) else {}
+    if wrong := wrong or fault(content, ENTRIES):
+        raise ValueError(wrong)
     expected = max((entry["data_offsets"][1] for entry in content.values()), default=0)
     if data.size != expected:
         raise _Damage(f"{data.size} bytes of arrays where {expected} were written")
     arrays = {}
     for name, entry in record.items():
         begin, end = content[name]["data_offsets"]
+        if not 0 <= begin <= end:
+            raise ValueError(f"{name} lies at {begin} to {end}")
         if sha256(data[begin:end]) != entry["sha256"]:
             raise _Damage(f"SHA-256 of array {name} does not match")
         arrays[name] = unstore(Stored(entry["dtype"], tuple(entry["shape"]), data[begin:end]))
-    return Checkpoint(int(metadata["step"]), json.loads(metadata["meta"]), arrays)
+    return Checkpoint(int(metadata["step"]), parse_json(metadata["meta"], {str: object}), arrays)
 
 
-def latest(folder: Path, report: Callable[[str], None] = print) -> tuple[Path, dict[str, Any]] | None:
+def latest(
+    folder: Path,
+    report: Callable[[str], None] = print,
+    difference: Callable[[dict[str, Any]], str | None] = lambda _: None,
+) -> tuple[Path, dict[str, Any]] | None:
     """Return (path, meta) of the newest checkpoint that verifies; None where there is none at all.
 
     Walks back over the step files and the best one; `report` gets one line for each that is refused.
-    Raises DamagedCheckpoint when there are files and all are refused.
+    `difference(meta)` says in words why a sound file does not belong here (None: it does); that one is refused too.
+    Raises DamagedCheckpoint when there are files and all are refused. Nothing is written or locked.
     """
     candidates = [step_path(folder, s) for s in steps(folder)]
     best = best_path(folder)
@@ -202,6 +231,7 @@ def latest(folder: Path, report: Callable[[str], None] = print) -> tuple[Path, d
             break
         try:
             step, meta, _ = load(path)
+            check_place(path, step, meta, difference)
         except DamagedCheckpoint as error:
             refused.append(path.name)
             report(str(error))
@@ -215,6 +245,16 @@ def latest(folder: Path, report: Callable[[str], None] = print) -> tuple[Path, d
     if newest is None:
         return None
     return newest[1], newest[2]
+
+
+def check_place(
+    path: Path, step: int, meta: dict[str, Any], difference: Callable[[dict[str, Any]], str | None]
+) -> None:
+    """Raise DamagedCheckpoint for a sound file that belongs to another step or run than the one it lies under."""
+    named = path.stem.removeprefix("step-")
+    wrong = f"it holds step {step}" if named.isdigit() and int(named) != step else difference(meta)
+    if wrong:
+        raise DamagedCheckpoint(f"refused checkpoint {path}: {wrong}")
 
 
 def restore_like(template: Any, path: Path) -> Any:

@@ -1,6 +1,7 @@
 """What a run was made with: versions, devices, the commit. Written to env.json."""
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -8,11 +9,20 @@ from typing import Any
 
 import jax
 
+SETTINGS = ("XLA_FLAGS", "PJRT_NPROC", "NPROC", "OMP_NUM_THREADS")  # from which XLA takes its threads, and more
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ml_dtypes")
 
 
-def environment(data: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the record of this process: Python, packages, devices, commit, and the data record given."""
+def cores() -> int:
+    """Return the number of CPU cores that this process may use (its affinity, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment(data: dict[str, Any] | None = None, threads: int | None = None) -> dict[str, Any]:
+    """Return the record of this process: Python, packages, devices, cores, commit, and the data record given.
+
+    `threads` is the number that `--threads` fixed, None where XLA chose.
+    """
     devices = jax.devices()
     return {
         "python": platform.python_version(),
@@ -20,6 +30,9 @@ def environment(data: dict[str, Any] | None = None) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "backend": jax.default_backend(),
         "devices": [f"{d.id}: {d.device_kind}" for d in devices],
+        "cores": cores(),
+        "threads": threads,
+        "thread_settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
         "x64": jax.dtypes.canonicalize_dtype(float).itemsize == 8,
         "git": git_state(Path(__file__).resolve().parent),
         "data": data,
@@ -39,6 +52,21 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         return {"commit": git("rev-parse", "HEAD"), "dirty": git("status", "--porcelain", "-uno") != ""}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def bits_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Return a warning where a run goes on with other threads: XLA's sums on a CPU are split by their number."""
+    if old.get("backend") != "cpu" or new.get("backend") != "cpu" or "cores" not in old:
+        return []
+    before, now = (env.get("threads") or env["cores"] for env in (old, new))
+    settings = [env.get("thread_settings") for env in (old, new)]
+    if before == now and settings[0] == settings[1]:
+        return []
+    what = f"{before} threads, now on {now}" if before != now else f"{settings[0]}, now with {settings[1]}"
+    return [
+        f"warning: the run began on {what}; its bits may differ from those of an unbroken run "
+        "(--threads N fixes them for a new one)"
+    ]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -6,6 +6,9 @@ import json
 import math
 import os
 import re
+import secrets
+import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -14,24 +17,39 @@ import numpy as np
 
 from .errors import RunError
 
-TEMPORARY = ".tmp"  # a temporary file is called .<name>.<process>.tmp
+TEMPORARY = ".tmp"  # a temporary file is called .<name>.<process>-<random>.tmp
 _WAY_OUT = {
-    errno.ENOSPC: "the disk is full; what was there is intact; free some space, then --resume",
-    errno.EDQUOT: "the disk quota is used up; what was there is intact; free some space, then --resume",
-    errno.EFBIG: "the file is over the size limit (ulimit -f); what was there is intact",
+    errno.ENOSPC: "the disk is full{needed}; what was there is intact; free some space, then --resume",
+    errno.EDQUOT: "the disk quota is used up{needed}; what was there is intact; free some space, then --resume",
+    errno.EFBIG: "the file is over the size limit (ulimit -f){needed}; what was there is intact",
     errno.EACCES: "no permission; choose another folder with --run-dir",
     errno.EPERM: "not permitted; choose another folder with --run-dir",
     errno.EROFS: "the disk is read-only; choose another folder with --run-dir",
     errno.EEXIST: "it is a file; choose another folder with --run-dir",
     errno.ENOENT: "no such folder can be made; choose another folder with --run-dir",
     errno.ENOTDIR: "part of the path is a file; choose another folder with --run-dir",
+    errno.ELOOP: "it is a link; put the file itself there",
 }
 
 
-def cannot(what: str, path: Path, error: OSError) -> RunError:
-    """Return the one-line RunError for an operating-system error: what failed, where, and the way out."""
+def cannot(what: str, path: Path, error: OSError, size: int | None = None) -> RunError:
+    """Return the one-line RunError for an operating-system error: what failed, where, and the way out.
+
+    `size` is that of the file to be written, in bytes: a message about a full disk names it.
+    """
     reason = _WAY_OUT.get(error.errno or 0, error.strerror or str(error))
-    return RunError(f"cannot {what} {path}: {reason}")
+    return RunError(f"cannot {what} {path}: {reason.format(needed=_needed(path, size))}")
+
+
+def _needed(path: Path, size: int | None) -> str:
+    """Return ": 1,234 bytes are needed, 12 are free"."""
+    if size is None:
+        return ""
+    try:
+        free = f", {shutil.disk_usage(path.parent).free:,} are free"
+    except OSError:
+        free = ""
+    return f": {size:,} bytes are needed{free}"
 
 
 @contextlib.contextmanager
@@ -61,16 +79,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def temporary_path(path: Path) -> Path:
+    """Return a name beside `path` that no other writer, on any machine, uses; `remove_temporaries` knows it."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+
+
 @contextlib.contextmanager
-def replacing(path: Path, before_rename: Callable[[Path], None] | None = None) -> Iterator[IO[bytes]]:
+def replacing(
+    path: Path, before_rename: Callable[[Path], None] | None = None, size: int | None = None
+) -> Iterator[IO[bytes]]:
     """Open a temporary file beside `path`; on a clean exit it is fsynced and renamed to `path`.
 
-    `before_rename(temporary)` may use the complete file before it gets its name. After any error the
-    temporary file is gone and `path` is as it was. Raises RunError for a full disk or a forbidden folder.
+    The temporary file is opened exclusively: never an existing file or link. `before_rename(temporary)` may use
+    the complete file before it gets its name; `size` is the bytes to come, for the message when they find no room.
+    After any error the temporary file is gone and `path` is as it was. Raises RunError for a full disk or a
+    forbidden folder.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = temporary_path(path)
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -82,8 +109,31 @@ def replacing(path: Path, before_rename: Callable[[Path], None] | None = None) -
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise cannot("write", path, error) from error
+            raise cannot("write", path, error, size) from error
         raise
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return what a regular file holds. Raises RunError; a pipe or a device is refused and never waited for."""
+    with doing("read", path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise RunError(f"cannot read {path}: it does not exist") from None
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RunError(f"cannot read {path}: it is no regular file; remove it")
+            return file.read()
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a regular file, unbuffered, to write at its end; links, pipes and devices are refused. Raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file; remove it")
+    return open(descriptor, "ab", buffering=0)
 
 
 def remove_temporaries(folder: Path) -> list[Path]:
@@ -97,7 +147,7 @@ def remove_temporaries(folder: Path) -> list[Path]:
 
 def is_temporary(path: Path) -> bool:
     """Whether a file has a name that `replacing` gives."""
-    return re.fullmatch(r"\..+\.\d+" + re.escape(TEMPORARY), path.name) is not None and path.is_file()
+    return re.fullmatch(r"\..+\.\d+(-[0-9a-f]+)?" + re.escape(TEMPORARY), path.name) is not None and path.is_file()
 
 
 def json_ready(value: Any) -> Any:
@@ -129,8 +179,9 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace the file `path` by `text` (UTF-8), atomically. Raises RunError."""
-    with replacing(path) as file:
-        file.write(text.encode())
+    data = text.encode()
+    with replacing(path, size=len(data)) as file:
+        file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:

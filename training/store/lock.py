@@ -12,6 +12,7 @@ from .errors import RunError
 from .files import cannot
 
 NAME = ".lock"
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class FolderLock:
@@ -23,7 +24,7 @@ class FolderLock:
     def __init__(self, folder: Path):
         path = folder / NAME
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, _FLAGS, 0o644)
         except OSError as error:
             raise cannot("lock", path, error) from error
         try:
@@ -55,6 +56,6 @@ def _owner(path: Path) -> str:
         try:
             owner = json.loads(path.read_text())
             return f"process {owner['pid']} on {owner['host']} (started {owner['started']})"
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             time.sleep(0.01)
     return "another process"

@@ -1,27 +1,33 @@
 """The folder of one run: who may use it, what lies in it, and how a run is taken up again.
 
 config.json    all of the configuration (--from repeats it)    metrics.jsonl  one row per evaluation
-command.txt    every command line that worked on this run      summary.json   status, hash, test, seconds
-env.json       versions, devices, commit, data                 log.txt        messages with their time
-checkpoints/   see checkpoint.py                               figures/       see training/pictures/figures.py
+run.json       which run this is, and digests of the rest      summary.json   status, hash, test, seconds
+env.json       versions, devices, cores, commit, data          log.txt        messages with their time
+command.txt    every command line that worked on this run      figures/       see training/pictures
+checkpoints/   see checkpoint.py
 """
 
+import contextlib
 import datetime
-import json
+import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from . import checkpoint
-from .environment import differences, environment
-from .errors import RunError
-from .files import doing, is_temporary, make_folder, remove_temporaries, write_json, write_text
+from .environment import bits_differ, differences, environment
+from .errors import DamagedCheckpoint, RunError
+from .files import doing, is_temporary, make_folder, read_bytes, remove_temporaries, write_json
+from .identity import NAME as IDENTITY
+from .identity import Accepted, Identity, data_difference, read_config, read_environment
 from .lock import NAME as LOCK
 from .lock import FolderLock
 from .metrics_file import NAME as METRICS
 from .metrics_file import MetricsFile
+from .schema import META, STATUSES, SUMMARY, fault, json_sha256, read_json, read_sealed, sealed
 
-STATUSES = ("finished", "preempted", "diverged", "failed")
+__all__ = ["STATUSES", "RunFolder", "default_path", "read_json"]
 
 
 def default_path(dataset: str, objective: str, root: Path = Path("runs")) -> Path:
@@ -36,127 +42,274 @@ def default_path(dataset: str, objective: str, root: Path = Path("runs")) -> Pat
     return path
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. Raises RunError, naming the file, when it is missing or damaged."""
-    try:
-        with doing("read", path):
-            return json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"cannot read {path}: it is no JSON ({error})") from None
-
-
 class RunFolder:
     """An open run folder, held exclusively until `close` (or the end of a `with` block).
 
-    Made by `create` or `resume`. `metrics` appends to metrics.jsonl.
+    Made by `claim` (a new run) or `take` (one that exists): both lock it before anything is read. `begin` then
+    writes what a new run starts with, or verifies that the data are still those of the old one. `metrics` appends
+    to metrics.jsonl. `accept` lists what may differ from what the run wrote, see `identity.Accepted`.
     """
 
-    def __init__(self, path: Path, lock: FolderLock):
-        self.path = path
+    def __init__(self, path: Path, lock: FolderLock, accept: Collection[Accepted] = ()):
+        self.path, self.accept = path, accept
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.metrics = MetricsFile(path / METRICS)
+        self.identity: Identity | None = None  # None until a new run begins
         self._lock = lock
+        self._made: list[Path] = []
         for folder in (path, self.checkpoints, self.figures):
             remove_temporaries(folder)
 
     @classmethod
-    def create(
-        cls, path: Path, config: dict[str, Any], command: str, data: dict[str, Any] | None = None
-    ) -> "RunFolder":
-        """Make the folder of a new run and take it.
+    def claim(cls, path: Path) -> "RunFolder":
+        """Take the folder of a new run; nothing of the run is written before `begin`, and without it nothing stays.
 
-        Raises RunError, with nothing changed, when `path` cannot be written, is in use, already holds a
-        run, or holds files that are no run's. config.json is written last: a folder with it is complete.
+        Raises RunError, with nothing changed, when `path` cannot be written, is in use, already holds a run, or
+        holds files that are no run's.
         """
         _check_free(path)
+        absent = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
         lock = FolderLock(path)
         try:
             _check_free(path)
             run = cls(path, lock)
-            make_folder(run.checkpoints)
-            make_folder(run.figures)
-            write_text(path / "command.txt", command + "\n")
-            write_json(path / "env.json", environment(data))
-            write_json(path / "config.json", config)
         except BaseException:
             lock.release()
             raise
+        run._made = absent
         return run
 
     @classmethod
-    def resume(cls, path: Path, command: str, data: dict[str, Any] | None = None) -> "RunFolder":
-        """Take an existing run, finished or not. Raises RunError when there is none or it is in use.
+    def take(cls, path: Path, accept: Collection[Accepted] = ()) -> "RunFolder":
+        """Take an existing run, finished or not, and verify its files; nothing is changed.
 
-        Nothing of the run is changed but command.txt and log.txt; `rewind` goes back to a checkpoint.
+        Raises RunError, one line, when there is none, it is in use, or a file is not what the run wrote.
         """
         if not (path / "config.json").is_file():
             what = "is no run folder (no config.json)" if path.exists() else "does not exist"
             raise RunError(f"cannot resume {path}: it {what}; start a new run without --resume")
-        run = cls(path, FolderLock(path))
+        run = cls(path, FolderLock(path), accept)
         try:
-            run._append("command.txt", command + "\n")
-            env = path / "env.json"
-            old = read_json(env) if env.exists() else {}
-            changed = differences(old, environment(old.get("data") if data is None else data)) if old else []
-            run.log("resumed" + "".join(f"; {line}" for line in changed))
+            run._verify()
         except BaseException:
             run.close()
             raise
         return run
 
+    @classmethod
+    def create(
+        cls, path: Path, config: dict[str, Any], command: str, data: dict[str, Any] | None = None
+    ) -> "RunFolder":
+        """Make the folder of a new run: `claim` and `begin`."""
+        return cls.claim(path)._begin_or_close(config, command, data)
+
+    @classmethod
+    def resume(cls, path: Path, command: str, data: dict[str, Any] | None = None) -> "RunFolder":
+        """Take an existing run up again: `take` and `begin`, without a look at the data."""
+        return cls.take(path)._begin_or_close({}, command, data)
+
+    def _begin_or_close(self, config: dict[str, Any], command: str, data: dict[str, Any] | None) -> "RunFolder":
+        try:
+            self.begin(config, command, data)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def begin(
+        self,
+        config: dict[str, Any],
+        command: str,
+        record: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        threads: int | None = None,
+    ) -> list[str]:
+        """Write what a new run starts with, or go on with the old one; return what its user should know, in lines.
+
+        `record` is that of the data set (for env.json), `data` its `identity.data_identity`. config.json is written
+        last: a folder with it is complete. Raises RunError where the data of an old run have changed and "data" is
+        not accepted; an old run has only run.json, command.txt and log.txt changed.
+        """
+        if self.identity is None:
+            make_folder(self.checkpoints)
+            make_folder(self.figures)
+            env = environment(record, threads)
+            write_json(self.path / "env.json", env)
+            identity = Identity.new(config, env, data)
+            self.identity = identity.append(self.path, "command.txt", command + "\n")
+            write_json(self.path / "config.json", config)
+            self.metrics.seed = identity.run
+            self._made = []
+            return []
+        said = self._accept_data(data) if data is not None else []
+        self.identity = self.identity.append(self.path, "command.txt", command + "\n")
+        old = read_environment(self.path)
+        new = environment(old["data"] if record is None else record, threads)
+        self.log("; ".join(["resumed", *differences(old, new), *said]))
+        return said + bits_differ(old, new)
+
+    def _verify(self) -> None:
+        """Raise RunError unless the folder's files are what the run wrote, or their change is accepted."""
+        identity = Identity.read(self.path)
+        if json_sha256(read_json(self.path / "config.json")) != identity.config:
+            raise RunError(
+                f"{self.path / 'config.json'} was changed since the run began; "
+                f"for another run use --from {self.path} --accept config and a new --run-dir"
+            )
+        if "notes" in self.accept:
+            environment = json_sha256(read_environment(self.path))
+            identity = identity._replace(environment=environment).seal_notes(self.path)
+        identity.check_notes(self.path)
+        self.identity, self.metrics.seed = identity, identity.run
+        if (summary := self.summary) is not None:
+            if wrong := identity.difference(summary["identity"]):
+                raise RunError(f"{self.path / 'summary.json'}: {wrong}; remove it, and --resume writes the right one")
+            if summary["status"] == "finished":
+                self._verify_finished(summary)
+
+    def _verify_finished(self, summary: dict[str, Any]) -> None:
+        """Raise RunError unless rows, checkpoints and figures are those that a finished run left."""
+        assert self.identity is not None
+        self.metrics.check(summary["identity"]["rows"], "rows" in self.accept)
+        way_out = f"train again with --from {self.path} and a new --run-dir"
+        paths = [checkpoint.step_path(self.checkpoints, step) for step in checkpoint.steps(self.checkpoints)]
+        best = checkpoint.best_path(self.checkpoints)
+        if not paths:
+            raise RunError(f"{self.checkpoints} has lost the last checkpoint of a finished run; {way_out}")
+        for path in [*paths, *([best] if best.exists() else [])]:
+            try:
+                step, meta, _ = checkpoint.load(path)
+                checkpoint.check_place(path, step, meta, self._difference)
+            except DamagedCheckpoint as error:
+                raise RunError(f"{error}; {way_out}") from None
+        if "notes" not in self.accept:
+            for name, digest in summary.get("figures", {}).items():
+                path = self.figures / name
+                if path.exists() and hashlib.sha256(read_bytes(path)).hexdigest() != digest:
+                    raise RunError(f"{path} was changed since the run drew it; to go on all the same: --accept notes")
+
+    def _accept_data(self, data: dict[str, Any]) -> list[str]:
+        """Return a line where the data have changed and that is accepted. Raises RunError where it is not."""
+        assert self.identity is not None
+        if self.identity.data is None:
+            return []
+        changed = data_difference(self.identity.data, data)
+        if changed is None:
+            return []
+        others = f"for a run on these data use --from {self.path} --accept data and a new --run-dir"
+        if "data" not in self.accept:
+            raise RunError(f"the data are not those of {self.path}: {changed}; {others}, or --resume --accept data")
+        same_size = data["shape"] == self.identity.data["shape"] and data["examples"] == self.identity.data["examples"]
+        if not same_size:
+            raise RunError(f"{self.path} cannot go on with data of another size: {changed}; {others}")
+        earlier = [*self.identity.earlier_data, self.identity.data]
+        self.identity = self.identity._replace(data=data, earlier_data=earlier)
+        return [f"other data from here on, as accepted: {changed}"]
+
+    def _difference(self, meta: dict[str, Any]) -> str | None:
+        """Return in words why a sound checkpoint is not of this run; None where it is."""
+        assert self.identity is not None
+        if "identity" not in meta:
+            return "it names no run: it was written by an older version, or is no run's checkpoint"
+        return fault(meta, META) or self.identity.difference(meta["identity"])
+
     @property
     def config(self) -> dict[str, Any]:
         """The content of config.json. Raises RunError when it is damaged."""
-        return read_json(self.path / "config.json")
+        return read_config(self.path)
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """The content of summary.json; None before a run has come to an end."""
+        """The content of summary.json; None before a run has come to an end. Raises RunError when it was changed."""
         path = self.path / "summary.json"
-        return read_json(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            found = read_sealed(path, SUMMARY)
+        except RunError as error:
+            raise RunError(f"{error}; remove it, and --resume writes it again") from None
+        if found["status"] not in STATUSES:
+            raise RunError(f"{path}: status is {found['status']!r}; remove it, and --resume writes it again")
+        return found
 
     def log(self, message: str) -> None:
         """Append a message with its time to log.txt."""
+        assert self.identity is not None, "a run has a log once it has begun"
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        self._append("log.txt", f"{now} {message}\n")
+        self.identity = self.identity.append(self.path, "log.txt", f"{now} {message}\n")
 
     def save(self, step: int, tree: Any, meta: dict[str, Any], best: bool = False) -> Path:
-        """Write a checkpoint (see `checkpoint.save`); append the metrics up to `step` before it."""
+        """Write a checkpoint (see `checkpoint.save`) with the run's stamp; flush the metrics up to `step` before it."""
+        assert self.identity is not None, "a run is saved once it has begun"
         self.metrics.sync()
+        meta = {**meta, "identity": self.identity.stamp(self.metrics.at(step))}
         return checkpoint.save(self.checkpoints, step, tree, meta, best)
 
     def latest(self) -> tuple[Path, dict[str, Any]] | None:
-        """Return (path, meta) of the newest sound checkpoint; refused ones are logged and printed."""
+        """Return (path, meta) of the newest sound checkpoint of this run; refused ones are logged and printed.
 
-        def report(message: str) -> None:
-            print(message)
-            self.log(message)
+        Raises DamagedCheckpoint where all are refused.
+        """
+        found = checkpoint.latest(self.checkpoints, self._report, self._difference)
+        if found is None and (self.metrics.path.exists() or self.summary is not None):
+            self._report(f"{self.checkpoints} holds no checkpoint: the run starts again at its first step")
+        return found
 
-        return checkpoint.latest(self.checkpoints, report)
+    def best(self, epoch: int) -> Path:
+        """Return the best checkpoint, which is that of `epoch`. Raises RunError, one line, where it is not."""
+        path = checkpoint.best_path(self.checkpoints)
+        way_out = f"train again with --from {self.path} and a new --run-dir"
+        if not path.exists():
+            raise RunError(f"{path}, the best of epoch {epoch}, is gone; {way_out}")
+        try:
+            step, meta, _ = checkpoint.load(path)
+            checkpoint.check_place(path, step, meta, self._difference)
+        except DamagedCheckpoint as error:
+            raise RunError(f"{error}; {way_out}") from None
+        if meta["best"]["epoch"] != epoch:
+            raise RunError(f"{path} is of epoch {meta['best']['epoch']}, the best was epoch {epoch}; {way_out}")
+        return path
 
-    def rewind(self, step: int) -> None:
-        """Go back to the checkpoint of `step` (0: the start): later metrics and the summary go."""
-        self.metrics.rewind(step)
+    def _report(self, message: str) -> None:
+        print(message)
+        self.log(message)
+
+    def rewind(self, step: int, meta: dict[str, Any] | None = None) -> None:
+        """Go back to the checkpoint of `step` and `meta` (0 and None: the start): later rows and the summary go.
+
+        Raises RunError, with nothing changed, where the rows up to it are not those that the checkpoint knows.
+        """
+        rows = meta["identity"]["rows"] if meta and "identity" in meta else None
+        for message in self.metrics.rewind(step, rows, "rows" in self.accept):
+            self._report(message)
         with doing("rewind", self.path):
             (self.path / "summary.json").unlink(missing_ok=True)
 
     def finish(self, status: str, **values: Any) -> None:
-        """Write summary.json: `status` (one of STATUSES) and what else is given, atomically."""
+        """Write summary.json: `status` (one of STATUSES), what else is given, and the run's stamp, atomically."""
         if status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {status!r}")
-        write_json(self.path / "summary.json", {"status": status, **values})
-
-    def _append(self, name: str, text: str) -> None:
-        path = self.path / name
-        with doing("write", path), open(path, "a", encoding="utf-8") as file:
-            file.write(text)
+        assert self.identity is not None, "a run ends once it has begun"
+        figures = {p.name: hashlib.sha256(read_bytes(p)).hexdigest() for p in sorted(self.figures.glob("*.png"))}
+        stamp = self.identity.stamp(self.metrics.at())
+        summary = {"status": status, **values, "figures": figures, "identity": stamp}
+        write_json(self.path / "summary.json", sealed(summary))
 
     def close(self) -> None:
-        """Close the files and let other processes in."""
+        """Close the files and let other processes in; of a run that never began nothing stays."""
         self.metrics.close()
+        if self.identity is None:
+            self.abandon()
         self._lock.release()
+
+    def abandon(self) -> None:
+        """Remove what `claim` made for a run that has not begun."""
+        with contextlib.suppress(OSError):
+            (self.path / LOCK).unlink()
+            for folder in self._made:
+                folder.rmdir()
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -175,10 +328,13 @@ def _check_free(path: Path) -> None:
         inside = {p for p in path.iterdir() if not is_temporary(p)}
     if {path / "config.json", path / "env.json"} <= inside:
         summary = path / "summary.json"
-        status = read_json(summary).get("status") if summary in inside else "unfinished"
+        status = "unfinished"
+        if summary in inside:
+            with contextlib.suppress(RunError):  # damaged: --resume will say so
+                status = read_json(summary, {"status": str})["status"]
         raise RunError(f"{path} already holds a run ({status}); add --resume, or choose another --run-dir")
     if path / LOCK in inside:
-        unborn = {path / name for name in (LOCK, "command.txt", "env.json", "checkpoints", "figures")}
+        unborn = {path / name for name in (LOCK, "command.txt", "env.json", IDENTITY, "checkpoints", "figures")}
         inside = {p for p in inside if p not in unborn or (p.is_dir() and any(p.iterdir()))}
     if inside:
         first = min(inside).name

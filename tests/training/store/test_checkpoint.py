@@ -283,8 +283,9 @@ def test_no_space_at_any_call_leaves_the_old_checkpoints(three, monkeypatch, cal
 
     before = contents(three)
     monkeypatch.setattr(os, call, full)
-    monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(RunError, match="the disk is full; what was there is intact"):
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    full_disk = r"the disk is full: [\d,]{3,} bytes are needed, [\d,]+ are free; what was there is intact"
+    with pytest.raises(RunError, match=full_disk):
         checkpoint.save(three, 3, np.arange(10.0), {}, best=True)
     monkeypatch.undo()
     assert contents(three) == before
