@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT
-from training import RunError
 from training.cli.progress import Progress, result_table
 from training.pictures import drawing, figures
 from training.pictures.names import words
@@ -225,35 +224,9 @@ def test_result_table_in_plain_text():
     ]
 
 
-def test_export_to_tensorboard(tmp_path):
-    pytest.importorskip("tensorboardX", reason="the extra [tensorboard] is not installed")
-    from training import RunFolder
-    from training.pictures.tensorboard import export
-
-    with pytest.raises(RunError, match="is no run folder"):
-        export(tmp_path)
-    with RunFolder.create(tmp_path / "run", {}, "") as run:
-        for row in ROWS:
-            run.metrics.append(row)
-        drawing.curves(run.figures / "curves.png", ROWS)
-    events = list(export(run.path).iterdir())
-    assert len(events) == 1
-    assert b"loss/validation" in events[0].read_bytes()
-    assert b"curves" in events[0].read_bytes()
-
-
-def test_without_tensorboard_the_command_is_named(tmp_path, monkeypatch):
-    from training.pictures.tensorboard import export
-
-    monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(RunError, match=r"install it with pip install .*tensorboard") as error:
-        export(tmp_path)
-    assert "\n" not in str(error.value)
-
-
 def test_importing_the_package_loads_no_drawing_library():
     code = (
-        "import sys, training, training.pictures.figures, training.cli.progress, training.pictures.tensorboard;"
+        "import sys, training, training.pictures.figures, training.cli.progress, training.pictures.trackers;"
         "print([m for m in ('matplotlib', 'rich', 'PIL', 'tensorboardX', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

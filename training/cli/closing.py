@@ -36,7 +36,7 @@ def collapsed(test: Mapping[str, Any]) -> str | None:
     if kl is not None and kl < NOTHING:
         return (
             f"collapsed: the code's KL is {kl:.2g} nats, it says nothing about its example; what usually helps: "
-            "a smaller --objective.beta, --objective.warmup-steps, --objective.free-bits 0.1, a smaller likelihood scale"
+            "a smaller --objective.beta, --objective.warmup-steps, --objective.free-bits 0.1, a smaller scale"
         )
     if mse is not None and baseline is not None and mse >= baseline:
         return (

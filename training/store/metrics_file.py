@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +77,7 @@ class MetricsFile:
     def __init__(self, path: Path, seed: str = ""):
         self.path, self.seed = path, seed
         self.links: list[Link] = []
+        self.copy: Callable[[dict[str, Any]], None] | None = None  # gets every row once it is in the file
         self._file: Any = None
 
     def append(self, row: dict[str, Any]) -> None:
@@ -93,6 +95,8 @@ class MetricsFile:
         except OSError as error:
             raise cannot("write", self.path, error, len(line)) from error
         self.links.append(Link(body["step"], digest))
+        if self.copy is not None:
+            self.copy(body)
 
     def sync(self) -> None:
         """Flush to the disk, so that a checkpoint written after it never outlives its rows."""

@@ -17,10 +17,10 @@ STATUSES = ("finished", "preempted", "diverged", "failed")
 DEPTH = 64  # levels of nesting that a file of ours may have
 LIMIT = 2**63  # integers beyond are none of ours
 
-_METRICS = {str: (float, str, bool, None)}
+_METRICS = {str: (float, [float], str, bool, None)}
 _BEST = {"value": float, "epoch": int, "metrics": ({str: float}, None)}
 IDENTITY = {"run": str, "config": str, "data": str, "rows": {"count": int, "digest": str}}
-_MEANS = {str: float}
+_MEANS = {str: (float, [float])}  # of all, or one per dimension of the code
 ROW = {"step": int, "epoch?": int, "seconds?": float, "digest?": str, "train?": _MEANS, "validation?": _MEANS}
 META = {"identity": IDENTITY, "dispatch": str, "seconds": float, "stream": ({str: object}, None), "best": _BEST}
 SUMMARY = {
