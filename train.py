@@ -268,10 +268,10 @@ class Trained(NamedTuple):
         return self.best_state if config.patience else self.state
 
 
-def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Examples]) -> Trained:
+def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Trained:
     """Train, validate after each epoch, stop early: one run as a pure function, the loop that everything runs.
 
-    splits: "train", and "validation" where epochs are to be compared. A run ends before `config.epochs` when patience
+    splits: "train", and "validation" where epochs are to be compared: `Examples` or arrays, (n, *shape). A run ends before `config.epochs` when patience
     is over, or when a term or a metric is not finite. `jit`, `vmap` (over a stack of configs and keys), `lax.map` and
     sharding all apply. The command line cuts the same steps into dispatches (`training/host`): parameters are equal
     to the bit. Raises ConfigError for data that do not fit (see `training/guard.py`).

@@ -10,7 +10,7 @@ from models.config import ConfigError
 from training.examples import Examples
 
 
-def checked_splits(config: Any, splits: Mapping[str, Any]) -> dict[str, Examples]:
+def checked_splits(config: Any, splits: Any) -> dict[str, Examples]:
     """Return the splits as `Examples`; bare arrays are taken as they are, (n, *shape).
 
     Raises ConfigError for a missing train split, patience without a validation split, an array without a batch

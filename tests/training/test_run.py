@@ -12,13 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import train as T
 from tests.conftest import ROOT
 from training import host
-from training.cli.parse import parse
+from training.cli.parse import load_config, parse
 from training.host import Pace
-from training.store.checkpoint import steps
+from training.inputs import load_inputs
+from training.store.arrays import params_sha256
+from training.store.checkpoint import restore_like, steps
 from training.store.metrics_file import read_metrics
 
 SMALL = ["--model.encoder.hidden", "16", "--model.latent", "2", "--epochs", "4", "--no-figures", "--dispatch", "loop"]
@@ -119,6 +122,37 @@ def test_early_stopping_tests_the_best(finished, tmp_path):
     assert result["end"]["stopped_early"]
     assert result["last"]["epoch"] == result["best"]["epoch"] + 1
     assert result["best"]["metrics"] != result["last"]["validation"]
+
+
+def test_the_summary_says_whose_the_test_numbers_are(finished, tmp_path):
+    folder = tmp_path / "b"
+    options = ["--lr", 0.3, "--patience", 1, "--epochs", 30, "--run-dir", folder, "--no-figures", "--dispatch", "loop"]
+    run("--from", finished, *options)
+    for path, which, file in ((folder, "best", "best"), (finished, "last", "step-000000036")):
+        result = summary(path)
+        assert (result["tested"], result["tested_file"]) == (which, f"checkpoints/{file}.safetensors")
+        config = load_config(T.Config, str(path))[0]
+        inputs = load_inputs(config, None)
+        state = T.init(config, jax.random.key(0), inputs.splits["train"])
+        state = restore_like(state, path / result["tested_file"])
+        assert params_sha256(nnx.state(state.model, nnx.Param)) == result["params_sha256"]
+        got = T.evaluate(config, state, inputs.splits["test"], jax.random.fold_in(jax.random.key(0), 2))
+        np.testing.assert_allclose(got["mse"], result["test"]["mse"], rtol=1e-9)
+    assert len(summary(finished)["kl_per_dim_nats"]) == 2
+    assert summary(finished)["test"]["baseline_mse"] > 0
+
+
+def test_resuming_a_finished_run_without_figures_draws_them(finished, tmp_path):
+    run("--from", finished, "--run-dir", tmp_path / "b", "--no-figures")
+    before = summary(tmp_path / "b")
+    assert not list((tmp_path / "b" / "figures").iterdir())
+    run("--resume", "--run-dir", tmp_path / "b")
+    assert (tmp_path / "b" / "figures" / "reconstructions.png").exists()
+    after = summary(tmp_path / "b")
+    assert set(after["figures"]) >= {"reconstructions.png", "curves.png"}
+    assert {k: v for k, v in after.items() if k not in ("figures", "digest")} == {
+        k: v for k, v in before.items() if k not in ("figures", "digest")
+    }
 
 
 def test_divergence_stops_and_names_the_cause(finished, tmp_path, capsys):

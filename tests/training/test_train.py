@@ -100,7 +100,7 @@ VALUES = {
     "schedule": "cosine",
 }
 OWN = [p for p, _ in flat(T.Config()) if not p.startswith(("model.", "objective."))]  # theirs: tests/test_objectives.py
-HOST = {"dataset", "read", "patience", "seed", "matmul_precision"}  # see the tests below
+HOST = {"dataset", "read", "patience", "criterion", "seed", "matmul_precision"}  # see the tests below
 
 
 @pytest.mark.parametrize("path", sorted({*OWN, *BASES} - HOST - {"model.decoder", "objective"}))
