@@ -271,10 +271,11 @@ class Trained(NamedTuple):
 def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Trained:
     """Train, validate after each epoch, stop early: one run as a pure function, the loop that everything runs.
 
-    splits: "train", and "validation" where epochs are to be compared: `Examples` or arrays, (n, *shape). A run ends before `config.epochs` when patience
-    is over, or when a term or a metric is not finite. `jit`, `vmap` (over a stack of configs and keys), `lax.map` and
-    sharding all apply. The command line cuts the same steps into dispatches (`training/host`): parameters are equal
-    to the bit. Raises ConfigError for data that do not fit (see `training/guard.py`).
+    splits: "train", and "validation" where epochs are to be compared: `Examples` or arrays, (n, *shape). A run ends
+    before `config.epochs` when patience is over, or when a term or a metric is not finite. `jit`, `vmap` (over a stack
+    of configs and keys), `lax.map` and sharding all apply. The command line cuts the same steps into dispatches
+    (`training/host`): parameters are equal to the bit. Raises ConfigError for data that do not fit, see
+    `training/guard.py`.
     """
     splits = checked_splits(config, splits)
     config = hidden(config)

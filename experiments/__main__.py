@@ -3,13 +3,13 @@
 The list loads no JAX.
 """
 
-import datetime
 import importlib
 import sys
 from pathlib import Path
 from typing import Any
 
 from experiments.reporting.words import Words, describe
+from experiments.running import store
 
 FOLDER = Path(__file__).resolve().parent
 OTHERS = {"jacobians": "jacobians.command", "readme": "reporting.pages"}
@@ -21,33 +21,29 @@ def experiments() -> dict[str, str]:
         path.stem: f"{folder}.{path.stem}"
         for folder in ("tables", "benchmarks")
         for path in sorted((FOLDER / folder).glob("*.py"))
-        if path.stem != "__init__"
+        if describe(path).command
     }
     return found | {"jacobians": OTHERS["jacobians"]}
 
 
-def status(name: str) -> str:
+def status(name: str, record: dict[str, Any] | None) -> str:
     """Return "not run", or when an experiment was run, by what profile, and whether the code has changed since."""
-    from experiments.running import store
-
-    path = store.RESULTS / f"{name}.json"
-    try:
-        record: dict[str, Any] | None = store.read_result(path)
-    except ValueError:
-        return "damaged JSON: run it again"
     if record is None:
         left = list(store.RESULTS.glob(f".partial/{name}-*/*.json"))
-        return f"begun: {len(left)} runs done, the same command continues" if left else "not run"
-    day = datetime.date.fromtimestamp(path.stat().st_mtime).isoformat()
+        return f"begun: {len(left)} parts done, the same command continues" if left else "not run"
     code = record.get("code_sha256")
-    changed = code is not None and code != store.code_sha256()
-    return f"done ({record.get('profile', 'full')}, {day}){'; code has changed since' if changed else ''}"
+    changed = code is not None and code != store.code_sha256(tuple(record.get("code", store.TABLES)))
+    return f"done ({record.get('profile', 'full')}, {record['date']}){'; code has changed since' if changed else ''}"
 
 
-def line(name: str, words: Words) -> str:
-    """Return an experiment's lines in the list."""
-    cost = f"\n{'':22}cost: {words.cost}" if words.cost else ""
-    return f"{name:<22}{words.title}{cost}\n{'':22}{status(name)}"
+def line(name: str, words: Words, folder: Path = store.RESULTS) -> str:
+    """Return an experiment's lines in the list: title, cost, status; date and minutes are those of its record."""
+    try:
+        record = store.read_result(folder / f"{name}.json")
+    except ValueError:
+        return f"{name:<22}{words.title}\n{'':22}damaged JSON: run it again"
+    took = f"{record['minutes']:.0f} minutes on {record['cores']} cores: " if record and "minutes" in record else ""
+    return f"{name:<22}{words.title}\n{'':22}cost: {took}{words.cost}\n{'':22}{status(name, record)}"
 
 
 def run(name: str, module: str, argv: list[str]) -> int:

@@ -1,27 +1,21 @@
 """Gradients, Jacobians and operators on them; knows nothing of models."""
 
-from grads.methods import plain, chain, structured, batched  # noqa: F401, I001  (they register their methods, in this order)
+# ruff: noqa: I001  (the methods register themselves, in this order)
+from grads.methods import plain, chain, structured, batched, oracles, low_rank, coloured  # noqa: F401
 from grads.matrices.factored import Dense, Diagonal, Factored, Identity
-from grads.jacobian import jacobian, value_and_jacobian
+from grads.jacobian import jacobian, jacobian_operator, value_and_jacobian
 from grads.costs.machine import calibrate
 from grads.explain import Plan, explain
-from grads.methods.registry import (
-    Cost,
-    Method,
-    UnknownMethodError,
-    UnsupportedMethodError,
-    get_method,
-    methods,
-    register_method,
-)
+from grads.costs.cost import Cost
+from grads.methods.registry import Method, UnknownMethodError, UnsupportedMethodError, get_method, methods
+from grads.methods.registry import register_method
 from grads.methods.select import MemoryLimitError
-from grads.methods import oracles, low_rank  # noqa: F401
 from grads.testing.check import WrongJacobianError, check_jacobian
 from grads.testing.compare import Comparison, compare
 from grads.matrices.estimators import Estimate
 from grads.hessian import hessian, hessian_sparsity
 from grads.modules import of_module
-from grads.matrices.operator import JacobianOperator, jacobian_operator
+from grads.matrices.operator import JacobianOperator
 from grads.matrices.pattern import Pattern
 from grads.per_example import per_example_gradient_norms, per_example_gradients
 from grads.products import gauss_newton_product, gradient, gradients, hvp, jvp, metric

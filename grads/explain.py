@@ -1,20 +1,19 @@
-"""`explain`: which method `jacobian` would use for a call, what each would cost, and in what order chain
-multiplies.
-"""
+"""`explain`: which method `jacobian` would use for a call, what each would cost, and in what order chain multiplies."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from grads import arguments
-from grads.calls.problem import Options, flatten_call
-from grads.costs.machine import current
+from grads.calls.problem import JacobianOptions, flatten_call
+from grads.costs.cost import Cost
+from grads.costs.machine import Number, current
 from grads.jacobian import check_options
-from grads.methods import evaluate as prepare
 from grads.methods import select
 from grads.methods.chain import plan_chain, root_of
+from grads.methods.evaluate import problem_of
 from grads.methods.order import Chain, Step
-from grads.methods.registry import Cost, Method, Number
+from grads.methods.registry import Method
 from grads.programs.fingerprint import fingerprint
 
 
@@ -31,12 +30,11 @@ class Cut:
 class Plan:
     """What `jacobian` would do; `print` it as a table.
 
-    `rows`: one per registered method; `method`: the chosen one; `cost`: its prediction; `cuts` and `order`:
-    where chain cuts and how it multiplies (empty when it does not apply); `width`: the narrowest cut; `why`:
-    one sentence.
+    `rows`: one per registered method; `method`: the chosen one; `cost`: its prediction; `cuts` and `order`: where chain
+    cuts and how it multiplies (empty when it does not apply); `width`: the narrowest cut; `why`: one sentence.
     """
 
-    rows: tuple[select.Row, ...]
+    rows: tuple[select.Candidate, ...]
     method: str
     cost: Cost | None
     cuts: tuple[Cut, ...]
@@ -74,7 +72,7 @@ class Plan:
 _HEAD = f"  {'method':<18}{'operations':>12}{'bytes':>10}{'ms':>10}{'peak memory':>13}{'chunk':>7}  note"
 
 
-def _line(row: select.Row, chosen: bool) -> str:
+def _line(row: select.Candidate, chosen: bool) -> str:
     mark = "* " if chosen else "  "
     if row.cost is None:
         return f"{mark}{row.method.name:<18}{row.reason or 'no prediction; never chosen by auto'}"
@@ -95,8 +93,7 @@ def _number(x: Number) -> str:
 def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: Any = 0, **options: Any) -> Plan:
     """Return the `Plan` of `jacobian(fun, argnums, method=method, **options)(*args)` without computing it.
 
-    `options` are those of `jacobian` (memory_limit, chunk_size, batch_axis, has_aux, ...). Raises as
-    `jacobian` does.
+    `options` are those of `jacobian` (memory_limit, chunk_size, batch_axis, has_aux, ...). Raises as `jacobian` does.
     """
     allowed = ["chunk_size", "memory_limit", "batch_axis", "output", "has_aux", "holomorphic", "allow_int"]
     for name in options:
@@ -107,12 +104,10 @@ def explain(fun: Callable, *args: Any, method: str | Method = "auto", argnums: A
     flags = {k: options.pop(k) for k in ("has_aux", "holomorphic", "allow_int") if k in options}
     factored = options.pop("output", "dense") == "factored"
     call = flatten_call(fun, argnums, args, {}, **flags)
-    opts = Options(holomorphic=flags.get("holomorphic", False), factored=factored, **options)
-    problem, constants = prepare.problem_of(call, opts)
+    opts = JacobianOptions(holomorphic=flags.get("holomorphic", False), factored=factored, **options)
+    problem, constants = problem_of(call, opts)
     rows = select.predicted(problem)
-    chosen = select.choose(
-        problem, method, constants, call.leaves, ("explain", fingerprint(problem.graph), opts)
-    )
+    chosen = select.choose(problem, method, constants, call.leaves, ("explain", fingerprint(problem.graph), opts))
     if method not in ("auto", "autotune") and problem.n and problem.m:
         chosen.build(problem)  # refuses what only the build can see (a pattern without sparsity)
     row = next((r for r in rows if r.method.name == chosen.name), None)

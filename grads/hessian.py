@@ -10,9 +10,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from grads import arguments
-from grads.calls.forms import poisoned
+from grads.calls.forms import cut, poisoned
 from grads.matrices.pattern import Pattern
-from grads.methods.coloured import check_pattern, coloured, mismatch, plan
+from grads.methods.coloured import check_pattern, colour, coloured, mismatch
 from grads.programs.sparsity import jacobian_sparsity
 
 __all__ = ["hessian", "hessian_sparsity"]
@@ -49,9 +49,7 @@ def hessian(
     if isinstance(sparsity, str):
         arguments.one_of("sparsity of a Hessian", sparsity, ["auto"])
     if output not in ("dense", "bcoo") or (output == "bcoo" and sparsity is None):
-        raise ValueError(
-            f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}'
-        )
+        raise ValueError(f'output is "dense", or "bcoo" with a sparsity, got {output!r} with sparsity={sparsity}')
 
     def evaluate(*args: Any, **kwargs: Any) -> Any:
         flat_fun, flat, chosen, shapes = _flattened(fun, argnums, args, kwargs, has_aux)
@@ -99,9 +97,7 @@ def _flattened(
 
 
 def hessian_sparsity(fun: Callable, x: PyTree) -> Pattern:
-    """Return a pattern, n x n over the raveled x, that holds all nonzeros of the Hessian of a real scalar
-    `fun`.
-    """
+    """Return a pattern, n x n over the raveled x, that holds all nonzeros of the Hessian of a real scalar `fun`."""
     flat, unravel = ravel_pytree(x)
     return jacobian_sparsity(jax.grad(lambda f: jnp.reshape(fun(unravel(f)), ())), flat)
 
@@ -133,9 +129,7 @@ def _dense(fun: Callable, flat: Array, mode: str, chunk_size: int | None) -> tup
     return rows.reshape(*first.shape, n), aux
 
 
-def _coloured(
-    fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any
-) -> tuple[Any, Any]:
+def _coloured(fun: Callable, flat: Array, mode: str, chunk_size: int | None, sparsity: Any) -> tuple[Any, Any]:
     """Return (H as BCOO, aux) by one product H v per colour."""
     from jax.experimental.sparse import BCOO  # here, because it loads SciPy
 
@@ -158,7 +152,7 @@ def _coloured(
     else:  # H is symmetric: u^T H = H u
         _, pull, aux = jax.vjp(inner, flat, has_aux=True)
         push = lambda v: pull(v[None])[0]
-    data = coloured(push, plan(given, "fwd"), flat.dtype, chunk_size)
+    data = coloured(push, colour(given, "fwd"), flat.dtype, chunk_size)
     if not sure:
         wrong = jnp.sum(mismatch(push, data, given))
         if not isinstance(wrong, jax.core.Tracer) and wrong:
@@ -170,18 +164,9 @@ def _coloured(
 
 def _assemble(matrix: Array, y: PyTree, x: PyTree) -> PyTree:
     """Cut (m, n, n) into blocks output + input + input, in the trees of y, x and x."""
-    outs, leaves = jax.tree.leaves(y), jax.tree.leaves(x)
+    outs, leaves = jax.tree.leaves(y), [jax.typeof(leaf) for leaf in jax.tree.leaves(x)]
     out_tree: Any = jax.tree.structure(y)
     tree: Any = jax.tree.structure(x)
-    bounds = lambda avals: np.cumsum([0, *(int(np.prod(jnp.shape(a))) for a in avals)])
-    rows, columns = bounds(outs), bounds(leaves)
-
-    def block(i: int, j: int, k: int) -> Array:
-        part = matrix[rows[i] : rows[i + 1], columns[j] : columns[j + 1], columns[k] : columns[k + 1]]
-        return part.reshape(*outs[i].shape, *jnp.shape(leaves[j]), *jnp.shape(leaves[k])).astype(
-            outs[i].dtype
-        )
-
-    count = range(len(leaves))
-    inside = lambda i: tree.unflatten([tree.unflatten([block(i, j, k) for k in count]) for j in count])
-    return out_tree.unflatten([inside(i) for i in range(len(outs))])
+    both = lambda rows, y: [cut(b.astype(y.dtype), leaves, -1) for b in cut(rows, leaves, -2)]
+    inside = [both(rows, y) for rows, y in zip(cut(matrix, outs, 0), outs, strict=True)]
+    return out_tree.unflatten([tree.unflatten([tree.unflatten(row) for row in block]) for block in inside])

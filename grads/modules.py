@@ -9,13 +9,7 @@ __all__ = ["of_module"]
 
 
 def of_module(
-    module: Any,
-    x: PyTree,
-    wrt: str = "input",
-    *,
-    variables: Any = None,
-    method: str = "__call__",
-    **kwargs: Any,
+    module: Any, x: PyTree, wrt: str = "input", *, variables: Any = None, method: str = "__call__", **kwargs: Any
 ) -> tuple[Callable[[PyTree], PyTree], PyTree]:
     """Return (fun, at) with fun(at) = module(x): `jacobian(fun)(at)` is the module's Jacobian at x.
 
@@ -23,9 +17,9 @@ def of_module(
     collection) variables  of a Linen module that is not bound (`module.bind(variables)` carries its own)
     method     the method's name; kwargs go to it (train=False, a key, ...)
 
-    NNX modules are merged as copies, so a call never changes the module given; state that a call would change
-    (running averages) is dropped. Raises ValueError for another `wrt` or a Linen module without variables,
-    TypeError for anything that is not a Flax module.
+    NNX modules are merged as copies, so a call never changes the module given; state that a call would change (running
+    averages) is dropped. Raises ValueError for another `wrt` or a Linen module without variables, TypeError for
+    anything that is not a Flax module.
     """
     if wrt not in ("input", "params"):
         raise ValueError(f'wrt is "input" or "params", got {wrt!r}')
@@ -44,9 +38,7 @@ def of_module(
 
     elif isinstance(module, linen.Module):
         if variables is None and module.scope is None:
-            raise ValueError(
-                "a Linen module needs its variables: pass variables=..., or module.bind(variables)"
-            )
+            raise ValueError("a Linen module needs its variables: pass variables=..., or module.bind(variables)")
         module, variables = module.unbind() if variables is None else (module, variables)
         if not isinstance(variables, Mapping) or (variables and "params" not in variables):
             got = sorted(variables) if isinstance(variables, Mapping) else variables

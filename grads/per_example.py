@@ -20,10 +20,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Var
 from jaxtyping import Array, Float, PyTree
 
 from grads import arguments
-from grads.programs.graph import Graph, is_var, trace
+from grads.programs.graph import Graph, trace
 
 __all__ = ["per_example_gradient_norms", "per_example_gradients"]
 
@@ -33,8 +34,7 @@ Loss = Callable[[PyTree, PyTree], Array]
 def per_example_gradients(loss: Loss, *, chunk_size: int | None = None) -> Callable[[PyTree, PyTree], PyTree]:
     """Return (params, examples) -> d loss(params, example_b) / d params, with a leading axis b on every leaf.
 
-    Every leaf of `examples` has the batch as first axis. `chunk_size` examples are in flight at once
-    (default: all).
+    Every leaf of `examples` has the batch as first axis. `chunk_size` examples are in flight at once (default: all).
     """
     arguments.callable_(loss, "per_example_gradients")
     arguments.count("chunk_size", chunk_size)
@@ -46,9 +46,9 @@ def per_example_gradient_norms(
 ) -> Callable[[PyTree, PyTree], Any]:
     """Return the function (params, examples) -> |d loss(params, example_b) / d params| of shape (batch,).
 
-    `per_leaf` gives the tree of `params` with every leaf's norms instead. method: "auto" as in the module's
-    text, "explicit" forms all gradients (the check). Works under jit and vmap; called eagerly it compiles
-    itself. Raises ValueError for another method, TypeError when `loss` of one example is not a real scalar.
+    `per_leaf` gives the tree of `params` with every leaf's norms instead. method: "auto" as in the module's text,
+    "explicit" forms all gradients (the check). Works under jit and vmap; called eagerly it compiles itself. Raises
+    ValueError for another method, TypeError when `loss` of one example is not a real scalar.
     """
     arguments.callable_(loss, "per_example_gradient_norms")
     arguments.count("chunk_size", chunk_size)
@@ -83,9 +83,7 @@ def _explicit(loss: Loss, params: PyTree) -> Callable[[PyTree], PyTree]:
 def _ghost(loss: Loss, params: PyTree, examples: PyTree) -> Callable[[PyTree], PyTree]:
     """Return example -> squared norms, a tree like params."""
     leaves, tree = jax.tree.flatten(params)
-    one = jax.tree.map(
-        lambda e: jax.ShapeDtypeStruct(e.shape[1:], e.dtype), jax.tree.map(jnp.asarray, examples)
-    )
+    one = jax.tree.map(lambda e: jax.ShapeDtypeStruct(e.shape[1:], e.dtype), jax.tree.map(jnp.asarray, examples))
     data, data_tree = jax.tree.flatten(one)
     count = len(leaves)
 
@@ -139,11 +137,9 @@ def _run(graph: Graph, constants: Any, inputs: Any, tapped: list, nudges: list) 
     read: list = []
 
     def advance(eqns: list) -> None:
-        needed = dict.fromkeys(v for e in eqns for v in filter(is_var, e.invars) if v in env)
+        needed = dict.fromkeys(v for e in eqns for v in e.invars if isinstance(v, Var) and v in env)
         made = [v for e in eqns for v in e.outvars]
-        env.update(
-            zip(made, graph.function(eqns, list(needed), made)(*(env[v] for v in needed)), strict=True)
-        )
+        env.update(zip(made, graph.function(eqns, list(needed), made)(*(env[v] for v in needed)), strict=True))
 
     waiting: list = []
     for eqn in graph.eqns:
@@ -151,11 +147,11 @@ def _run(graph: Graph, constants: Any, inputs: Any, tapped: list, nudges: list) 
         if any(eqn is t for t in tapped):
             advance(waiting)
             waiting = []
-            read.append([env[v] if is_var(v) else None for v in eqn.invars])
+            read.append([env[v] if isinstance(v, Var) else None for v in eqn.invars])
             env[eqn.outvars[0]] = env[eqn.outvars[0]] + nudges[_index(tapped, eqn)]
     advance(waiting)
     (out,) = graph.outvars
-    return (env[out] if is_var(out) else jnp.asarray(out.val, out.aval.dtype)), read
+    return (env[out] if isinstance(out, Var) else jnp.asarray(out.val, out.aval.dtype)), read
 
 
 def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable]]]:
@@ -163,7 +159,7 @@ def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable
     views = {v: (i, tuple(range(len(v.aval.shape)))) for i, v in enumerate(weights)}
     uses: dict[int, list] = {i: [] for i in range(len(weights))}
     for eqn in graph.eqns:
-        seen = [(slot, *views[v]) for slot, v in enumerate(eqn.invars) if is_var(v) and v in views]
+        seen = [(slot, *views[v]) for slot, v in enumerate(eqn.invars) if isinstance(v, Var) and v in views]
         if eqn.primitive.name == "transpose" and seen:
             _, i, order = seen[0]
             views[eqn.outvars[0]] = (i, tuple(order[p] for p in eqn.params["permutation"]))
@@ -171,7 +167,7 @@ def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable
         for slot, i, order in seen:
             uses[i].append((eqn, *(_use(eqn, slot, order) if len(seen) == 1 else (None, None))))
     for out in graph.outvars:
-        if is_var(out) and out in views:
+        if isinstance(out, Var) and out in views:
             uses[views[out][0]].append((None, None, None))
     plain = lambda kinds: len(kinds) == 1 and None not in kinds
     real = [jnp.issubdtype(v.aval.dtype, jnp.floating) for v in weights]
@@ -179,14 +175,12 @@ def _taps(graph: Graph, weights: Any) -> dict[int, list[tuple[Any, Any, Callable
 
 
 def _use(eqn: Any, slot: int, order: tuple[int, ...]) -> tuple[Any, Callable | None]:
-    """Return (kind, pair) of one use; pair(read, delta) -> (left (t, k), right (t, o)) with gradient left^T
-    right.
+    """Return (kind, pair) of one use; pair(read, delta) -> (left (t, k), right (t, o)) with gradient left^T right.
 
-    Uses of one kind index the gradient alike, so that they can be joined along t. (None, None): not a
-    product.
+    Uses of one kind index the gradient alike, so that they can be joined along t. (None, None): not a product.
     """
     name, other = eqn.primitive.name, eqn.invars[1 - slot] if len(eqn.invars) == 2 else None
-    if other is None or not is_var(other) or (not eqn.outvars[0].aval.shape and name != "dot_general"):
+    if other is None or not isinstance(other, Var) or (not eqn.outvars[0].aval.shape and name != "dot_general"):
         return None, None
     if name == "dot_general":
         return _dense_use(eqn, slot, order, other)

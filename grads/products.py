@@ -1,8 +1,7 @@
 """Products with a derivative that never form it: J v, u^T J, H v, v^T H, J^T H J v, and the metric J^T J.
 
-Every function here takes `fun` of one pytree `x` and returns values in the trees of `fun(x)` or `x`. All are
-exact, run under `jit`, `vmap` and `grad`, and cost a few evaluations of `fun` (Griewank & Walther 2008,
-chapter 3).
+Every function here takes `fun` of one pytree `x` and returns values in the trees of `fun(x)` or `x`. All are exact, run
+under `jit`, `vmap` and `grad`, and cost a few evaluations of `fun` (Griewank & Walther 2008, chapter 3).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,25 +13,15 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
 from grads import arguments
+from grads.jacobian import jacobian_operator
 
-__all__ = [
-    "gauss_newton_product",
-    "gradient",
-    "gradients",
-    "hvp",
-    "jvp",
-    "metric",
-    "value_and_gradient",
-    "vhp",
-    "vjp",
-]
+__all__ = ["gauss_newton_product", "gradient", "gradients", "hvp", "jvp", "metric", "value_and_gradient", "vhp", "vjp"]
 
 Fun = Callable[[PyTree], Any]
 
 
 def gradient(fun: Callable, argnums: int | Sequence[int] = 0, **options: Any) -> Callable[..., Any]:
-    """Return the function x -> d fun / dx for `fun` with one real number as output: `jax.grad`, with its
-    options.
+    """Return the function x -> d fun / dx for `fun` with one real number as output: `jax.grad`, with its options.
 
     Raises TypeError when the output is not a scalar or an argument is not differentiable.
     """
@@ -45,11 +34,10 @@ def value_and_gradient(fun: Callable, argnums: int | Sequence[int] = 0, **option
 
 
 def gradients(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """Return x -> sum over all outputs y_k of d y_k / dx, for any output: what a graph's `gradients(y, x)`
-    gave.
+    """Return x -> sum over all outputs y_k of d y_k / dx, for any output: what a graph's `gradients(y, x)` gave.
 
-    One reverse pass with ones as cotangent. For a batch of independent examples with one output each it is
-    every example's own gradient.
+    One reverse pass with ones as cotangent. For a batch of independent examples with one output each it is every
+    example's own gradient.
     """
 
     def total(*args: Any, **kwargs: Any) -> Inexact[Array, ""]:
@@ -59,9 +47,7 @@ def gradients(fun: Callable, argnums: int | Sequence[int] = 0) -> Callable[..., 
 
 
 def jvp(fun: Fun, x: PyTree, v: PyTree) -> tuple[Any, Any]:
-    """Return (fun(x), J v): one forward pass, about twice the cost of `fun`. Raises ValueError if v is not
-    like x.
-    """
+    """Return (fun(x), J v): one forward pass, about twice the cost of `fun`. Raises ValueError if v is not like x."""
     return jax.jvp(fun, (x,), (_like(x, v, "v"),))
 
 
@@ -80,37 +66,30 @@ def hvp(fun: Fun, x: PyTree, v: PyTree) -> PyTree:
 
 
 def vhp(fun: Fun, x: PyTree, v: PyTree) -> PyTree:
-    """Return v^T H, reverse over reverse. Equal to `hvp` in value; needs only reverse rules (e.g.
-    `custom_vjp`).
-    """
+    """Return v^T H, reverse over reverse. Equal to `hvp` in value; needs only reverse rules (e.g. `custom_vjp`)."""
     return jax.vjp(jax.grad(fun), x)[1](_like(x, v, "v"))[0]
 
 
 def gauss_newton_product(fun: Fun, loss: Callable[[Any], Array], x: PyTree, v: PyTree) -> PyTree:
     """Return J^T H J v, with J = d fun / dx and H the Hessian of `loss` at fun(x).
 
-    The generalised Gauss-Newton product (Schraudolph 2002): one forward pass, one H v in output space, one
-    reverse pass. Positive semidefinite when `loss` is convex.
+    The generalised Gauss-Newton product (Schraudolph 2002): one forward pass, one H v in output space, one reverse
+    pass. Positive semidefinite when `loss` is convex.
     """
     y, pushed = jax.jvp(fun, (x,), (_like(x, v, "v"),))
     return jax.vjp(fun, x)[1](hvp(loss, y, pushed))[0]
 
 
-def metric(
-    fun: Fun, x: PyTree, *, method: str = "auto", chunk_size: int | None = None
-) -> Inexact[Array, "n n"]:
+def metric(fun: Fun, x: PyTree, *, method: str = "auto", chunk_size: int | None = None) -> Inexact[Array, "n n"]:
     """Return G = J^H J (n x n, n = size of x): the metric that `fun` pulls back to its input.
 
-    method: "jvps", n forward passes, `chunk_size` at a time; "factored", R^H (L^H L) R from J = L R where
-    `fun` has a narrow waist; "auto" takes "factored" if x is larger than the waist. Raises ValueError for
-    another name. For log det G take `jacobian_operator(...).slogdet_gram`: forming G squares the condition
-    number.
+    method: "jvps", n forward passes, `chunk_size` at a time; "factored", R^H (L^H L) R from J = L R where `fun` has a
+    narrow waist; "auto" takes "factored" if x is larger than the waist. Raises ValueError for another name. For log det
+    G take `jacobian_operator(...).slogdet_gram`: forming G squares the condition number.
     """
     arguments.one_of("method for the metric", method, ["auto", "jvps", "factored"])
     arguments.count("chunk_size", chunk_size)
     if method != "jvps":
-        from grads.matrices.operator import jacobian_operator
-
         operator = jacobian_operator(fun, x)
         if method == "factored" or operator.rank < operator.shape[1]:
             return operator.gram()

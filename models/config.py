@@ -262,6 +262,8 @@ def validate(cfg: Any, prefix: str = "") -> None:
         for item in value if isinstance(value, tuple) else (value,):
             if not isinstance(item, (int, float)) or isinstance(item, bool):
                 continue
+            if isinstance(item, int) and abs(item) >= 2**31:  # XLA's indices, and our counters, are 32-bit integers
+                raise ConfigError(f"{prefix}{f.name} must be below 2**31 = {2**31}, got {value!r}")
             if math.isnan(item):
                 raise ConfigError(f"{prefix}{f.name} must be a number, got {value!r}")
             for word, sign, ok in (

@@ -35,6 +35,9 @@ def load_inputs(config: Any, data_dir: str | None) -> Inputs:
     name, n, dataset = config.dataset, inputs.examples, inputs.dataset
     if config.batch_size > n:
         raise ConfigError(f"batch_size must be at most {n}, the training examples of {name}, got {config.batch_size}")
+    steps = n // config.batch_size
+    if config.epochs * steps >= 2**31:  # the step counter has 32 bits
+        raise ConfigError(f"epochs must be at most {(2**31 - 1) // steps} of {steps} steps each, got {config.epochs}")
     if config.binarise != "none":
         if dataset.binarisation == "published":
             raise ConfigError(f"binarise must be none for {name}: its pixels are already 0 or 1")

@@ -1,5 +1,6 @@
 """What every benchmark does alike: variants take turns on the clock; one shape of record."""
 
+import functools
 import shlex
 import statistics
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 from experiments.reporting.words import describe
 from experiments.running import store
+from grads.costs.timing import race
 
 
 def take_turns(variants: Mapping[str, tuple[Callable[[int], Any], int]], rounds: int) -> dict[str, dict[str, float]]:
@@ -17,19 +19,25 @@ def take_turns(variants: Mapping[str, tuple[Callable[[int], Any], int]], rounds:
     variants: by name a function that runs so many steps and waits for the last, and the steps of a turn. All meet the
     same noise of a busy machine, which inflates processor time less than the clock's.
     """
-    wall: dict[str, list[float]] = {name: [] for name in variants}
     processor: dict[str, list[float]] = {name: [] for name in variants}
-    for run, _ in variants.values():
-        run(2)
-    for _ in range(rounds):
-        for name, (run, steps) in variants.items():
-            start, used = time.perf_counter(), time.process_time()
-            run(steps)
-            wall[name].append(1e3 * (time.perf_counter() - start) / steps)
-            processor[name].append(1e3 * (time.process_time() - used) / steps)
+
+    def turn(name: str) -> None:
+        run, steps = variants[name]
+        start = time.process_time()
+        run(steps)
+        processor[name].append(time.process_time() - start)
+
+    wall = race({name: functools.partial(turn, name) for name in variants}, turns=rounds)
     return {
-        name: {"fastest_ms": min(times), "median_ms": statistics.median(times), "cpu_ms": min(processor[name])}
-        for name, times in wall.items()
+        name: {
+            f"{what}_ms": 1e3 * seconds / steps
+            for what, seconds in (
+                ("fastest", min(wall[name])),
+                ("median", statistics.median(wall[name])),
+                ("cpu", min(processor[name])),
+            )
+        }
+        for name, (_, steps) in variants.items()
     }
 
 

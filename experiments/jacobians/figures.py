@@ -16,9 +16,11 @@ import numpy as np
 
 import grads
 from experiments.jacobians import floors
-from experiments.jacobians.networks import layers, mlp, network
-from experiments.jacobians.timing import Timing, inputs, mapped, measure, plain
+from experiments.jacobians.networks import inputs, layers, mapped, mlp, network, plain
+from experiments.jacobians.race import Entry, race
 from grads.methods.evaluate import forget
+
+SECONDS = 3.0  # of a race
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Figure:
         return {**asdict(self), "reached": self.reached}
 
 
-def _gain(times: dict[str, Timing], ours: str) -> dict[str, Any]:
+def _gain(times: dict[str, Entry], ours: str) -> dict[str, Any]:
     """The fields of a figure: how many times faster than the usual way, and the same of the hand-written form."""
     usual, name = min((t.run, n) for n, t in times.items() if n.startswith("jac"))
     detail = f"{times[ours].run * 1e3:.3g} ms against {name} {usual * 1e3:.3g} ms"
@@ -66,7 +68,7 @@ def _jacobian_figure(
 ) -> list[Figure]:
     x = inputs(n, batch, jnp.float32)
     functions = {**plain(fun, batch > 1), "auto": mapped(grads.jacobian, fun, batch > 1)}
-    times = measure(functions | ({"hand": hand} if hand else {}), (params, x))
+    times = race(functions | ({"hand": hand} if hand else {}), (params, x), seconds=SECONDS)
     out = [Figure(name, asked, **_gain(times, "auto"))]
     if name == "conv AE":
         usual = min(times["jacfwd"].temporary, times["jacrev"].temporary)
@@ -103,7 +105,7 @@ def _half_figures() -> list[Figure]:
         stated = lambda p, x, fun=fun: grads.jacobian(lambda v: fun(p, v), batch_axis=0)(x)
         usual = plain(fun, True, ("rev",) if part == "encoder" else ("fwd",))
         ours = {"vmap": mapped(grads.jacobian, fun, True), "auto": stated, "hand": floors.half_of_batch(part[0])}
-        times = measure({**usual, **ours}, (net.params, x))
+        times = race({**usual, **ours}, (net.params, x), seconds=SECONDS)
         out.append(Figure(f"{part} alone, batch 256 (batch_axis)", 1.3, **_gain(times, "auto")))
         out.append(Figure(f"{part} alone, batch 256 (vmap)", 1 / 1.15, **_gain(times, "vmap")))
     return out
@@ -135,7 +137,7 @@ def _functional_figures() -> list[Figure]:
         }
         if task == "singular values":
             functions["hand"] = floors.dense_svdvals
-        times = measure(functions, (net.params, inputs(n, 1, jnp.float32)), rounds=5)
+        times = race(functions, (net.params, inputs(n, 1, jnp.float32)), seconds=SECONDS)
         out.append(Figure(f"{task}, {kind} AE", asked, **_gain(times, "ours")))
     return out
 
@@ -159,7 +161,7 @@ def _penalty_figures() -> list[Figure]:
         "dense": penalty(grads.jacobian),
         "ours": ours,
     }
-    times = measure(functions, (net.params, inputs(n, 16, jnp.float32)), rounds=3)
+    times = race(functions, (net.params, inputs(n, 16, jnp.float32)), seconds=SECONDS)
     usual = min(times["jacfwd"].temporary, times["jacrev"].temporary)
     memory = usual / times["ours"].temporary
     return [
@@ -179,7 +181,7 @@ def _batched_figures() -> list[Figure]:
         "full": whole(grads.jacobian),
         "per example": whole(lambda f: grads.jacobian(f, batch_axis=0)),
     }
-    times = measure(functions, (net.params, x), rounds=3)
+    times = race(functions, (net.params, x), seconds=SECONDS)
     for ours, asked in (("per example", 100), ("full", 0)):
         temporary = f", temp {times['jacfwd'].temporary / 1e6:.3g} -> {times[ours].temporary / 1e6:.3g} MB"
         gain = _gain(times, ours)
@@ -241,11 +243,11 @@ def _accuracy_figures() -> list[Figure]:
 
 
 def _workload_figures() -> list[Figure]:
-    from experiments.jacobians.workloads import brusselator_times, per_example_norms, ratio
+    from experiments.jacobians.workloads import brusselator_times, per_example_norms
 
-    norms = per_example_norms(hand=floors.gradient_norms)
-    hand = ratio(norms, "hand", "explicit")
-    out = [Figure("per-example gradient norms, batch 256", 30, ratio(norms, "auto", "explicit"), floor=hand)]
+    norms = per_example_norms(floors.gradient_norms)
+    gain, hand = norms["explicit"] / norms["auto"], norms["explicit"] / norms["hand"]
+    out = [Figure("per-example gradient norms, batch 256", 30, gain, floor=hand)]
     for side in (24, 50, 100):
         with jax.enable_x64(True):
             times = brusselator_times(side)

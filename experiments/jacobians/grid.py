@@ -21,12 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import grads
-from experiments.jacobians.networks import KINDS, Network, network
+from experiments.jacobians.networks import KINDS, Network, inputs, mapped, network
 from experiments.jacobians.race import Entry, race
-from experiments.jacobians.timing import inputs, mapped
 from experiments.running.store import Finished, rounded
 
-OWN = ("__init__", "grid", "networks", "race", "timing")
+OWN = ("__init__", "grid", "networks", "race")
 MEASURED = ("grads", "experiments/__init__.py", *(f"experiments/jacobians/{name}.py" for name in OWN))
 """all that can move a number of the comparison"""
 PARTS, BATCHES, DTYPES = ("encoder", "decoder", "autoencoder"), (1, 16, 64, 256), ("float32", "float64")
@@ -84,7 +83,6 @@ def measure_cell(cell: Cell, budget: Budget, earlier: Earlier) -> list[dict]:
         plans = _plans(fun, net, x, batch)
         start = {"primal": mapped(lambda f: f, fun, batch > 1)}
         once = race(start, (net.params, x), seconds=0.05)["primal"]
-        assert isinstance(once, Entry)
         before = {m: earlier.get((kind, part, dtype, m)) for m in names(batch)}
         reasons = {m: left_out(m, plans, batch, once.run, before[m], budget) for m in names(batch)}
         entered = start | {m: _jacobian(fun, m, batch) for m, reason in reasons.items() if reason is None}
@@ -99,12 +97,15 @@ def measure_cell(cell: Cell, budget: Budget, earlier: Earlier) -> list[dict]:
         found = race(entered, (net.params, x), seconds=budget.race, see=see)
         limited = _within_limit(fun, net, x, batch, n * want.shape[0])
     base = {"kind": kind, "part": part, "batch": batch, "dtype": dtype, "n": n, "m": want.shape[0]}
-    primal = found["primal"]
-    assert isinstance(primal, Entry)
+    refused = {m: Entry(refused=reason) for m, reason in reasons.items() if reason is not None}
+    entries, primal = found | refused, found["primal"].run
     return [
-        base | {"method": m} | _record(m, reasons[m] or found[m], plans, batch, primal.run, errors.get(m))
-        | (limited if m == "auto" else {}) for m in names(batch)
-    ]  # fmt: skip
+        base
+        | {"method": m}
+        | _record(m, entries[m], plans, batch, primal, errors.get(m))
+        | (limited if m == "auto" else {})
+        for m in names(batch)
+    ]
 
 
 def _plans(fun: Callable, net: Network, x: jax.Array, batch: int) -> dict[str, grads.Plan]:
@@ -168,11 +169,9 @@ def _too_long(name: str, n: int, batch: int, primal: float, before: dict | None,
     return f"predicted {spent:.3g} s from {why}, over the limit of {longest:g} s" if spent > longest else None
 
 
-def _record(
-    name: str, found: Entry | str, plans: dict, batch: int, primal: float, error: float | None
-) -> dict[str, Any]:
-    if isinstance(found, str):
-        return {"left_out": " ".join(found.split())}
+def _record(name: str, found: Entry, plans: dict, batch: int, primal: float, error: float | None) -> dict[str, Any]:
+    if found.refused:
+        return {"left_out": " ".join(found.refused.split())}
     row = _row(name, plans)
     times = 1 if row.method.name == "batched" and batch > 1 else batch
     predicted = {} if row.cost is None else {

@@ -110,7 +110,7 @@ def layernorm() -> Network:
     """The dense autoencoder with a LayerNorm after each hidden layer (Flax NNX)."""
     from flax import nnx
 
-    class Coder(nnx.Module):
+    class LayerNormCoder(nnx.Module):
         def __init__(self, rngs):
             self.a, self.b = nnx.Linear(784, 400, rngs=rngs), nnx.Linear(400, 20, rngs=rngs)
             self.c, self.d = nnx.Linear(20, 400, rngs=rngs), nnx.Linear(400, 784, rngs=rngs)
@@ -122,26 +122,26 @@ def layernorm() -> Network:
         def decode(self, z):
             return jax.nn.sigmoid(self.d(jnp.tanh(self.n2(self.c(z)))))
 
-    return _from_nnx(Coder(nnx.Rngs(0)))
+    return _from_nnx(LayerNormCoder(nnx.Rngs(0)))
 
 
 def residual() -> Network:
     """Dense autoencoder with two residual blocks of width 256 on each side (Flax NNX)."""
     from flax import nnx
 
-    class Block(nnx.Module):
+    class ResidualBlock(nnx.Module):
         def __init__(self, rngs):
             self.a, self.b = nnx.Linear(256, 256, rngs=rngs), nnx.Linear(256, 256, rngs=rngs)
 
         def __call__(self, x):
             return x + self.b(jax.nn.gelu(self.a(x)))
 
-    class Coder(nnx.Module):
+    class ResidualCoder(nnx.Module):
         def __init__(self, rngs):
             self.first, self.mean = nnx.Linear(784, 256, rngs=rngs), nnx.Linear(256, 20, rngs=rngs)
             self.back, self.last = nnx.Linear(20, 256, rngs=rngs), nnx.Linear(256, 784, rngs=rngs)
-            self.down = nnx.List([Block(rngs), Block(rngs)])
-            self.up = nnx.List([Block(rngs), Block(rngs)])
+            self.down = nnx.List([ResidualBlock(rngs), ResidualBlock(rngs)])
+            self.up = nnx.List([ResidualBlock(rngs), ResidualBlock(rngs)])
 
         def encode(self, x):
             h = self.first(x)
@@ -155,14 +155,14 @@ def residual() -> Network:
                 h = block(h)
             return jax.nn.sigmoid(self.last(h))
 
-    return _from_nnx(Coder(nnx.Rngs(0)))
+    return _from_nnx(ResidualCoder(nnx.Rngs(0)))
 
 
 def batchnorm() -> Network:
     """The convolutional autoencoder with BatchNorm in evaluation mode (Flax Linen)."""
     import flax.linen as nn
 
-    class Coder(nn.Module):
+    class BatchNormCoder(nn.Module):
         def setup(self):
             self.c1, self.c2 = nn.Conv(32, (4, 4), 2), nn.Conv(64, (4, 4), 2)
             self.t1, self.t2 = nn.ConvTranspose(32, (4, 4), (2, 2)), nn.ConvTranspose(1, (4, 4), (2, 2))
@@ -180,7 +180,7 @@ def batchnorm() -> Network:
         def __call__(self, x):
             return self.decode(self.encode(x))
 
-    module = Coder()
+    module = BatchNormCoder()
     params = module.init(jax.random.key(0), jnp.zeros(784))
 
     def method(name: str) -> Callable[[Any, jax.Array], Any]:
@@ -217,3 +217,24 @@ def network(kind: str, dtype: Any = jnp.float32) -> Network:
     made = {k: globals()[k] for k in KINDS}[kind]()
     params = jax.tree.map(lambda a: a.astype(dtype), made.params)
     return Network(params, made.encode, made.decode, made.pixels, made.latent)
+
+
+def plain(fun: Callable, batch: bool, methods: tuple[str, ...] = ("fwd", "rev")) -> dict[str, Callable]:
+    """jacfwd and jacrev of `fun(params, x)` with respect to x, mapped over a batch if asked."""
+    transforms = {"fwd": ("jacfwd", jax.jacfwd), "rev": ("jacrev", jax.jacrev)}
+    return {transforms[m][0]: mapped(transforms[m][1], fun, batch) for m in methods}
+
+
+def mapped(transform: Callable, fun: Callable, batch: bool) -> Callable[[Any, Any], Any]:
+    """`transform` of `x -> fun(params, x)`, mapped over the leading axis of x if `batch`."""
+
+    def one(params, x):
+        return transform(lambda v: fun(params, v))(x)
+
+    return jax.vmap(one, in_axes=(None, 0)) if batch else one
+
+
+def inputs(count: int, batch: int, dtype: Any) -> jax.Array:
+    """Random inputs: (count,) for batch 1, else (batch, count)."""
+    shape = (count,) if batch == 1 else (batch, count)
+    return jax.random.normal(jax.random.key(3), shape, dtype)

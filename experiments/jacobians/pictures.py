@@ -9,10 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import grads
-from experiments.jacobians.networks import layers, mlp
-from experiments.jacobians.race import Entry, race
+from experiments.jacobians.networks import inputs, layers, mapped, mlp
+from experiments.jacobians.race import race
 from experiments.jacobians.report import FORMS, best, by_cell, ratios, summary
-from experiments.jacobians.timing import inputs, mapped
 
 COLOURS = {
     "chain": "#1f77b4", "structured": "#74c0e8", "batched": "#2ca02c", "rev": "#d62728", "rev_chunked": "#ff9d9a",
@@ -227,7 +226,6 @@ def dimensions(sizes: tuple[int, ...]) -> Any:
                 seconds=0.2 if len(sizes) < 4 else 2.0,
             )  # fmt: skip
             for m, t in found.items():
-                assert isinstance(t, Entry), t
                 times[m].append(t.run * 1e3)
         for m, values in times.items():
             style = {"auto": "--", "chain": "s-"}.get(m, "o-")

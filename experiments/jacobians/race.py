@@ -1,76 +1,73 @@
-"""Programs timed against each other: compile time, first call, fastest run, memory; each result seen once."""
+"""Programs raced against each other: compile time, first call, fastest run, memory; each result seen once."""
 
+import functools
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import numpy as np
 
 from grads import MemoryLimitError, UnsupportedMethodError
+from grads.costs.timing import best
 
 LONG = 0.05  # seconds of a run: below, three in a row, because the first one finds cold caches
-FAR = 3.0  # times the best: an entry that far behind after three turns leaves the race to the others
-STILL, TURNS = 10, 100  # the race ends when no minimum fell by 2 % in so many turns, at the latest after so many
+FAR = 3.0  # times the fastest: a runner that far behind leaves the race to the others
 
 
 @dataclass(frozen=True)
 class Entry:
     """Seconds of a run (minimum), of trace + compile, and of the first call (compile, then run with cold caches).
 
-    `temporary` and `output` are XLA's own account, in bytes.
+    `temporary` and `output` are XLA's own account, in bytes. `refused` says why it cannot be run; then all are nan.
     """
 
-    run: float
-    compile: float
-    first: float
-    temporary: int
-    output: int
+    run: float = np.nan
+    compile: float = np.nan
+    first: float = np.nan
+    temporary: float = np.nan
+    output: float = np.nan
+    refused: str = ""
 
 
 def race(
     functions: Mapping[str, Callable], args: tuple, *, seconds: float, see: Callable[[str, Any], None] = lambda *_: None
-) -> dict[str, Entry | str]:
-    """Compile every function and run them in turn for at most about `seconds`; a string says why one cannot be run.
+) -> dict[str, Entry]:
+    """Compile every function and run them in turn for about `seconds`, the fast ones longest.
 
     `see(name, result)` is called once with each result. The minimum over turns counts: on a machine that does other
-    work all entrants meet the same noise. Entrants that compile to the same program are one runner and share its time.
+    work all runners meet the same noise. Entrants that compile to the same program are one runner and share its time.
     """
-    out: dict[str, Entry | str] = {}
-    programs: dict[str, Any] = {}
+    entries: dict[str, Entry] = {}
+    programs: dict[str, Callable] = {}
     runners: dict[str, str] = {}  # who runs for an entrant: the first one with its program
     texts: dict[str, str] = {}
     for name, fun in functions.items():
         try:
-            out[name], program, result = _enter(fun, args)
+            entries[name], program, result = enter(fun, args)
         except (UnsupportedMethodError, MemoryLimitError) as error:
-            out[name] = str(error)
+            entries[name] = Entry(refused=str(error))
             continue
         see(name, result)
         del result
         runners[name] = texts.setdefault(written(program), name)
-        programs.setdefault(runners[name], program)
-    best = {name: entry.first - entry.compile for name, entry in out.items() if isinstance(entry, Entry)}
-    best = {name: min(best[n] for n in runners if runners[n] == name) for name in programs}
-    begin, turn, fell, order = time.perf_counter(), 0, 0, list(programs)
-    while turn < 3 or (turn < min(TURNS, fell + STILL) and time.perf_counter() - begin < seconds):
-        turn += 1
-        order = order[1:] + order[:1]  # nobody always follows the one that leaves the caches in the worst state
-        for name in order:
-            if turn > (3 if best[name] < 20 * LONG else 1) and best[name] > FAR * min(best.values()):
-                continue
-            for _ in range(3 if best[name] < LONG else 1):
-                start = time.perf_counter()
-                jax.block_until_ready(programs[name](*args))
-                took = time.perf_counter() - start
-                fell = turn if took < 0.98 * best[name] else fell
-                best[name] = min(best[name], took)
-    return {
-        k: v if isinstance(v, str) else Entry(best[runners[k]], v.compile, v.first, v.temporary, v.output)
-        for k, v in out.items()
-    }
+        programs.setdefault(runners[name], functools.partial(program, *args))
+    times = fastest(programs, seconds)
+    return {name: replace(e, run=times[runners[name]]) if name in runners else e for name, e in entries.items()}
+
+
+def fastest(runs: Mapping[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
+    """Return the shortest run of each: one turn of all, three of those not far behind or short, then the leaders'."""
+    times = best(runs, turns=1, warm=False)
+    for part, longest in ((0.0, 20 * LONG), (1.0, 0.0)):
+        ahead = FAR * min(times.values(), default=0.0)
+        kept = {name: run for name, run in runs.items() if times[name] <= max(ahead, longest)}
+        each = 3 if min(times.values(), default=0.0) < LONG else 1
+        found = best(kept, turns=3, seconds=part * seconds, most=100, each=each, warm=False)
+        times |= {name: min(value, times[name]) for name, value in found.items()}
+    return times
 
 
 def written(program: Any) -> str:
@@ -82,7 +79,8 @@ def written(program: Any) -> str:
     return re.sub(r"%[\w.-]+", lambda m: seen.setdefault(m[0], f"%{len(seen)}"), body)
 
 
-def _enter(fun: Callable, args: tuple) -> tuple[Entry, Any, Any]:
+def enter(fun: Callable, args: tuple) -> tuple[Entry, Callable, Any]:
+    """Return an entry without its fastest run, the compiled program and its result."""
     start = time.perf_counter()
     program = jax.jit(fun).lower(*args).compile()
     compiled = time.perf_counter()
@@ -91,4 +89,4 @@ def _enter(fun: Callable, args: tuple) -> tuple[Entry, Any, Any]:
     memory = program.memory_analysis()
     assert memory is not None, "this backend does not report the memory of a program"
     sizes = memory.temp_size_in_bytes, memory.output_size_in_bytes
-    return Entry(np.inf, compiled - start, ended - start, *sizes), program, result
+    return Entry(np.nan, compiled - start, ended - start, *sizes), program, result

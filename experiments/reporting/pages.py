@@ -16,6 +16,8 @@ from typing import Any
 from experiments.reporting import report
 from experiments.reporting.words import describe
 from experiments.running import store
+from training import RunError
+from training.store.files import write_text
 
 BLOCK = re.compile(r"(<!-- results: (?P<name>[\w-]+) -->\n).*?(<!-- /results -->)", re.DOTALL)
 
@@ -68,8 +70,8 @@ def main(argv: list[str] | None = None) -> int:
         for path in stale:
             print(f"{'out of date' if options.check else 'written'}: {path}")
             if not options.check:
-                path.write_text(wanted[path])
-    except (OSError, ValueError) as error:
+                write_text(path, wanted[path])
+    except (OSError, ValueError, RunError) as error:
         print(f"experiments readme: {error}", file=sys.stderr)
         return 1
     return int(options.check and bool(stale))

@@ -15,7 +15,7 @@ from experiments.reporting.statistics import Interval, bootstrap_interval, paire
 LEAST_SEEDS = 3  # below, a bootstrap has next to nothing to resample
 
 
-class Comparison(NamedTuple):
+class PairedRows(NamedTuple):
     """A row against another one on the seeds that both finished: ours minus theirs, and P(ours is lower)."""
 
     seeds: int
@@ -44,7 +44,7 @@ def interquartile_of(record: Mapping[str, Any], row: str) -> Interval | None:
     return bootstrap_interval(values)
 
 
-def compared(record: Mapping[str, Any], row: str, other: str) -> Comparison | None:
+def compared(record: Mapping[str, Any], row: str, other: str) -> PairedRows | None:
     """Return a row against another, seed by seed; None where no seed has both. An exact baseline meets every seed."""
     mine, theirs = values_of(record, row), values_of(record, other)
     if record["rows"][other].get("exact"):
@@ -56,12 +56,12 @@ def compared(record: Mapping[str, Any], row: str, other: str) -> Comparison | No
         return None
     a, b = a[finite], b[finite]
     mean = lambda sample: sample.mean(axis=(-2, -1))
-    return Comparison(
+    return PairedRows(
         len(a), paired_difference(a, b), bootstrap_interval(a - b, mean), probability_of_improvement(-a, -b)
     )
 
 
-def rival(record: Mapping[str, Any], row: str) -> Comparison | None:
+def rival(record: Mapping[str, Any], row: str) -> PairedRows | None:
     """Return the row against the row that is its bound; None where its bound is none or a number."""
     bound = record["rows"][row]["bound"]
     return compared(record, row, bound) if isinstance(bound, str) and bound in record["rows"] else None

@@ -1,6 +1,6 @@
 """Many runs as few programs: configs of equal structure are stacked and share one executable.
 
-How the rows of a group run is a `Plan`, chosen per backend by a short measurement: stacked (`vmap`), one after
+How the rows of a group run is a `Placement`, chosen per backend by a short measurement: stacked (`vmap`), one after
 another inside one program (`lax.map`), or a call for each; over one device or all of them, each with its share
 of the rows. The data are arguments, so another data set of the same size needs no compilation either.
 """
@@ -30,7 +30,7 @@ _compiled: dict[Any, Any] = {}
 _count = [0]
 
 
-class Plan(NamedTuple):
+class Placement(NamedTuple):
     """How rows run: by `vmap` or `map` inside a program, on how many devices, how many rows each per call (0: all)."""
 
     inner: Literal["vmap", "map"]
@@ -38,16 +38,16 @@ class Plan(NamedTuple):
     rows: int
 
 
-def plans() -> dict[str, Plan]:
+def plans() -> dict[str, Placement]:
     """Return the plans that make sense here, the default first.
 
     rows: one row per device and call; sequential: one row per call on one device; map, vmap: all rows in one
     call, spread over all devices.
     """
     n = len(jax.devices())
-    out = {"sequential": Plan("map", 1, 1), "map": Plan("map", n, 0), "vmap": Plan("vmap", n, 0)}
+    out = {"sequential": Placement("map", 1, 1), "map": Placement("map", n, 0), "vmap": Placement("vmap", n, 0)}
     if n > 1:
-        out = {"rows": Plan("map", n, 1)} | out
+        out = {"rows": Placement("map", n, 1)} | out
     return out if jax.default_backend() == "cpu" else dict(sorted(out.items(), key=lambda kv: kv[0] != "vmap"))
 
 
@@ -74,7 +74,7 @@ def grouped(configs: Sequence[Any]) -> list[list[int]]:
     return list(out.values())
 
 
-def executable(plan: Plan, width: int, config: Any, splits: Splits) -> Callable[[Any, Splits], Any]:
+def executable(plan: Placement, width: int, config: Any, splits: Splits) -> Callable[[Any, Splits], Any]:
     """Return the compiled program of `width` rows; compiled once per plan, structure and shapes, and counted."""
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
     identity = (plan, width, jax.tree.structure(config), jax.tree.structure(splits), str(shapes), run)
@@ -97,7 +97,7 @@ def mapped(configs: Any, splits: Splits) -> Any:
 
 
 @functools.cache
-def mesh_of(plan: Plan) -> jax.sharding.Mesh:
+def mesh_of(plan: Placement) -> jax.sharding.Mesh:
     """Return the mesh of a plan: one axis, "run"."""
     return jax.make_mesh((plan.devices,), ("run",), (AxisType.Auto,), devices=jax.devices()[: plan.devices])
 
@@ -108,7 +108,7 @@ def placed(mesh: jax.sharding.Mesh, configs: Any, splits: Splits) -> tuple[Any, 
     return put(configs, PartitionSpec("run")), put(splits, PartitionSpec())
 
 
-def run_with(plan: Plan, configs: Sequence[Any], splits: Splits) -> Iterator[tuple[list[int], Any, float]]:
+def run_with(plan: Placement, configs: Sequence[Any], splits: Splits) -> Iterator[tuple[list[int], Any, float]]:
     """Yield (positions, stacked outputs on the host, seconds) call by call; the last call is filled up."""
     width = plan.devices * (plan.rows or -(-len(configs) // plan.devices))
     program = executable(plan, width, configs[0], splits)
@@ -142,7 +142,7 @@ def choose(configs: Sequence[Any], splits: Splits) -> str:
     return choice
 
 
-def _exhaust(plan: Plan, configs: Sequence[Any], splits: Splits) -> list[Any]:
+def _exhaust(plan: Placement, configs: Sequence[Any], splits: Splits) -> list[Any]:
     return [out["test"] for _, out, _ in run_with(plan, configs, splits)]
 
 

@@ -20,7 +20,7 @@ from train import Config
 from training.examples import scale
 
 
-class Job(NamedTuple):
+class TableRun(NamedTuple):
     """One run of a table."""
 
     row: str
@@ -29,23 +29,23 @@ class Job(NamedTuple):
     examples: int | None
 
 
-def jobs_of(rows: Mapping[str, Row], seeds: int) -> list[list[Job]]:
+def jobs_of(rows: Mapping[str, Row], seeds: int) -> list[list[TableRun]]:
     """Return all runs, those that share a program together."""
     jobs = [
-        Job(name, seed, dataclasses.replace(row.run, seed=seed), row.examples)
+        TableRun(name, seed, dataclasses.replace(row.run, seed=seed), row.examples)
         for name, row in rows.items()
         if isinstance(row.run, Config)
         for seed in range(seeds)
     ]
-    groups: dict[Any, list[Job]] = {}
+    groups: dict[Any, list[TableRun]] = {}
     for job in jobs:
         groups.setdefault((jax.tree.structure(job.config), job.examples), []).append(job)
     return list(groups.values())
 
 
 def run_jobs(
-    table: Table, groups: list[list[Job]], finished: store.Finished, data_dir: str | None, plan: str
-) -> Iterator[tuple[Job, dict[str, Any]]]:
+    table: Table, groups: list[list[TableRun]], finished: store.Finished, data_dir: str | None, plan: str
+) -> Iterator[tuple[TableRun, dict[str, Any]]]:
     """Yield (job, result), first those that an earlier, unfinished call left behind."""
     for jobs in groups:
         first = jobs[0]
@@ -145,7 +145,7 @@ def run_table(
     return record, {"original": originals(groups, data_dir)} | pictures
 
 
-def announce(table: Table, job: Job, result: dict[str, Any], done: int, total: int) -> None:
+def announce(table: Table, job: TableRun, result: dict[str, Any], done: int, total: int) -> None:
     """Print a line for a finished run on stderr."""
     what = "taken up" if result.get("resumed") else f"{result['seconds']:.1f} s"
     value = result["test"][table.metric]
@@ -159,7 +159,7 @@ def data_record(config: Config, data_dir: str | None) -> dict[str, Any]:
     return group.data_of(config.dataset, config.binarise, config.batch_size, data_dir)[1].record()
 
 
-def originals(groups: list[list[Job]], data_dir: str | None) -> np.ndarray:
+def originals(groups: list[list[TableRun]], data_dir: str | None) -> np.ndarray:
     """Return the first test examples of the first group, as a model sees them."""
     config = groups[0][0].config
     test = group.data_of(config.dataset, config.binarise, config.batch_size, data_dir)[0]["test"]

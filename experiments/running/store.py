@@ -1,4 +1,7 @@
-"""Where results live: the JSON of each, and the finished parts of one that is still being made."""
+"""Where results live: the JSON of each, and the finished parts of one that is still being made.
+
+Reading loads no JAX: the list of experiments is printed at once.
+"""
 
 import datetime
 import functools
@@ -8,8 +11,6 @@ import os
 import shutil
 from pathlib import Path
 from typing import Any
-
-from training.store.files import json_ready, make_folder, to_json, write_text
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -53,6 +54,8 @@ class Finished:
 
     def put(self, identity: Any, value: Any) -> None:
         """Write a finished part, whole or not at all. Raises training.RunError."""
+        from training.store.files import make_folder, to_json, write_text
+
         make_folder(self.folder)
         write_text(self.path(identity), to_json(value))
 
@@ -62,13 +65,14 @@ class Finished:
 
 
 def provenance(seconds: float, parts: tuple[str, ...] = TABLES) -> dict[str, Any]:
-    """Return what every result says of its making: day, minutes, cores, digest of the code, versions and devices."""
+    """Return what every result says of its making: day, minutes, cores, code, versions and devices."""
     from training.store.environment import environment
 
     return {
         "date": datetime.date.today().isoformat(),
         "minutes": seconds / 60,
         "cores": cores(),
+        "code": list(parts),
         "code_sha256": code_sha256(parts),
         "environment": environment(),
     }
@@ -106,6 +110,8 @@ def rounded(value: Any, digits: int = 7) -> Any:
 
 def write_result(path: Path, result: dict[str, Any], digits: int = 7) -> None:
     """Write a result's JSON, floats to so many significant digits (see `compact`). Raises training.RunError."""
+    from training.store.files import json_ready, make_folder, write_text
+
     make_folder(path.parent)
     write_text(path, compact(rounded(json_ready(result), digits)) + "\n")
 

@@ -75,7 +75,7 @@ def row(found: Mapping[str, Any], patience: int = 0) -> dict[str, Any]:
     return metrics
 
 
-def plan_of(width: int) -> group.Plan:
+def plan_of(width: int) -> group.Placement:
     """Return how the rows of a group run here.
 
     An accelerator's calls always have `width` rows, filled up where fewer are left, so that a row's bits do not
@@ -84,7 +84,7 @@ def plan_of(width: int) -> group.Plan:
     if jax.default_backend() == "cpu":
         return group.plans()["sequential"]
     devices = group.plans()["vmap"].devices
-    return group.Plan("vmap", devices, -(-width // devices))
+    return group.Placement("vmap", devices, -(-width // devices))
 
 
 def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator[dict[str, Any]]:

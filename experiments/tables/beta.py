@@ -4,7 +4,7 @@ Claim: Beta walks along the rate-distortion curve: a larger beta spends fewer na
 Source: Higgins et al. 2017 (beta-VAE), Alemi et al. 2018, Fixing a Broken ELBO, figure 3 (the plane); active units:
     Burda et al. 2016, section 5.
 Command: python -m experiments beta --data-dir DATA
-Cost: 10 minutes on 2 cores (8 betas, 3 seeds, 10 epochs of 50,000 binarised images; one program for all 24 runs).
+Cost: 8 betas, 3 seeds, 10 epochs of 50,000 binarised images; one program for all 24 runs.
 Expected: rate falls and distortion rises with beta; -ELBO is lowest at beta = 1.
 """
 

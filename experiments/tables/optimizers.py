@@ -6,7 +6,7 @@ Source: A comparison of this project's own; the methods: Robbins & Monro 1951, P
     Tieleman & Hinton 2012, Kingma & Ba 2015, Loshchilov & Hutter 2017 (cosine). Each method at one rate of its
     own: the best of a grid of 3 per decade by validation error after 3 epochs without decay (the search below).
 Command: python -m experiments optimizers --data-dir DATA
-Cost: 10 minutes on 2 cores (20 rows, 2 seeds, 5 epochs of 50,000 images, 784-256-32).
+Cost: 20 rows, 2 seeds, 5 epochs of 50,000 images, 784-256-32.
 Expected: no published numbers; Adam below the others under the same decay, no decay best for each method.
 
     python -m experiments.search --sampler grid --minimize mse --data-dir DATA --dataset mnist \\

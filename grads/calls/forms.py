@@ -5,9 +5,8 @@ A method returns a list of lists of blocks, a `Factored`, a flat `BCOO`, or `Per
 """
 
 import itertools
-import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grads.calls.problem import Call, Problem
+from grads.calls.problem import Call, FlatProblem
 from grads.matrices.factored import Dense, Factored
 
 if TYPE_CHECKING:
@@ -27,15 +26,13 @@ OUTPUTS = ("dense", "transposed", "factored", "bcoo", "operator")
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PerExample:
-    """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one
-    example).
-    """
+    """Independent examples: `blocks[i][j]` has shape (batch, *output_i of one example, *input_j of one example)."""
 
     blocks: list
     in_axes: tuple[int, ...] = field(metadata={"static": True})
     out_axes: tuple[int, ...] = field(metadata={"static": True})
 
-    def expand(self, problem: Problem) -> list:
+    def expand(self, problem: FlatProblem) -> list:
         """The full blocks, zero between different examples."""
         rows = []
         for i, out in enumerate(problem.outputs):
@@ -58,9 +55,9 @@ class PerExample:
 class Checked:
     """A Jacobian that rests on a claim of the user's (a pattern, a batch axis), with a test of the claim.
 
-    `wrong` is a real scalar, positive where the program finds the claim false: every entry then becomes nan,
-    also under `jit`, `vmap` and `grad`, where no exception can be raised. Called outside of them, `jacobian`
-    raises `error(constants, leaves, wrong)`.
+    `wrong` is a real scalar, positive where the program finds the claim false: every entry then becomes nan, also under
+    `jit`, `vmap` and `grad`, where no exception can be raised. Called outside of them, `jacobian` raises
+    `error(constants, leaves, wrong)`.
     """
 
     jac: Any
@@ -84,39 +81,35 @@ def is_bcoo(x: Any) -> bool:
     return sparse is not None and isinstance(x, sparse.BCOO)
 
 
-def to_blocks(jac: Any, problem: Problem) -> list:
+def cut(array: jax.Array, avals: Sequence[Any], axis: int) -> list[jax.Array]:
+    """Split one axis, along which values like `avals` lie raveled and end to end, into those values' own axes."""
+    at = axis % array.ndim
+    ends = list(itertools.accumulate([a.size for a in avals]))[:-1]
+    parts = jnp.split(array, ends, axis=at) if ends else [array]
+    return [p.reshape(*p.shape[:at], *a.shape, *p.shape[at + 1 :]) for p, a in zip(parts, avals, strict=True)]
+
+
+def blocks_of(matrix: jax.Array, problem: FlatProblem) -> list:
+    """The flat (m, n) matrix as blocks `[i][j]` of shape outputs[i].shape + inputs[j].shape."""
+    return [cut(rows, problem.inputs, -1) for rows in cut(matrix, problem.outputs, 0)]
+
+
+def to_blocks(jac: Any, problem: FlatProblem) -> list:
     """Blocks `[i][j]` of shape outputs[i].shape + inputs[j].shape, in the dtype of the output."""
     if isinstance(jac, PerExample):
         jac = jac.blocks if problem.options.batch_axis is not None else jac.expand(problem)
     elif isinstance(jac, Factored) or is_bcoo(jac):
-        jac = _split(jac.materialize() if isinstance(jac, Factored) else jac.todense(), problem)
+        jac = blocks_of(jac.materialize() if isinstance(jac, Factored) else jac.todense(), problem)
     return [[b.astype(a.dtype) for b in row] for row, a in zip(jac, problem.outputs, strict=True)]
 
 
-def _split(matrix: jax.Array, problem: Problem) -> list:
-    rows = _cut(matrix, problem.outputs, 0)
-    return [
-        [
-            block.reshape(*out.shape, *inp.shape)
-            for block, inp in zip(_cut(r, problem.inputs, 1), problem.inputs, strict=True)
-        ]
-        for r, out in zip(rows, problem.outputs, strict=True)
-    ]
-
-
-def _cut(matrix: jax.Array, avals: tuple, axis: int) -> list:
-    ends = list(itertools.accumulate(math.prod(a.shape) for a in avals))[:-1]
-    return jnp.split(matrix, ends, axis=axis) if ends else [matrix]
-
-
-def to_matrix(jac: Any, problem: Problem) -> jax.Array:
+def to_matrix(jac: Any, problem: FlatProblem) -> jax.Array:
     """The flat (m, n) matrix."""
     if isinstance(jac, Factored):
         return jac.materialize().astype(problem.dtype)
     if is_bcoo(jac):
         return jac.todense().astype(problem.dtype)
-    size = lambda aval: math.prod(aval.shape)
-    flat = lambda b, out, inp: b.reshape(size(out), size(inp)).astype(problem.dtype)
+    flat = lambda b, out, inp: b.reshape(out.size, inp.size).astype(problem.dtype)
     rows = [
         jnp.concatenate([flat(b, out, inp) for b, inp in zip(row, problem.inputs, strict=True)], axis=1)
         for row, out in zip(to_blocks(jac, problem), problem.outputs, strict=True)
@@ -124,12 +117,12 @@ def to_matrix(jac: Any, problem: Problem) -> jax.Array:
     return jnp.concatenate(rows, axis=0)
 
 
-def to_factored(jac: Any, problem: Problem) -> Factored:
+def to_factored(jac: Any, problem: FlatProblem) -> Factored:
     """The product form; a method that does not factor gives one dense factor."""
     return jac if isinstance(jac, Factored) else Factored((Dense(to_matrix(jac, problem)),))
 
 
-def to_bcoo(jac: Any, problem: Problem) -> "jax.experimental.sparse.BCOO":
+def to_bcoo(jac: Any, problem: FlatProblem) -> "jax.experimental.sparse.BCOO":
     """The flat (m, n) matrix in coordinate form; independent examples keep only their diagonal blocks."""
     from jax.experimental.sparse import BCOO
 
@@ -140,11 +133,11 @@ def to_bcoo(jac: Any, problem: Problem) -> "jax.experimental.sparse.BCOO":
     return BCOO.fromdense(to_matrix(jac, problem), nse=problem.m * problem.n)
 
 
-def _block_diagonal(jac: PerExample, problem: Problem) -> "jax.experimental.sparse.BCOO":
+def _block_diagonal(jac: PerExample, problem: FlatProblem) -> "jax.experimental.sparse.BCOO":
     from jax.experimental.sparse import BCOO
 
     block = jac.blocks[0][0]
-    place = lambda aval, axis: np.moveaxis(np.arange(math.prod(aval.shape)).reshape(aval.shape), axis, 0)
+    place = lambda aval, axis: np.moveaxis(np.arange(aval.size).reshape(aval.shape), axis, 0)
     rows = place(problem.outputs[0], jac.out_axes[0]).reshape(block.shape[0], -1)
     cols = place(problem.inputs[0], jac.in_axes[0]).reshape(block.shape[0], -1)
     i, j = np.broadcast_arrays(rows[:, :, None], cols[:, None, :])
@@ -152,7 +145,15 @@ def _block_diagonal(jac: PerExample, problem: Problem) -> "jax.experimental.spar
     return BCOO((block.astype(problem.dtype).reshape(-1), indices), shape=(problem.m, problem.n))
 
 
-def transpose_blocks(blocks: list, problem: Problem) -> list:
+def in_form(jac: Any, problem: FlatProblem, output: str) -> Any:
+    """What a method returned, in the form that was asked for ("dense": blocks)."""
+    if output in ("factored", "bcoo"):
+        return (to_factored if output == "factored" else to_bcoo)(jac, problem)
+    blocks = to_blocks(jac, problem)
+    return transpose_blocks(blocks, problem) if output == "transposed" else blocks
+
+
+def transpose_blocks(blocks: list, problem: FlatProblem) -> list:
     """Blocks `[j][i]` of shape inputs[j].shape + outputs[i].shape."""
     lead = int(problem.options.batch_axis is not None)
 
@@ -167,15 +168,13 @@ def assemble(blocks: list, call: Call, transposed: bool) -> Any:
     """Put blocks of the float leaves into jacfwd's pytree (outputs outside, inputs inside).
 
     Integer inputs get float0 as in jacrev, integer outputs integer zeros as in jacfwd.
-    ."""
+    """
     out_tree, rows = call.store["out_tree"], call.store["out_where"]
     full = [[_zero(out, x, transposed) for x in call.all_leaves] for out in call.store["all_outputs"]]
     for i, j in itertools.product(range(len(rows)), range(len(call.where))):
         full[rows[i]][call.where[j]] = blocks[j][i] if transposed else blocks[i][j]
     if transposed:
-        columns = [
-            jax.tree.unflatten(out_tree, [row[k] for row in full]) for k in range(len(call.all_leaves))
-        ]
+        columns = [jax.tree.unflatten(out_tree, [row[k] for row in full]) for k in range(len(call.all_leaves))]
         return jax.tree.unflatten(call.in_tree, columns)
     return jax.tree.unflatten(out_tree, [jax.tree.unflatten(call.in_tree, row) for row in full])
 

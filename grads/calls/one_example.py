@@ -1,10 +1,10 @@
 """The program of one example, from a function of a batch.
 
-The user's function is traced again with a batch of one, and the two programs are compared equation by
-equation: they must be the same but for the size of the batch axis, which `grads.programs.independence` has found in
-every value. Then the Jacobian of one example (by any method, mapped over the examples) is the Jacobian of
-each example of the batch. A function that uses the size of its batch (a mean over examples) or a constant
-with one row per example differs, and is then differentiated as a whole.
+The user's function is traced again with a batch of one, and the two programs are compared equation by equation: they
+must be the same but for the size of the batch axis, which `grads.programs.independence` has found in every value. Then
+the Jacobian of one example (by any method, mapped over the examples) is the Jacobian of each example of the batch. A
+function that uses the size of its batch (a mean over examples) or a constant with one row per example differs, and is
+then differentiated as a whole.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core as jexc
+from jax.extend.core import Var
 
-from grads.calls.problem import Problem
+from grads.calls.problem import FlatProblem
 from grads.programs.fingerprint import rule_program, value_key
-from grads.programs.graph import Graph, build_graph, is_var, trace
-from grads.programs.independence import NotIndependentError, axes_inside, batch_axes, follow, programs
-from grads.programs.local import ELEMENTWISE
+from grads.programs.graph import Graph, build_graph, trace
+from grads.programs.independence import NotIndependentError, axes_inside, batch_axes, follow, followed
+from grads.programs.primitives import ELEMENTWISE, opened
 
 _SIZES = frozenset({"shape", "new_sizes", "slice_sizes", "limit_indices", "sizes"})
 _CONSTANT_ALONG = ELEMENTWISE | {"broadcast_in_dim"}
-_PROGRAMS = frozenset({"jaxpr", "call_jaxpr", "branches"})
 
 
-def one_example(problem: Problem, axes: dict[Any, int], constants: Sequence[Any]) -> Problem | None:
+def one_example(problem: FlatProblem, axes: dict[Any, int], constants: Sequence[Any]) -> FlatProblem | None:
     """Return the problem of a batch of one with the same constants, or None when it is another program."""
     graph = problem.graph
     where = [axes[v] for v in graph.invars]
@@ -40,7 +39,7 @@ def one_example(problem: Problem, axes: dict[Any, int], constants: Sequence[Any]
         return None
     outs = tuple(_with_size(a, axes[v], 1) for a, v in zip(problem.outputs, graph.outvars, strict=False))
     options = replace(problem.options, batch_axis=None, memory_limit=None, chunk_size=None)
-    return Problem(one, tuple(small), outs, problem.aux, options)
+    return FlatProblem(one, tuple(small), outs, problem.aux, options)
 
 
 def _with_size(aval: Any, axis: int, size: int) -> jax.ShapeDtypeStruct:
@@ -86,10 +85,8 @@ def same_program(big: Graph, one: Graph, axes: dict[Any, int], above: tuple = ()
 
 
 def _same_atom(x: Any, y: Any, pair: dict) -> bool:
-    if is_var(x) != is_var(y):
-        return False
-    if is_var(x):
-        return pair.get(x) is y
+    if isinstance(x, Var) or isinstance(y, Var):
+        return pair.get(x) is y if isinstance(x, Var) else False
     return np.array_equal(np.asarray(x.val), np.asarray(y.val)) and x.aval.dtype == y.aval.dtype
 
 
@@ -101,7 +98,7 @@ def _shape_fits(x: Any, y: Any, axes: dict, differs: set, eqn: Any) -> bool:
         return _with_size(x.aval, axes[x], 1).shape == y.aval.shape
     # a value without examples: only a constant broadcast along the axis may have another shape
     # (what a loop or branch gives without examples was compared inside of it)
-    touched = not programs(eqn) and any(is_var(v) and v in differs for v in eqn.invars)
+    touched = not followed(eqn) and any(isinstance(v, Var) and v in differs for v in eqn.invars)
     if x.aval.shape == y.aval.shape and not touched:
         return True
     differs.add(x)
@@ -112,34 +109,28 @@ def _same_params(a: Any, b: Any, axes: dict, above: tuple) -> bool:
     if a.params.keys() != b.params.keys():
         return False
     if a.primitive.name == "custom_jvp_call":
-        return _same_rules(a, b, [axes.get(v) if is_var(v) else None for v in a.invars], above)
-    inside = programs(a)
-    for key in a.params:
-        if key in _SIZES or (inside and key in _PROGRAMS):
-            continue
-        if value_key(a.params[key]) != value_key(b.params[key]):
-            return False
+        return _same_rules(a, b, [axes.get(v) if isinstance(v, Var) else None for v in a.invars], above)
+    inside = followed(a)
+    held = ("jaxpr", "call_jaxpr", "branches") if inside else ()
+    compared = [key for key in a.params if key not in _SIZES and key not in held]
+    if any(value_key(a.params[key]) != value_key(b.params[key]) for key in compared):
+        return False
     if not inside:
         return True
-    where = axes_inside(a, [axes.get(v) if is_var(v) else None for v in a.invars])
-    return all(_same_body(x, y, where, above) for x, y in zip(inside, programs(b), strict=True))
+    where = axes_inside(a, [axes.get(v) if isinstance(v, Var) else None for v in a.invars])
+    return all(_same_body(x, y, where, above) for x, y in zip(inside, followed(b), strict=True))
 
 
 def _same_body(x: Any, y: Any, where: Sequence[int | None], above: tuple) -> bool:
     """Compare two programs inside equations; operands without examples must not know the size of the batch."""
-    big, one = _graph(x), _graph(y)
+    big, one = build_graph(x), build_graph(y)
     for v, w, axis in zip(big.invars, one.invars, where, strict=True):
         if (v.aval if axis is None else _with_size(v.aval, axis, 1)).shape != w.aval.shape:
             return False
     known = {v: axis for v, axis in zip(big.invars, where, strict=True) if axis is not None}
     follow(big.eqns, known)
-    outer = getattr(x, "consts", ()), getattr(y, "consts", ())
-    same = _same_constants(*outer) and _same_constants(big.constants, one.constants)
+    same = _same_constants(opened(x)[1], opened(y)[1]) and _same_constants(big.constants, one.constants)
     return same and same_program(big, one, known, above)
-
-
-def _graph(program: Any) -> Graph:
-    return build_graph(program if hasattr(program, "consts") else jexc.ClosedJaxpr(program, ()))
 
 
 def _same_rules(a: Any, b: Any, axes: Sequence[int | None], above: tuple) -> bool:

@@ -1,20 +1,22 @@
 """A call of a user's function, made flat: leaves in, arrays out, constants apart (see `grads.methods.registry`)."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from grads import arguments
 from grads.programs.graph import Graph
+from grads.programs.primitives import CALLBACKS, CUSTOM, FORWARD_ONLY, REVERSE_ONLY, names_inside
 
 
 @dataclass(frozen=True)
-class Options:
+class JacobianOptions:
     """What the user asked of a method: see `grads.jacobian.jacobian` for the meaning of each field."""
 
     chunk_size: int | None = None
@@ -26,70 +28,113 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow
-    them.
+class FlatProblem:
+    """A flat differentiation problem; `outputs` are the floating point outputs, `aux` other results follow them.
 
-    `session` holds, while a method is chosen and built, the flat function ("fun") and the values of its
-    constants ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
+    `session` holds, while a method is chosen and built, the flat function ("fun") and the values of its constants
+    ("constants"), for a method that needs the program at other shapes; it is emptied afterwards.
     """
 
     graph: Graph
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     outputs: tuple[jax.ShapeDtypeStruct, ...]
     aux: int
-    options: Options
+    options: JacobianOptions
     session: dict = field(default_factory=dict)
 
-    @property
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return `make()`, computed once per key while a method is chosen and built."""
+        if key not in self.session:
+            self.session[key] = make()
+        return self.session[key]
+
+    @cached_property
     def n(self) -> int:
         """Total number of input elements (columns of the Jacobian)."""
-        return sum(math.prod(a.shape) for a in self.inputs)
+        return sum([a.size for a in self.inputs])
 
-    @property
+    @cached_property
     def m(self) -> int:
         """Total number of output elements (rows of the Jacobian)."""
-        return sum(math.prod(a.shape) for a in self.outputs)
+        return sum([a.size for a in self.outputs])
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
         """The dtype of the Jacobian as one matrix."""
         return jnp.result_type(jnp.float16 if not self.outputs else self.outputs[0], *self.outputs)
 
-    @property
+    @cached_property
+    def output_bytes(self) -> float:
+        """Bytes of the dense Jacobian."""
+        return float(self.m * self.n * self.dtype.itemsize)
+
+    @cached_property
+    def value_bytes(self) -> float:
+        """Bytes of all values of the function itself: what a linearisation may keep."""
+        return float(sum([o.aval.size for e in self.graph.body for o in e.outvars]) * self.dtype.itemsize)
+
+    @cached_property
+    def column_bytes(self) -> float:
+        """Bytes that one column (or row) holds at its widest: the widest live set."""
+        return float(max((*self.graph.widths, self.n, self.m)) * self.dtype.itemsize)
+
+    @cached_property
     def is_complex(self) -> bool:
         """True when a complex value lies on the way of a derivative."""
         return any(jnp.issubdtype(v.aval.dtype, jnp.complexfloating) for v in self.graph.active)
 
-    def primitives(self) -> set[str]:
+    @cached_property
+    def primitives(self) -> frozenset[str]:
         """Names of all primitives on the way of a derivative, those inside loops and branches included."""
-        return {name for e in self.graph.body for name in primitive_names(e)}
+        return frozenset().union(*[names_inside(e) for e in self.graph.body])
+
+    @cached_property
+    def no_derivative(self) -> str | None:
+        """Why there is no derivative in either direction: a call of Python lies on its way."""
+        for e in self.graph.body:
+            found = names_inside(e, CUSTOM) & CALLBACKS
+            if found and not self.graph.active.isdisjoint(e.outvars):
+                return (
+                    f"{sorted(found)[0]} has no derivative: wrap it in jax.custom_jvp or jax.custom_vjp, "
+                    "or use 'finite_difference'"
+                )
+        return None
+
+    @cached_property
+    def no_forward(self) -> str | None:
+        """Why there is no forward derivative (a custom_vjp has none), or None."""
+        found = sorted(self.primitives & REVERSE_ONLY)
+        reason = f"{found[0]} has no forward derivative: use 'rev' or 'rev_chunked'" if found else None
+        return self.no_derivative or reason
+
+    @cached_property
+    def no_reverse(self) -> str | None:
+        """Why there is no reverse derivative (a while loop of unknown length has none, and a complex output needs two
+        rows per element), or None.
+        """
+        if self.no_derivative:
+            return self.no_derivative
+        if self.primitives & FORWARD_ONLY:
+            return "a while loop of unknown length has no reverse derivative: use 'fwd', or lax.scan in the function"
+        if self.is_complex and not self.options.holomorphic:
+            if any(jnp.issubdtype(a.dtype, jnp.complexfloating) for a in self.outputs):
+                return "reverse mode needs real outputs (or holomorphic=True): use 'fwd'"
+        return None
 
     def bind(self, constants: Sequence[Any]) -> Callable:
         """Return the flat function `f(*leaves) -> tuple(outputs)`."""
         return lambda *leaves: tuple(self.graph.evaluate(constants, leaves)[: len(self.outputs)])
 
-
-def primitive_names(eqn: Any, opaque: frozenset[str] = frozenset({"custom_vjp_call"})) -> set[str]:
-    """Name of an equation's primitive and of all primitives inside it, but for what an `opaque` one holds: its
-    rule is what is differentiated.
-    """
-    names = {eqn.primitive.name}
-    if names & opaque:
-        return names
-    for value in eqn.params.values():
-        for inner in value if isinstance(value, (tuple, list)) else (value,):
-            jaxpr = getattr(inner, "jaxpr", inner)
-            for e in getattr(jaxpr, "eqns", ()):
-                names |= primitive_names(e, opaque)
-    return names
+    def raveled(self, constants: Sequence[Any], leaves: Sequence[Any]) -> tuple[Callable, Any, Callable]:
+        """Return the function of one vector to one vector, that vector here, and its way back to leaves."""
+        flat, unravel = ravel_pytree(tuple(leaves))
+        fun = self.bind(constants)
+        return (lambda f: ravel_pytree(fun(*unravel(f)))[0]), flat, unravel
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled
-    when it is traced.
-    """
+    """One call of a user's function: `flat(*leaves)` returns all arrays; `store` is filled when it is traced."""
 
     flat: Callable
     leaves: tuple[Any, ...]
@@ -106,8 +151,8 @@ class Call:
 def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False, allow_int=False) -> Call:
     """Separate the differentiated leaves of a call from the rest; check them as jacfwd does.
 
-    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex
-    leaves without `holomorphic` (and real ones with it); ValueError for argnums out of range.
+    Raises TypeError for leaves that are not arrays or numbers, integer leaves without `allow_int`, complex leaves
+    without `holomorphic` (and real ones with it); ValueError for argnums out of range.
     """
     numbers = arguments.numbers_of(argnums, len(args))
     chosen = tuple(args[i] for i in numbers) if isinstance(argnums, (tuple, list)) else args[numbers[0]]
@@ -133,9 +178,7 @@ def flatten_call(fun, argnums, args, kwargs, *, has_aux=False, holomorphic=False
 def _split_outputs(result, has_aux, holomorphic, store) -> tuple:
     if has_aux:
         if not (isinstance(result, (tuple, list)) and len(result) == 2):
-            raise TypeError(
-                f"with has_aux=True the function must return (output, aux), got {type(result).__name__}"
-            )
+            raise TypeError(f"with has_aux=True the function must return (output, aux), got {type(result).__name__}")
         result, aux = result
     else:
         aux = None
@@ -164,9 +207,7 @@ def restore(store: dict, values: Sequence[Any], aux: Sequence[Any]) -> tuple[Any
     floats, arrays = iter(values), iter(aux)
     count = len(store["all_outputs"])
     outs = [next(floats) if i in store["out_where"] else next(arrays) for i in range(count)]
-    leaves = [
-        next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)
-    ]
+    leaves = [next(arrays) if ok else a for a, ok in zip(store["aux_static"], store["aux_is_array"], strict=True)]
     return jax.tree.unflatten(store["out_tree"], outs), jax.tree.unflatten(store["aux_tree"], leaves)
 
 

@@ -2,15 +2,16 @@
 
     seconds(one operation) = max(operations / rate(kind, smallest dimension), bytes / bandwidth) + dispatch
 
-The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory),
-so it is a table in that dimension, interpolated in the logarithm.
+The rate of a matrix product falls with its smallest dimension (a product with a vector is bound by memory), so it is a
+table in that dimension, interpolated in the logarithm.
 """
 
+import contextlib
 import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -21,17 +22,41 @@ import jax
 import jax.numpy as jnp
 
 from grads.costs.timing import best
-from grads.methods.registry import Number
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Work:
+    """Derivative work of one equation: per column (or row) and fixed; `smallest` without and `free` times columns."""
+
+    kind: str
+    operations: Number
+    bytes: Number
+    fixed_bytes: Number
+    free: Number
+    smallest: Number
+    itemsize: int
+    repeat: Number = 1.0
+
+
+def operations(works: Iterable[Work], columns: Number) -> Number:
+    """Total operations of these equations for so many columns."""
+    return sum([w.operations * w.repeat for w in works]) * columns
+
+
+def moved_bytes(works: Iterable[Work], columns: Number) -> Number:
+    """Total memory traffic of these equations for so many columns."""
+    return sum([(w.bytes * columns + w.fixed_bytes) * w.repeat for w in works])
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per
-    operation.
+    """Rates in operations per second (float32), bandwidth in bytes per second, dispatch in seconds per operation.
 
-    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay
-    fast. `variants`: (kind, bytes per element, inside a loop, pairs) where the rate is another than the usual one:
-    XLA's CPU compiler emits other code for a transposed convolution in float64, and again other code in a loop.
+    `dot`, `conv`, `conv_transposed`: (smallest dimension, rate) pairs, increasing. `cache`: bytes that stay fast.
+    `variants`: (kind, bytes per element, inside a loop, pairs) where the rate is another than the usual one: XLA's CPU
+    compiler emits other code for a transposed convolution in float64, and again other code in a loop.
     """
 
     name: str
@@ -49,6 +74,17 @@ class Machine:
     def in_loop(self) -> "Machine":
         """This machine inside a loop."""
         return self if self.looped or not self.variants else replace(self, looped=True)
+
+    def seconds(self, works: Iterable[Work], columns: Number) -> Number:
+        """Predicted time of these equations for so many columns at once."""
+        return sum([self._seconds(w, columns) for w in works])
+
+    def _seconds(self, w: Work, columns: Number) -> Number:
+        rate = self.rate(w.kind, min(w.free * columns, w.smallest), w.itemsize, w.repeat > 1)
+        moved = w.bytes * columns
+        transfer = moved / (self.cached if moved < self.cache else self.bandwidth)
+        transfer += w.fixed_bytes / self.cached
+        return w.repeat * (max(w.operations * columns / rate, transfer) + self.dispatch)
 
     def rate(self, kind: str, smallest: Number, itemsize: int = 4, looped: bool = False) -> Number:
         """Operations per second for this kind of operation; usually float64 runs at half the rate, 16 bit as 32."""
@@ -111,8 +147,8 @@ _DEFAULTS = {
 
 
 def _cache_file() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "autoencoders-jax" / "rates.json"
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(os.devnull if root.startswith("~") else root) / "autoencoders-jax" / "rates.json"  # no home: no cache
 
 
 def _device_name() -> str:
@@ -143,11 +179,10 @@ def _best_seconds(fun: Callable, *args: Any, repeats: int = 5) -> Number:
 
 
 def calibrate(store: bool = True) -> Machine:
-    """Measure the rates of the default device (two to five seconds) and store them in the user's cache
-    folder.
+    """Measure the rates of the default device (two to five seconds) and store them in the user's cache folder.
 
-    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is
-    written; the measured rates are used for the rest of the process in both cases.
+    The folder is `$XDG_CACHE_HOME/autoencoders-jax` (default `~/.cache`). With `store=False` nothing is written; the
+    measured rates are used for the rest of the process in both cases.
     """
     ones = lambda *shape: jnp.ones(shape, jnp.float32)
     base = _best_seconds(lambda x: x + 1, ones(4), repeats=50)
@@ -230,12 +265,13 @@ def _increasing(table: list[tuple[Number, Number]]) -> tuple[tuple[Number, Numbe
 
 def _store(found: Machine) -> None:
     path = _cache_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
         known = {}
-    path.write_text(json.dumps({**known, found.name: asdict(found)}, indent=1))
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({**known, found.name: asdict(found)}, indent=1))
 
 
 _measured: list[Machine] = []

@@ -22,7 +22,7 @@ def race(
     calls: Mapping[Name, Callable[[], Any]],
     *,
     turns: int = 5,
-    seconds: float = 0.0,
+    seconds: int | float = 0,
     most: int = 1000,
     each: int = 1,
     warm: bool = True,

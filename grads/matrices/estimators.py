@@ -55,9 +55,7 @@ def exactly(value: Array, method: str = "exact") -> Estimate:
     return Estimate(value, jnp.zeros(value.shape, jnp.finfo(value.dtype).dtype), True, method)
 
 
-def probes(
-    key: Key[Array, ""], samples: int, n: int, distribution: str, dtype: Any
-) -> Inexact[Array, "samples n"]:
+def probes(key: Key[Array, ""], samples: int, n: int, distribution: str, dtype: Any) -> Inexact[Array, "samples n"]:
     """Return rows v with E[v v^T] = I: "gaussian", "rademacher" or "sphere" (radius sqrt n)."""
     if distribution == "rademacher":
         return jax.random.rademacher(key, (samples, n), dtype)
@@ -94,12 +92,7 @@ def _at_least(samples: int, least: int, what: str) -> None:
 
 
 def hutchinson(
-    matvec: Matvec,
-    n: int,
-    key: Key[Array, ""],
-    samples: int = 32,
-    distribution: str = "rademacher",
-    dtype: Any = float,
+    matvec: Matvec, n: int, key: Key[Array, ""], samples: int = 32, distribution: str = "rademacher", dtype: Any = float
 ) -> Estimate:
     """Estimate tr A as the mean of v^T A v (Girard 1989; Hutchinson 1990), unbiased for any square A."""
     _at_least(samples, 1, "hutchinson")
@@ -108,12 +101,7 @@ def hutchinson(
 
 
 def hutchinson_diagonal(
-    matvec: Matvec,
-    n: int,
-    key: Key[Array, ""],
-    samples: int = 32,
-    distribution: str = "rademacher",
-    dtype: Any = float,
+    matvec: Matvec, n: int, key: Key[Array, ""], samples: int = 32, distribution: str = "rademacher", dtype: Any = float
 ) -> Estimate:
     """Estimate diag A as the mean of v * (A v) (Bekas, Kokiopoulou & Saad 2007), unbiased."""
     _at_least(samples, 1, "hutchinson_diagonal")
@@ -122,17 +110,12 @@ def hutchinson_diagonal(
 
 
 def hutchpp(
-    matvec: Matvec,
-    n: int,
-    key: Key[Array, ""],
-    samples: int = 32,
-    distribution: str = "rademacher",
-    dtype: Any = float,
+    matvec: Matvec, n: int, key: Key[Array, ""], samples: int = 32, distribution: str = "rademacher", dtype: Any = float
 ) -> Estimate:
     """Estimate tr A by Hutch++ (Meyer, Musco, Musco & Woodruff 2021, algorithm 1), unbiased.
 
-    A third of the products finds the range Q of A on probes, a third gives tr Q^T A Q exactly, and Hutchinson
-    estimates the rest, tr (I - Q Q^T) A (I - Q Q^T); the standard error is that of the rest, given Q.
+    A third of the products finds the range Q of A on probes, a third gives tr Q^T A Q exactly, and Hutchinson estimates
+    the rest, tr (I - Q Q^T) A (I - Q Q^T); the standard error is that of the rest, given Q.
     """
     _at_least(samples, 6, "hutchpp")
     third = min(samples // 3, n)
@@ -147,20 +130,18 @@ def hutchpp(
 
 
 def xtrace(matvec: Matvec, n: int, key: Key[Array, ""], samples: int = 32, dtype: Any = float) -> Estimate:
-    """Estimate tr A by XTrace (Epperly, Tropp & Webber 2024, algorithm 2.1 with normalised residuals, section
-    2.3).
+    """Estimate tr A by XTrace (Epperly, Tropp & Webber 2024, algorithm 2.1 with normalised residuals, section 2.3).
 
-    With m = samples / 2 probes on the sphere and the range Q of A on all of them, each probe in turn
-    estimates the trace left over by the other m - 1; the m estimates are exchangeable, their mean unbiased.
-    Rank-one downdates give all of them from one QR: column i of R^-H, normalised, is the direction s_i that
-    leaves Q without probe i.
+    With m = samples / 2 probes on the sphere and the range Q of A on all of them, each probe in turn estimates the
+    trace left over by the other m - 1; the m estimates are exchangeable, their mean unbiased. Rank-one downdates give
+    all of them from one QR: column i of R^-H, normalised, is the direction s_i that leaves Q without probe i.
 
-    The m estimates are not independent, so their spread s tells less than that of a sample. Each is unbiased
-    given the other probes, so in the expansion of Hoeffding (1948) by sets of probes estimate i has terms of
-    sets that hold i only; a set of k probes adds to the variance of the mean at most k (m - 1) / (m - k) times
-    what it adds to s^2 / m. The standard error stated is that for pairs, sqrt(2 (m - 1) / (m - 2)) s / sqrt m:
-    one probe against the range of another. It is too large by up to that root where the probes act alone, and
-    too small where many act together: 0.83 of the true error in a flat spectrum with m = 7, n = 12.
+    The m estimates are not independent, so their spread s tells less than that of a sample. Each is unbiased given the
+    other probes, so in the expansion of Hoeffding (1948) by sets of probes estimate i has terms of sets that hold i
+    only; a set of k probes adds to the variance of the mean at most k (m - 1) / (m - k) times what it adds to s^2 / m.
+    The standard error stated is that for pairs, sqrt(2 (m - 1) / (m - 2)) s / sqrt m: one probe against the range of
+    another. It is too large by up to that root where the probes act alone, and too small where many act together: 0.83
+    of the true error in a flat spectrum with m = 7, n = 12.
     """
     _at_least(samples, 6, "xtrace")
     m = min(samples // 2, n)
@@ -193,12 +174,11 @@ def lanczos_logdet(
     distribution: str = "rademacher",
     dtype: Any = float,
 ) -> Estimate:
-    """Estimate log det A of a symmetric positive definite A by stochastic Lanczos quadrature (Ubaru et al.
-    2017).
+    """Estimate log det A of a symmetric positive definite A by stochastic Lanczos quadrature (Ubaru et al. 2017).
 
-    Mean over probes of |v|^2 e_1^T log(T) e_1, T the tridiagonal matrix of `steps` Lanczos steps from v with
-    full reorthogonalisation. The standard error is the spread over probes; the quadrature's own error falls
-    like exp(-4 steps / sqrt(cond A)) and is zero for steps >= n.
+    Mean over probes of |v|^2 e_1^T log(T) e_1, T the tridiagonal matrix of `steps` Lanczos steps from v with full
+    reorthogonalisation. The standard error is the spread over probes; the quadrature's own error falls like exp(-4
+    steps / sqrt(cond A)) and is zero for steps >= n.
     """
     _at_least(samples, 1, "lanczos_logdet")
     steps = min(steps, n)

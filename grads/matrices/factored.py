@@ -1,7 +1,7 @@
 """A matrix kept as a product of factors, J = F_1 F_2 ... F_k, each dense, diagonal or the identity.
 
-A Jacobian through a narrow latent is such a product: for a 784-20-784 autoencoder, (784, 20) times (20, 784).
-Norms, traces and singular values are much cheaper from the factors than from the 784 x 784 matrix.
+A Jacobian through a narrow latent is such a product: for a 784-20-784 autoencoder, (784, 20) times (20, 784). Norms,
+traces and singular values are much cheaper from the factors than from the 784 x 784 matrix.
 """
 
 from dataclasses import dataclass, field
@@ -94,9 +94,9 @@ def multiply(a: Factor, b: Factor) -> Factor:
 def _matmul(left: jax.Array, flip_left: bool, right: jax.Array, flip_right: bool) -> jax.Array:
     """left @ right, either given as its transpose.
 
-    A small left operand is laid out by rows first: XLA's CPU product is about 1.7 times slower when it must
-    read its left operand by columns, and without the barrier XLA folds the transposition back into the
-    product. A product through a narrow waist spends its time on the result, and is faster without.
+    A small left operand is laid out by rows first: XLA's CPU product is about 1.7 times slower when it must read its
+    left operand by columns, and without the barrier XLA folds the transposition back into the product. A product
+    through a narrow waist spends its time on the result, and is faster without.
     """
     inner = left.shape[0 if flip_left else 1]
     waist = 4 * inner <= min(left.size, right.size) // max(inner, 1)

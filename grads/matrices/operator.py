@@ -1,5 +1,4 @@
-"""A Jacobian as a linear operator: products without forming it, and norms, traces and spectra from its
-factors.
+"""A Jacobian as a linear operator: products without forming it, and norms, traces and spectra from its factors.
 
 Where the function has a narrow waist of width r, J = L R with L (m, r) and R (r, n), and
     ||J||_F^2 = sum (L^T L) * (R R^T),   tr J = sum L * R^T,   singular values of J = those of the r x r
@@ -17,50 +16,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Inexact, Key, PyTree
+from jaxtyping import Array, Inexact, Key
 
 from grads import arguments
-from grads.jacobian import jacobian
 from grads.matrices import estimators
 from grads.matrices.estimators import Estimate, exactly
 from grads.matrices.factored import Factored
-from grads.methods.registry import get_method
 
-__all__ = ["JacobianOperator", "jacobian_operator"]
+__all__ = ["JacobianOperator"]
 
 _SMALL = 2**22  # entries: a matrix this small is formed without asking
 _TRACES = ("hutchinson", "hutchpp", "xtrace")
 _OPTIONS = ["method", "key", "samples", "distribution"]
 
 
-def jacobian_operator(
-    fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any = "auto"
-) -> "JacobianOperator":
-    """Return d fun / dx at x as an operator of shape (m, n): outputs and inputs raveled and concatenated.
-
-    method: how its factors are found when a functional needs them (as in `jacobian`). Raises TypeError for
-    complex or integer leaves.
-    """
-    arguments.callable_(fun, "jacobian_operator")
-    if method not in ("auto", "autotune"):
-        get_method(method)
-    arguments.real_leaves(x, "an operator")
-    flat, unravel = ravel_pytree(x)
-    fun_flat = lambda f: ravel_pytree(fun(unravel(f)))[0]
-    out = jax.eval_shape(fun_flat, flat)
-    if not jnp.issubdtype(out.dtype, jnp.inexact):
-        raise TypeError(f"an operator's output must be floating point, got dtype {out.dtype}")
-    factor = lambda: jacobian(fun_flat, method=method, output="factored")(flat)
-    push = lambda v: jax.jvp(fun_flat, (flat,), (v,))[1]
-    pull = lambda u: jax.vjp(fun_flat, flat)[1](u)[0]
-    return JacobianOperator((out.size, flat.size), out.dtype, push, pull, factor)
-
-
 class JacobianOperator:
-    """The matrix J (m, n) behind its products; see the module's text. `@` and `T` give operators, still
-    factored.
-    """
+    """The matrix J (m, n) behind its products; see the module's text. `@` and `T` give operators, still factored."""
 
     def __init__(self, shape: tuple[int, int], dtype: Any, push: Callable, pull: Callable, factor: Callable):
         self.shape, self.dtype = shape, jnp.dtype(dtype)
@@ -123,7 +94,7 @@ class JacobianOperator:
         return _gram(self.factored)
 
     def frobenius(self, *, squared: bool = False, **how: Any) -> Estimate:
-        """||J||_F (or its square). Options as `trace`; "hutchinson" is the mean of |J v|^2."""
+        """||J||_F (or its square). JacobianOptions as `trace`; "hutchinson" is the mean of |J v|^2."""
         if self._exact(**how):
             out = exactly(_frobenius(self.factored))
         else:
@@ -168,22 +139,17 @@ class JacobianOperator:
         squares = jax.vmap(self._push)(v) ** 2
         root = jnp.sqrt(squares.mean(0))
         spread = squares.std(0, ddof=1) / samples**0.5
-        return Estimate(
-            root, spread / (2 * jnp.maximum(root, jnp.finfo(self.dtype).tiny)), False, "hutchinson"
-        )
+        return Estimate(root, spread / (2 * jnp.maximum(root, jnp.finfo(self.dtype).tiny)), False, "hutchinson")
 
     def svdvals(self) -> Estimate:
-        """All min(m, n) singular values, falling: exact, from the small QRs of the factors (zeros past the
-        waist).
-        """
+        """All min(m, n) singular values, falling: exact, from the small QRs of the factors (zeros past the waist)."""
         return exactly(_svdvals(self.factored))
 
     def slogdet_gram(self, **how: Any) -> Estimate:
         """log det J^T J (of J J^T where m < n), in nats; -inf where J is rank deficient by its waist.
 
-        Exact by QR of J: 2 sum log |R_ii|. method="lanczos": stochastic Lanczos quadrature with `key`,
-        `samples` (default 32) and `steps` (default 30), unsafe beyond a condition number of about 1e3 in
-        float32.
+        Exact by QR of J: 2 sum log |R_ii|. method="lanczos": stochastic Lanczos quadrature with `key`, `samples`
+        (default 32) and `steps` (default 30), unsafe beyond a condition number of about 1e3 in float32.
         """
         if how.get("method") == "lanczos":
             key, samples = _sampling(how)
@@ -192,9 +158,7 @@ class JacobianOperator:
             steps = how.get("steps", 30)
             return estimators.lanczos_logdet(product, tall.shape[1], key, samples, steps, dtype=self.dtype)
         if not self._exact(**(how | {"method": how.get("method", "exact")})):
-            raise ValueError(
-                f"unknown method {how['method']!r} for a log-determinant; there are: exact, lanczos"
-            )
+            raise ValueError(f"unknown method {how['method']!r} for a log-determinant; there are: exact, lanczos")
         return exactly(_slogdet_gram(self.factored))
 
     def _square(self, what: str) -> None:

@@ -1,9 +1,8 @@
 """Positions of the nonzeros of a sparse matrix, and colourings that let few products see all of them.
 
-Two columns that share no row can be probed by one product J (e_i + e_j): each row's value belongs to one of
-them. A colouring groups columns so (rows likewise, by u^T J). Source: Gebremedhin, Manne & Pothen 2005, "What
-color is your Jacobian?", sections 3 and 4 (distance-2 colouring of one side of the bipartite graph, greedy,
-largest degree first).
+Two columns that share no row can be probed by one product J (e_i + e_j): each row's value belongs to one of them. A
+colouring groups columns so (rows likewise, by u^T J). Source: Gebremedhin, Manne & Pothen 2005, "What color is your
+Jacobian?", sections 3 and 4 (distance-2 colouring of one side of the bipartite graph, greedy, largest degree first).
 """
 
 from dataclasses import dataclass
@@ -26,9 +25,7 @@ class Pattern:
     def __post_init__(self):
         for name, index, size in (("row", self.rows, self.shape[0]), ("column", self.columns, self.shape[1])):
             if len(index) and not 0 <= index.min() <= index.max() < size:
-                raise ValueError(
-                    f"a {name} of the pattern is outside 0..{size - 1}: {index.min()}..{index.max()}"
-                )
+                raise ValueError(f"a {name} of the pattern is outside 0..{size - 1}: {index.min()}..{index.max()}")
 
     @classmethod
     def of(cls, given: Any) -> "Pattern":
@@ -56,11 +53,6 @@ class Pattern:
             keys = keys[np.append(True, keys[1:] > keys[:-1])]
         rows, columns = np.divmod(keys, max(shape[1], 1))
         return cls(rows.astype(np.int32), columns.astype(np.int32), (int(shape[0]), int(shape[1])))
-
-    @property
-    def density(self) -> float:
-        """Share of entries that may be nonzero."""
-        return len(self.rows) / max(1, self.shape[0] * self.shape[1])
 
     @property
     def fullest(self) -> tuple[int, int]:

@@ -1,10 +1,10 @@
 """The method `batched`: a function of a batch of independent examples, given whole.
 
-jacfwd of such a function pushes batch * n columns, nearly all of them zero. Here the batch axis is found by
-proof (`grads.programs.independence`), or stated by the user with `batch_axis`; what is stated and cannot be proved is
-tested by every evaluation (`_leak`): a false claim gives nan, and outside of transformations ValueError. The
-Jacobian of each example is computed alone: by any method on the program of one example where that can be had,
-else by n tangents (or m cotangents) of the whole batch, the same for all examples.
+jacfwd of such a function pushes batch * n columns, nearly all of them zero. Here the batch axis is found by proof
+(`grads.programs.independence`), or stated by the user with `batch_axis`; what is stated and cannot be proved is tested
+by every evaluation (`_leak`): a false claim gives nan, and outside of transformations ValueError. The Jacobian of each
+example is computed alone: by any method on the program of one example where that can be had, else by n tangents (or m
+cotangents) of the whole batch, the same for all examples.
 """
 
 import itertools
@@ -17,21 +17,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grads.calls.forms import Checked, PerExample
+from grads.calls.forms import Checked, PerExample, cut, to_blocks
 from grads.calls.one_example import one_example
-from grads.calls.problem import Problem
-from grads.costs import work as costs
-from grads.costs.machine import Machine, current, using
-from grads.methods.plain import supports_forward, supports_reverse
-from grads.methods.registry import Cost, Method, Number, register_method
+from grads.calls.problem import FlatProblem
+from grads.costs.cost import Cost
+from grads.costs.machine import Machine, Number, current, moved_bytes, operations, using
+from grads.costs.work import derivative_work
+from grads.methods.plain import unit_vectors
+from grads.methods.registry import Method, register_method
+from grads.methods.select import predicted
 from grads.programs.independence import NotIndependentError, batch_axes
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Number of examples and their axis in each input and output; `known` for every value when
-    it was proved.
-    """
+class BatchAxes:
+    """Number of examples and their axis in each input and output; `known` for every value when it was proved."""
 
     count: int
     in_axes: tuple[int, ...]
@@ -39,7 +39,7 @@ class Layout:
     known: dict | None
 
 
-def layout(problem: Problem) -> Layout | str:
+def layout(problem: FlatProblem) -> BatchAxes | str:
     """Find the batch axis, or say why there is none."""
     stated = problem.options.batch_axis
     axis = 0 if stated is None else stated
@@ -61,20 +61,19 @@ def layout(problem: Problem) -> Layout | str:
         found = tuple(known[v] for v in problem.graph.outvars[: len(problem.outputs)])
         if found != out_axes:
             raise NotIndependentError(f"the examples end in axes {found}")
-        return Layout(count, in_axes, out_axes, known)
+        return BatchAxes(count, in_axes, out_axes, known)
     except NotIndependentError as error:
         if stated is not None:
-            return Layout(count, in_axes, out_axes, None)
+            return BatchAxes(count, in_axes, out_axes, None)
         return f"independent examples along axis 0 are not proved ({error}); state them with batch_axis=0"
 
 
-def supports(problem: Problem) -> str | None:
+def supports(problem: FlatProblem) -> str | None:
     """The batch axis is proved or stated, and the values are real."""
     if problem.is_complex:
         return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
-    forward, reverse = supports_forward(problem), supports_reverse(problem)
-    if forward and reverse:
-        return forward
+    if problem.no_forward and problem.no_reverse:
+        return problem.no_forward
     found = layout(problem)
     return found if isinstance(found, str) else None
 
@@ -85,12 +84,12 @@ class _Way:
 
     cost: Cost
     method: Method | None = None
-    single: Problem | None = None
+    single: FlatProblem | None = None
     forward: bool = True
     chunk: int | None = None
 
 
-def _way(problem: Problem, lay: Layout) -> _Way:
+def _way(problem: FlatProblem, lay: BatchAxes) -> _Way:
     single = _single(problem, lay)
     ways = [_by_passes(problem, lay)]
     if single is not None:
@@ -101,20 +100,19 @@ def _way(problem: Problem, lay: Layout) -> _Way:
     return min(fitting or ways, key=lambda w: w.cost.seconds)
 
 
-def _single(problem: Problem, lay: Layout) -> Problem | None:
-    if lay.known is None or "fun" not in problem.session:
+def _single(problem: FlatProblem, lay: BatchAxes) -> FlatProblem | None:
+    known = lay.known
+    if known is None or "fun" not in problem.session:
         return None
-    if "single" not in problem.session:
-        problem.session["single"] = one_example(problem, lay.known, problem.session["constants"])
-    return problem.session["single"]
+    return problem.once("single", lambda: one_example(problem, known, problem.session["constants"]))
 
 
-def _by_example(problem: Problem, lay: Layout, single: Problem, whole: bool) -> _Way:
+def _by_example(problem: FlatProblem, lay: BatchAxes, single: FlatProblem, whole: bool) -> _Way:
     """Any method on the program of one example: all examples at once, or a chunk of them at a time in a loop."""
     machine, limit, result = current(), problem.options.memory_limit, result_bytes(problem, lay)
     # many examples share dispatches and make the products large
     known = _rows(problem, single, replace(machine if whole else machine.in_loop(), dispatch=0.0, dot=machine.dot[-1:]))
-    blocks = costs.output_bytes(problem) / lay.count
+    blocks = problem.output_bytes / lay.count
 
     def memory(held: Number, c: int) -> Number:
         """All at once the blocks are the result; in a loop they are stacked, and copied for a remainder."""
@@ -139,18 +137,17 @@ def _by_example(problem: Problem, lay: Layout, single: Problem, whole: bool) -> 
     return _Way(Cost(*work, chunk, note), best.method, single, chunk=chunk)
 
 
-def _rows(problem: Problem, single: Problem, machine: Machine) -> list:
+def _rows(problem: FlatProblem, single: FlatProblem, machine: Machine) -> list:
     """The predictions for one example on a machine, made once per problem; loops matter to convolutions only."""
-    from grads.methods.select import predicted
-
-    if "conv_general_dilated" not in single.primitives():
+    if "conv_general_dilated" not in single.primitives:
         machine = replace(machine, looped=False)
-    key = ("rows", machine)
-    if key not in problem.session:
+
+    def rows() -> list:
         with using(machine):
-            found = predicted(single, every=False)
-        problem.session[key] = [r for r in found if r.method.name != "batched" and r.cost is not None]
-    return problem.session[key]
+            found = predicted(single, every=False, repeated=problem.options.memory_limit is not None)
+        return [r for r in found if not r.method.keeps_batch and r.cost is not None]
+
+    return problem.once(("rows", machine), rows)
 
 
 def _dividing(count: int, most: int) -> int:
@@ -159,67 +156,56 @@ def _dividing(count: int, most: int) -> int:
     return sizes[-1] if 2 * sizes[-1] >= min(most, count) else min(most, count)
 
 
-def _by_passes(problem: Problem, lay: Layout) -> _Way:
+def _by_passes(problem: FlatProblem, lay: BatchAxes) -> _Way:
     machine, options = current(), []
-    for forward, supported in ((True, supports_forward), (False, supports_reverse)):
-        if supported(problem) is None:
+    for forward, reason in ((True, problem.no_forward), (False, problem.no_reverse)):
+        if reason is None:
             columns = (problem.n if forward else problem.m) // lay.count
-            works = costs.graph_work(problem, not forward)
-            seconds = sum(w.seconds(columns, machine) for w in works) + _writing(problem, lay)
-            memory = 2 * costs.column_bytes(problem) * columns + result_bytes(problem, lay)
+            works = derivative_work(problem, not forward)
+            seconds, moved = machine.seconds(works, columns) + _writing(problem, lay), moved_bytes(works, columns)
+            memory = 2 * problem.column_bytes * columns + result_bytes(problem, lay)
             if memory > 4 * machine.cache:  # temporaries of the whole batch are fresh memory
-                seconds += costs.moved_bytes(works, columns) / machine.bandwidth
+                seconds += moved / machine.bandwidth
             note = f"{columns} {'tangents' if forward else 'cotangents'} of the whole batch"
-            cost = Cost(
-                costs.operations(works, columns),
-                costs.moved_bytes(works, columns),
-                seconds,
-                memory,
-                None,
-                note,
-            )
+            cost = Cost(operations(works, columns), moved, seconds, memory, None, note)
             options.append(_Way(cost, forward=forward))
     return min(options, key=lambda w: w.cost.seconds)
 
 
-def result_bytes(problem: Problem, lay: Layout) -> Number:
-    """Bytes of the result: one block per example, and the full matrix unless the user stated
-    the batch axis.
-    """
-    full = costs.output_bytes(problem)
+def result_bytes(problem: FlatProblem, lay: BatchAxes) -> Number:
+    """Bytes of the result: one block per example, and the full matrix unless the user stated the batch axis."""
+    full = problem.output_bytes
     return full / lay.count if problem.options.batch_axis is not None else full * (1 + 1 / lay.count)
 
 
-def _writing(problem: Problem, lay: Layout) -> Number:
+def _writing(problem: FlatProblem, lay: BatchAxes) -> Number:
     return result_bytes(problem, lay) / current().bandwidth
 
 
-def cost(problem: Problem) -> Cost:
+def cost(problem: FlatProblem) -> Cost:
     """Cost of the cheaper way."""
     return _way(problem, _checked(problem)).cost
 
 
-def _checked(problem: Problem) -> Layout:
+def _checked(problem: FlatProblem) -> BatchAxes:
     found = layout(problem)
-    assert isinstance(found, Layout)
+    assert isinstance(found, BatchAxes)
     return found
 
 
-def build(problem: Problem) -> Callable:
+def build(problem: FlatProblem) -> Callable:
     """Emit the cheaper way."""
     lay = _checked(problem)
     way = _way(problem, lay)
     return _build_examples(problem, lay, way) if way.method else _build_passes(problem, lay, way.forward)
 
 
-def _build_examples(problem: Problem, lay: Layout, way: _Way) -> Callable:
+def _build_examples(problem: FlatProblem, lay: BatchAxes, way: _Way) -> Callable:
     assert way.method is not None
     assert way.single is not None
     single, inner = way.single, way.method.build(way.single)
 
     def evaluate(constants, leaves):
-        from grads.calls.forms import to_blocks
-
         def one(xs):
             xs = [jnp.expand_dims(x, axis) for x, axis in zip(xs, lay.in_axes, strict=True)]
             _, jac = inner(constants, xs)
@@ -237,9 +223,10 @@ def _build_examples(problem: Problem, lay: Layout, way: _Way) -> Callable:
     return evaluate
 
 
-def _build_passes(problem: Problem, lay: Layout, forward: bool) -> Callable:
+def _build_passes(problem: FlatProblem, lay: BatchAxes, forward: bool) -> Callable:
     avals, axes = (problem.inputs, lay.in_axes) if forward else (problem.outputs, lay.out_axes)
     other_axes = lay.out_axes if forward else lay.in_axes
+    singles = [_of_one(a, axis) for a, axis in zip(avals, axes, strict=True)]
 
     def evaluate(constants, leaves):
         fun = problem.bind(constants)
@@ -249,8 +236,10 @@ def _build_passes(problem: Problem, lay: Layout, forward: bool) -> Callable:
             outs, pull = jax.vjp(fun, *leaves)
             push = lambda *ct: pull(tuple(ct))
         passes = jax.vmap(push)(*_shared_seeds(avals, axes))
+        # (passes, ..., batch, ...) to (batch, ..., inputs) or (batch, outputs, ...)
         stacks = [jnp.moveaxis(p, axis + 1, 1) for p, axis in zip(passes, other_axes, strict=True)]
-        blocks = [_split_passes(s, avals, axes, forward) for s in stacks]
+        at = -1 if forward else 1
+        blocks = [cut(jnp.moveaxis(s, 0, at), singles, at) for s in stacks]
         blocks = blocks if forward else [list(row) for row in zip(*blocks, strict=True)]
         jac = PerExample(blocks, lay.in_axes, lay.out_axes)
         if lay.known is not None or lay.count < 2:
@@ -260,48 +249,26 @@ def _build_passes(problem: Problem, lay: Layout, forward: bool) -> Callable:
     return evaluate
 
 
-def _one_shape(aval: Any, axis: int) -> tuple[int, ...]:
-    return tuple(d for i, d in enumerate(aval.shape) if i != axis)
+def _of_one(aval: Any, axis: int) -> jax.ShapeDtypeStruct:
+    """The value of one example."""
+    return jax.ShapeDtypeStruct(tuple(d for i, d in enumerate(aval.shape) if i != axis), aval.dtype)
 
 
 def _shared_seeds(avals: Sequence[Any], axes: Sequence[int]) -> list[jax.Array]:
     """Unit vectors of one example, the same in all examples of the batch."""
-    shapes = [_one_shape(a, axis) for a, axis in zip(avals, axes, strict=True)]
-    sizes = [math.prod(s) for s in shapes]
-    seeds, offset = [], 0
-    for a, axis, shape, size in zip(avals, axes, shapes, sizes, strict=True):
-        eye = jnp.eye(sum(sizes), size, -offset, dtype=a.dtype).reshape(-1, *shape)
-        seeds.append(jnp.broadcast_to(jnp.expand_dims(eye, axis + 1), (sum(sizes), *a.shape)))
-        offset += size
-    return seeds
+    units = unit_vectors([_of_one(a, axis) for a, axis in zip(avals, axes, strict=True)])
+    return [
+        jnp.broadcast_to(jnp.expand_dims(u, axis + 1), (u.shape[0], *a.shape))
+        for u, a, axis in zip(units, avals, axes, strict=True)
+    ]
 
 
-def _split_passes(stack: jax.Array, avals: Sequence[Any], axes: Sequence[int], forward: bool) -> list[jax.Array]:
-    """(passes, batch, *result) into one (batch, *output, *input) block per differentiated (or
-    seeded) leaf.
-    """
-    shapes = [_one_shape(a, axis) for a, axis in zip(avals, axes, strict=True)]
-    ends = np.cumsum([math.prod(s) for s in shapes])[:-1].tolist()
-    out = []
-    for piece, shape in zip(jnp.split(stack, ends, axis=0), shapes, strict=True):
-        target = stack.ndim - 1 if forward else 1  # inputs go last, outputs right after the batch
-        moved = jnp.moveaxis(piece, 0, target) if forward else jnp.moveaxis(piece, 0, 1)
-        if forward:
-            out.append(moved.reshape(*moved.shape[:-1], *shape))
-        else:
-            out.append(moved.reshape(moved.shape[0], *shape, *moved.shape[2:]))
-    return out
-
-
-def _leak(
-    problem: Problem, lay: Layout, push: Callable, avals: Sequence[Any], axes: Sequence[int]
-) -> jax.Array:
+def _leak(problem: FlatProblem, lay: BatchAxes, push: Callable, avals: Sequence[Any], axes: Sequence[int]) -> jax.Array:
     """Return the largest derivative found between different examples: exactly zero where there is none.
 
-    Random seeds in some of the examples must not reach the others. No example's set of probes contains
-    another's (as many of k probes each, k the smallest with enough such sets: Sperner 1928), so of every
-    ordered pair some probe seeds the one and not the other, and a derivative between them shows, except on a
-    set of seeds of measure zero.
+    Random seeds in some of the examples must not reach the others. No example's set of probes contains another's (as
+    many of k probes each, k the smallest with enough such sets: Sperner 1928), so of every ordered pair some probe
+    seeds the one and not the other, and a derivative between them shows, except on a set of seeds of measure zero.
     """
     k = next(k for k in itertools.count(1) if math.comb(k, k // 2) >= lay.count)
     members = np.zeros((k, lay.count), bool)
@@ -316,8 +283,7 @@ def _leak(
             for each, a, axis in zip(keys, avals, axes, strict=True)
         ]
         outside = [
-            jnp.abs(jnp.where(_along(inside, y.ndim, axis), 0, y))
-            for y, axis in zip(push(*seeds), others, strict=True)
+            jnp.abs(jnp.where(_along(inside, y.ndim, axis), 0, y)) for y, axis in zip(push(*seeds), others, strict=True)
         ]
         # nan says nothing of dependence, and must not hide what the other entries say
         found = [jnp.max(jnp.where(y > 0, y, 0), initial=0).astype(problem.dtype) for y in outside]
@@ -326,7 +292,7 @@ def _leak(
     return jnp.max(jax.vmap(one)(jnp.asarray(members), jax.random.split(jax.random.key(0), k)))
 
 
-def _dependent(problem: Problem) -> Callable[..., Exception]:
+def _dependent(problem: FlatProblem) -> Callable[..., Exception]:
     axis = problem.options.batch_axis
     return lambda constants, leaves, leak: ValueError(
         f"batch_axis={axis}: the examples are not independent "
@@ -338,4 +304,4 @@ def _along(mask: jax.Array, rank: int, axis: int) -> jax.Array:
     return mask.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
-register_method("batched", supports=supports, cost=cost, build=build)
+register_method("batched", supports=supports, cost=cost, build=build, keeps_batch=True)

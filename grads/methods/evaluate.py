@@ -1,9 +1,8 @@
 """From a flat call to a compiled Jacobian: trace, choose, build, compile once per program.
 
-Every call traces the user's function again (a closed-over parameter may have changed since), which takes
-about a millisecond; the plan and the compiled program are looked up by the traced program itself: its
-equations, shapes, the options and the device. Closed-over arrays are arguments of the compiled program, not
-constants in it.
+Every call traces the user's function again (a closed-over parameter may have changed since), which takes about a
+millisecond; the plan and the compiled program are looked up by the traced program itself: its equations, shapes, the
+options and the device. Closed-over arrays are arguments of the compiled program, not constants in it.
 """
 
 import hashlib
@@ -15,13 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from grads.calls import forms as outputs
-from grads.calls.problem import Call, Options, Problem
-from grads.costs import machine
+from grads.calls import forms
+from grads.calls.problem import Call, FlatProblem, JacobianOptions
+from grads.costs.machine import current
 from grads.methods import select
+from grads.methods.batched import layout
 from grads.methods.registry import Method, UnsupportedMethodError, get_method
 from grads.programs.fingerprint import fingerprint
 from grads.programs.graph import Graph, trace
+from grads.programs.sparsity import known_integers
 
 _UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
@@ -34,17 +35,17 @@ _KEEP = 256
 _NO_PROGRAM = Graph((), (), (), (), (), frozenset())
 
 
-def problem_of(call: Call, options: Options) -> tuple[Problem, tuple[Any, ...]]:
+def problem_of(call: Call, options: JacobianOptions) -> tuple[FlatProblem, tuple[Any, ...]]:
     """Trace a call; return the problem and the values of its constants."""
     graph, constants = trace(call.flat, call.leaves)
     avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
     outs, aux = call.out_avals()
     session = {"fun": call.flat, "constants": constants}
-    return Problem(graph, avals, outs, aux, options, session), constants
+    return FlatProblem(graph, avals, outs, aux, options, session), constants
 
 
 def run(
-    call: Call, options: Options, method: str | Method, output: str, precision: Any
+    call: Call, options: JacobianOptions, method: str | Method, output: str, precision: Any
 ) -> tuple[list, list, Any]:
     """Return (output arrays, aux arrays, Jacobian in the form `output`)."""
     try:
@@ -59,7 +60,7 @@ def run(
         output,
         precision,
         jax.default_backend(),
-        machine.current(),  # other rates, as after `calibrate()`, other choices
+        current(),  # other rates, as after `calibrate()`, other choices
     )
     key = (*program, _indices(method, constants))
     if key not in _COMPILED:
@@ -81,15 +82,12 @@ def _indices(method: str | Method, constants: Sequence[Any]) -> tuple | None:
     """What tells the values of integer constants apart, for a method whose program depends on them."""
     if method in ("auto", "autotune") or not get_method(method).reads_integers:
         return None
-    from grads.programs.sparsity import known_integers
-
     return tuple(
-        None if c is None else hashlib.blake2b(np.asarray(c).tobytes()).digest()
-        for c in known_integers(constants)
+        None if c is None else hashlib.blake2b(np.asarray(c).tobytes()).digest() for c in known_integers(constants)
     )
 
 
-def _program(problem: Problem, method: Method, output: str, errors: list[Callable]) -> Callable:
+def _program(problem: FlatProblem, method: Method, output: str, errors: list[Callable]) -> Callable:
     """The function to compile; tracing it leaves in `errors` what to raise where a claim proves wrong."""
     evaluate = method.build(problem) if problem.n and problem.m else _empty(problem)
     count = len(problem.outputs)
@@ -97,31 +95,19 @@ def _program(problem: Problem, method: Method, output: str, errors: list[Callabl
     def program(constants: Sequence[Any], leaves: Sequence[Any]):
         values, jac = evaluate(constants, leaves)
         results = problem.graph.evaluate(constants, leaves) if values is None or problem.aux else values
-        if not isinstance(jac, outputs.Checked):
-            return list(results[:count]), list(results[count:]), _format(jac, problem, output), None
+        if not isinstance(jac, forms.Checked):
+            return list(results[:count]), list(results[count:]), forms.in_form(jac, problem, output), None
         errors[:] = [jac.error]
-        shown = outputs.poisoned(_format(jac.jac, problem, output), jac.wrong)
+        shown = forms.poisoned(forms.in_form(jac.jac, problem, output), jac.wrong)
         return list(results[:count]), list(results[count:]), shown, jac.wrong
 
     return program
 
 
-def _format(jac: Any, problem: Problem, output: str) -> Any:
-    if output == "factored":
-        return outputs.to_factored(jac, problem)
-    if output == "bcoo":
-        return outputs.to_bcoo(jac, problem)
-    if output == "transposed":
-        return outputs.transpose_blocks(outputs.to_blocks(jac, problem), problem)
-    return outputs.to_blocks(jac, problem)
-
-
-def _empty(problem: Problem) -> Callable:
+def _empty(problem: FlatProblem) -> Callable:
     """A Jacobian without entries."""
     shape = lambda o, i: (*o.shape, *i.shape)
     if problem.options.batch_axis is not None:
-        from grads.methods.batched import layout
-
         lay = layout(problem)
         if isinstance(lay, str):
             raise UnsupportedMethodError(lay)
@@ -135,11 +121,9 @@ def _empty(problem: Problem) -> Callable:
 
 
 def _untraceable(
-    call: Call, options: Options, method: Any, output: str, error: Exception
+    call: Call, options: JacobianOptions, method: Any, output: str, error: Exception
 ) -> tuple[list, list, Any]:
-    """Python control flow on values cannot be traced: differentiate operation by operation, as
-    jacfwd does.
-    """
+    """Python control flow on values cannot be traced: differentiate operation by operation, as jacfwd does."""
     if method not in ("auto", "autotune", "fwd", "rev") or output not in ("dense", "transposed"):
         raise UnsupportedMethodError(
             "the function branches on the values of its arguments, so it cannot be traced "
@@ -154,10 +138,8 @@ def _untraceable(
     fun = lambda *leaves: list(call.flat(*leaves)[: len(outs)])
     blocks = transform(fun, tuple(range(len(call.leaves))), holomorphic=options.holomorphic)(*call.leaves)
     avals = tuple(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in call.leaves)
-    problem = Problem(_NO_PROGRAM, avals, outs, 0, options)  # only its shapes are read
-    blocks = outputs.to_blocks([list(row) for row in blocks], problem)
-    if output == "transposed":
-        blocks = outputs.transpose_blocks(blocks, problem)
+    problem = FlatProblem(_NO_PROGRAM, avals, outs, 0, options)  # only its shapes are read
+    blocks = forms.in_form([list(row) for row in blocks], problem, output)
     return list(results[: len(outs)]), list(results[len(outs) :]), blocks
 
 

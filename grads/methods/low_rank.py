@@ -5,26 +5,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
-from grads.calls.problem import Problem
+from grads.calls.problem import FlatProblem
 from grads.matrices.factored import Dense, Factored
 from grads.matrices.operator import JacobianOperator
-from grads.methods.plain import supports_forward, supports_reverse
-from grads.methods.registry import Method, register_method
+from grads.methods.registry import Method, register
 
-__all__ = ["randomized_svd", "sketched"]
+__all__ = ["low_rank", "randomized_svd"]
 
 
 def randomized_svd(
     operator: JacobianOperator, rank: int, key: Key[Array, ""], *, oversample: int = 10, power: int = 1
 ) -> tuple[Float[Array, "m k"], Float[Array, " k"], Float[Array, "k n"]]:
-    """Return U, s, V^T with J close to U diag(s) V^T (Halko, Martinsson & Tropp 2011, algorithms 4.4 and
-    5.1).
+    """Return U, s, V^T with J close to U diag(s) V^T (Halko, Martinsson & Tropp 2011, algorithms 4.4 and 5.1).
 
-    2 (1 + power) (rank + oversample) products; the expected error is near sigma_(rank + 1), the nearer the
-    larger `power`. Raises ValueError unless 1 <= rank <= min(m, n).
+    2 (1 + power) (rank + oversample) products; the expected error is near sigma_(rank + 1), the nearer the larger
+    `power`. Raises ValueError unless 1 <= rank <= min(m, n).
     """
     if not 1 <= rank <= min(operator.shape):
         raise ValueError(f"rank must be between 1 and {min(operator.shape)}, got {rank}")
@@ -37,20 +34,17 @@ def randomized_svd(
     return (q @ u)[:, :rank], s[:rank], vt[:rank]
 
 
-def sketched(rank: int = 32, *, seed: int = 0, oversample: int = 10, power: int = 1) -> Method:
-    """Return the method whose Jacobian is the randomised best approximation of that rank (never exact in
-    general).
-    """
+def low_rank(rank: int = 32, *, seed: int = 0, oversample: int = 10, power: int = 1) -> Method:
+    """Return the method whose Jacobian is the randomised best approximation of that rank (never exact in general)."""
 
-    def supports(problem: Problem) -> str | None:
+    def supports(problem: FlatProblem) -> str | None:
         if problem.is_complex:
             return "the values are complex: use 'fwd' or 'rev'"
-        return supports_forward(problem) or supports_reverse(problem)
+        return problem.no_forward or problem.no_reverse
 
-    def build(problem: Problem) -> Callable:
+    def build(problem: FlatProblem) -> Callable:
         def evaluate(constants: Any, leaves: Any) -> tuple[list, Factored]:
-            flat, unravel = ravel_pytree(tuple(leaves))
-            fun = lambda f: ravel_pytree(problem.bind(constants)(*unravel(f)))[0]
+            fun, flat, _ = problem.raveled(constants, leaves)
             y, push = jax.linearize(fun, flat)
             pull = lambda u: jax.vjp(fun, flat)[1](u)[0]
             operator = JacobianOperator((y.size, flat.size), y.dtype, push, pull, lambda: None)
@@ -61,10 +55,7 @@ def sketched(rank: int = 32, *, seed: int = 0, oversample: int = 10, power: int 
 
         return evaluate
 
-    return Method("randomized_svd", supports, lambda problem: None, build, exact=False)
+    return Method("randomized_svd", supports, lambda problem: None, build, exact=False, automatic=False)
 
 
-_default = sketched()
-register_method(
-    "randomized_svd", supports=_default.supports, cost=_default.cost, build=_default.build, exact=False
-)
+register(low_rank())

@@ -8,24 +8,22 @@ For segments i..j-1 between states of widths w_i and w_j, the Jacobian is one of
     tangent   J(i,k), then its w_i columns through k..j;   adjoint   J(k,j), then its w_j rows through i..k
     product   J(k,j) @ J(i,k)
 
-and the cheapest choice for every range follows from shorter ranges. Sources: Griewank & Naumann (2003),
-Accumulating Jacobians as chained sparse matrix products; Naumann, arXiv 2406.11862; Maertens & Naumann, arXiv
-2505.06056.
+and the cheapest choice for every range follows from shorter ranges. Sources: Griewank & Naumann (2003), Accumulating
+Jacobians as chained sparse matrix products; Naumann, arXiv 2406.11862; Maertens & Naumann, arXiv 2505.06056.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from grads.calls.problem import primitive_names
-from grads.costs.machine import Machine
-from grads.costs.work import Work, equation_work
-from grads.methods.plain import FORWARD_ONLY, REVERSE_ONLY
-from grads.methods.registry import Number
-from grads.programs.cuts import width
+from grads.costs.machine import Machine, Number, Work, operations
+from grads.costs.work import work_of
+from grads.programs.graph import width
 from grads.programs.local import Segment
+from grads.programs.primitives import FORWARD_ONLY, REVERSE_ONLY, names_inside
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,12 @@ class Step:
 class Chain:
     """Segments, the widths of the states between them, and the cheapest way to bracket them.
 
-    `chunk`: columns at a time, where the plan is cheaper in a loop.
+    `inner`: the widest value inside each segment; `chunk`: columns at a time, where the plan is cheaper in a loop.
     """
 
     segments: tuple[Segment, ...]
     widths: tuple[int, ...]
+    inner: tuple[int, ...]
     steps: dict[tuple[int, int], Step]
     tables: Any = None
     chunk: int | None = None
@@ -89,6 +88,34 @@ class Chain:
         step = step or self.root
         return [s for part in self.parts(step) for s in self.walk(part)] + [step]
 
+    def held(self, step: Step) -> int:
+        """Elements of the operands of a step; a weight matrix is the user's own, a diagonal is a vector.
+
+        Times an identity, the other operand is the result.
+        """
+        parts = self.parts(step)
+        if any(p.action == "leaf" and self.segments[p.start].kind == "identity" for p in parts):
+            return 0
+        return sum(self.widths[p.start] * self.widths[p.stop] for p in parts if p.action != "leaf")
+
+    def peak(self, root: Step, chunk: int | None) -> Number:
+        """Most elements at once over the steps: operands, result, and what the columns in flight hold."""
+        most = 0.0
+        for s in self.walk(root):
+            columns = self.columns(s)
+            looped = bool(chunk) and columns > (chunk or 0)
+            # what goes in and what comes out; in a loop also the slice of the stack that is at work
+            flight = (3 if looped else 2) * min(columns, chunk or columns) * self._widest(s)
+            stacked = self.widths[s.start] * self.widths[s.stop] if looped else 0
+            most = max(most, flight + stacked + self.held(s))
+        return most
+
+    def _widest(self, step: Step) -> int:
+        """Widest live value that a step pushes its columns through."""
+        first = step.cut if step.action == "tangent" else step.start
+        last = step.cut if step.action == "adjoint" else step.stop
+        return max((*self.inner[first:last], *self.widths[first : last + 1]))
+
     @cached_property
     def factored(self) -> Step:
         """The way that ends in a product through the narrowest cut; the root where no cut is narrow."""
@@ -114,7 +141,8 @@ def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, it
     for length in range(2, count + 1):
         for i in range(count - length + 1):
             steps[i, i + length] = _best(steps, tables, i, i + length)
-    return Chain(segments, widths, steps, tables)
+    sizes = [[o.aval.size for e in s.eqns for o in e.outvars if o in active] for s in segments]
+    return Chain(segments, widths, tuple([max(inside, default=0) for inside in sizes]), steps, tables)
 
 
 def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
@@ -123,10 +151,11 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
     reverse = t.pulled(j, i, j)
     if reverse < best:
         best, found = reverse, ("reverse", None)
-    for k in range(i + 1, j):
+    products = [t.product(steps[i, k], steps[k, j]) for k in range(i + 1, j)]
+    for k, product in enumerate(products, i + 1):
         a, b = steps[i, k], steps[k, j]
         for action, seconds in (
-            ("product", a.seconds + b.seconds + t.product(a, b)),
+            ("product", a.seconds + b.seconds + product),
             ("tangent", a.seconds + t.pushed(i, k, j)),
             ("adjoint", b.seconds + t.pulled(j, i, k)),
         ):
@@ -146,19 +175,16 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
 
 
 class _Tables:
-    """Seconds and operations of ranges of segments, by prefix sums for each number of columns
-    that can occur.
-    """
+    """Seconds and operations of ranges of segments, by prefix sums for each number of columns that can occur."""
 
     def __init__(self, segments, widths, active, machine, itemsize):
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize
-        works = [
-            [[w for e in s.eqns if _carries(e, active) for w in equation_work(e, active, reverse)] for s in segments]
-            for reverse in (False, True)
-        ]
-        blocked = [[_blocked(s, names) for s in segments] for names in (REVERSE_ONLY, FORWARD_ONLY)]
-        self._seconds = [{p: _sums(works[d], blocked[d], p, machine) for p in set(widths)} for d in (0, 1)]
-        self._ops = [_cumulate([sum(w.operations * w.repeat for w in ws) for ws in works[d]]) for d in (0, 1)]
+        works = [[work_of(s.eqns, active, reverse) for s in segments] for reverse in (False, True)]
+        names = [[names_inside(e) for e in s.eqns] for s in segments]
+        blocked = [[any(n & never for n in inside) for inside in names] for never in (REVERSE_ONLY, FORWARD_ONLY)]
+        seconds = [{p: [machine.seconds(ws, p) for ws in works[d]] for p in set(widths)} for d in (0, 1)]
+        self._seconds = [{p: _sums(blocked[d], each) for p, each in seconds[d].items()} for d in (0, 1)]
+        self._ops = [list(itertools.accumulate([operations(ws, 1) for ws in works[d]], initial=0.0)) for d in (0, 1)]
 
     def pushed(self, columns_of: int, i: int, j: int) -> Number:
         """Seconds of w[columns_of] tangents through segments i..j-1."""
@@ -193,11 +219,10 @@ class _Tables:
         if a.diagonal or b.diagonal:
             # fused into the producer of the other factor or into the consumer of the result
             work = Work("elementwise", m * n / 2, m * n * self.itemsize / 2, 0, math.inf, math.inf, self.itemsize)
-            return work.seconds(1, self.machine) - self.machine.dispatch
-        else:
-            moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize
-            work = Work("dot", 2.0 * m * k * n, moved, read, math.inf, min(m, k, n), self.itemsize)
-        return work.seconds(1, self.machine)
+            return self.machine.seconds([work], 1) - self.machine.dispatch
+        moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize
+        work = Work("dot", 2.0 * m * k * n, moved, read, math.inf, min(m, k, n), self.itemsize)
+        return self.machine.seconds([work], 1)
 
     def _identity(self, s: Step) -> bool:
         return s.action == "leaf" and self.segments[s.start].kind == "identity"
@@ -212,26 +237,11 @@ class _Tables:
         return float(m * n) if a.diagonal or b.diagonal else 2.0 * m * k * n
 
 
-def _carries(eqn: Any, active: frozenset) -> bool:
-    return any(o in active for o in eqn.outvars)
-
-
-def _blocked(s: Segment, names: set[str]) -> bool:
-    return any(primitive_names(e) & names for e in s.eqns)
-
-
-def _cumulate(values: Sequence[Number]) -> list[Number]:
-    out = [0.0]
-    for v in values:
-        out.append(out[-1] + v)
-    return out
-
-
-def _sums(works, blocked, columns, machine) -> list[tuple[int, Number]]:
+def _sums(blocked: Sequence[bool], seconds: Sequence[Number]) -> list[tuple[int, Number]]:
     """Prefix sums of (blocked segments, seconds)."""
-    out = [(0, 0.0)]
-    for ws, stop in zip(works, blocked, strict=True):
-        out.append((out[-1][0] + stop, out[-1][1] + sum(w.seconds(columns, machine) for w in ws)))
+    out: list[tuple[int, Number]] = [(0, 0.0)]
+    for stop, each in zip(blocked, seconds, strict=True):
+        out.append((out[-1][0] + stop, out[-1][1] + each))
     return out
 
 

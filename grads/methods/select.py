@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from grads.calls.problem import Problem
+from grads.calls.problem import FlatProblem
+from grads.costs.cost import Cost
 from grads.costs.timing import best
-from grads.methods.registry import Cost, Method, UnsupportedMethodError, get_method, methods
+from grads.methods.registry import REGISTERED, Method, UnsupportedMethodError, get_method
 
 TUNED = 3  # how many methods "autotune" compiles and times
 _WINNERS: dict[Any, str] = {}
@@ -21,8 +22,8 @@ class MemoryLimitError(ValueError):
 
 
 @dataclass(frozen=True)
-class Row:
-    """One candidate: its predicted cost, or why it cannot be used."""
+class Candidate:
+    """One method for a problem: its predicted cost, or why it cannot be used."""
 
     method: Method
     cost: Cost | None
@@ -35,27 +36,27 @@ class Row:
         return self.cost
 
 
-def predicted(problem: Problem, every: bool = True) -> list[Row]:
-    """All registered methods with their predicted cost, or the reason against them; without `every` only those
-    that `auto` may choose.
+def _eligible(problem: FlatProblem, method: Method) -> bool:
+    """True where "auto" may choose this method for the problem."""
+    return method.keeps_batch if problem.options.batch_axis is not None else method.exact and method.automatic
+
+
+def predicted(problem: FlatProblem, every: bool = True, repeated: bool = False) -> list[Candidate]:
+    """All registered methods with their predicted cost, or the reason against them; without `every` only those that
+    `auto` may choose, and of plans that another method has too only if `repeated`.
     """
     rows = []
-    for name in methods():
-        method = get_method(name)
-        if not every and not _eligible(problem, method):
-            continue
-        reason = method.supports(problem)
-        rows.append(Row(method, None if reason else method.cost(problem), reason))
+    options = problem.options
+    # a limit of memory or a product to keep may rule out the plan that the other method takes
+    repeated = repeated or options.memory_limit is not None or options.factored
+    for method in REGISTERED.values():
+        if every or (_eligible(problem, method) and (repeated or method.within not in REGISTERED)):
+            reason = method.supports(problem)
+            rows.append(Candidate(method, None if reason else method.cost(problem), reason))
     return rows
 
 
-def _eligible(problem: Problem, method: Method) -> bool:
-    if problem.options.batch_axis is not None:
-        return method.name == "batched"
-    return method.exact and method.name != "sparse"  # finding a pattern takes longer than most Jacobians
-
-
-def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
+def ranked(problem: FlatProblem, rows: Sequence[Candidate]) -> list[Candidate]:
     """The exact candidates within the memory limit, fastest first.
 
     Raises MemoryLimitError when there are candidates but none of them meets the limit.
@@ -76,19 +77,20 @@ def ranked(problem: Problem, rows: Sequence[Row]) -> list[Row]:
 
 
 def choose(
-    problem: Problem, method: str | Method, constants: Sequence[Any], leaves: Sequence[Any], key: Any = None
+    problem: FlatProblem, method: str | Method, constants: Sequence[Any], leaves: Sequence[Any], key: Any = None
 ) -> Method:
     """Return the method to use."""
     if not problem.n or not problem.m:
-        return get_method("fwd")
+        return next(iter(REGISTERED.values()))  # nothing is to be computed
     if method == "autotune":
         return _tuned(problem, constants, leaves, key)
     if method == "auto":
         return ranked(problem, predicted(problem, every=False))[0].method
     chosen = get_method(method)
-    if problem.options.batch_axis is not None and chosen.name != "batched":
+    if problem.options.batch_axis is not None and not chosen.keeps_batch:
+        able = " or ".join(repr(name) for name, method in REGISTERED.items() if method.keeps_batch)
         raise UnsupportedMethodError(
-            f"batch_axis needs method 'batched' or 'auto', not {chosen.name!r}; "
+            f"batch_axis needs method {able} or 'auto', not {chosen.name!r}; "
             "or use jax.vmap of the Jacobian of one example"
         )
     reason = chosen.supports(problem)
@@ -104,10 +106,10 @@ def choose(
     return chosen
 
 
-def _tuned(problem: Problem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
+def _tuned(problem: FlatProblem, constants: Sequence[Any], leaves: Sequence[Any], key: Any) -> Method:
     """Compile and time the most promising methods on values of these shapes; remember the winner."""
     if key not in _WINNERS:
-        rows = ranked(problem, predicted(problem, every=False))[:TUNED]
+        rows = ranked(problem, predicted(problem, every=False, repeated=True))[:TUNED]
         with jax.ensure_compile_time_eval():
             values = jax.tree.map(_stand_in, (list(constants), list(leaves)))
             runs = {r.method.name: jax.jit(r.method.build(problem)) for r in rows}
@@ -125,6 +127,4 @@ def _stand_in(x: Any) -> Any:
             jax.numpy.zeros((*x.shape, *jax.random.key_data(jax.random.key(0)).shape), np.uint32)
         )
     noise = np.random.default_rng(0).normal(size=x.shape) * 0.1
-    return jax.numpy.asarray(
-        noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype
-    )
+    return jax.numpy.asarray(noise if jax.dtypes.issubdtype(x.dtype, np.floating) else np.zeros(x.shape), x.dtype)

@@ -1,23 +1,23 @@
 """The method `structured`: one direction, but seeded with what is known instead of with the identity.
 
-The first segments of a forward pass (the last of a reverse pass) whose local Jacobians are a weight matrix or
-a diagonal are multiplied out, and only the rest of the program is differentiated column by column (row by
-row). For one dense layer nothing is left. `chain` contains these plans; `structured` alone shows what the
-seeds are worth.
+The first segments of a forward pass (the last of a reverse pass) whose local Jacobians are a weight matrix or a
+diagonal are multiplied out, and only the rest of the program is differentiated column by column (row by row). For one
+dense layer nothing is left. `chain` contains these plans; `structured` alone shows what the seeds are worth.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from grads.calls.problem import Problem
+from grads.calls.problem import FlatProblem
+from grads.costs.cost import Cost
 from grads.methods import chain as chains
 from grads.methods.order import Chain, Step
-from grads.methods.registry import Cost, register_method
+from grads.methods.registry import register_method
 from grads.programs.local import Segment
 
 
-def supports(problem: Problem) -> str | None:
+def supports(problem: FlatProblem) -> str | None:
     """The program begins or ends with segments of known structure."""
     reason = chains.supports(problem)
     if reason is not None:
@@ -30,7 +30,7 @@ def supports(problem: Problem) -> str | None:
     return None
 
 
-def plan(problem: Problem) -> tuple[Chain, Step]:
+def plan(problem: FlatProblem) -> tuple[Chain, Step]:
     """The cheaper of: structured prefix, then tangents; structured suffix, then cotangents."""
     chain = chains.plan_chain(problem)
     last = len(chain.segments)
@@ -62,14 +62,14 @@ def _one_direction(chain: Chain, action: str, split: int) -> Step:
     return Step(action, 0, last, split, seed.seconds + seconds, seed.operations + operations)
 
 
-def cost(problem: Problem) -> Cost:
+def cost(problem: FlatProblem) -> Cost:
     """Cost of the cheaper direction."""
     return chains.step_cost(problem, *plan(problem))
 
 
-def build(problem: Problem) -> Callable:
+def build(problem: FlatProblem) -> Callable:
     """Emit the cheaper direction."""
     return chains.emit(replace(problem, options=replace(problem.options, factored=False)), *plan(problem))
 
 
-register_method("structured", supports=supports, cost=cost, build=build)
+register_method("structured", supports=supports, cost=cost, build=build, within="chain")

@@ -1,8 +1,7 @@
 """Evaluation of a real program at complex arguments, for the complex step.
 
-Analytic primitives are applied as they are. Comparisons, maxima and absolute values look at real parts and
-pick a branch, so piecewise analytic functions keep their derivative. Anything else is refused by name rather
-than guessed.
+Analytic primitives are applied as they are. Comparisons, maxima and absolute values look at real parts and pick a
+branch, so piecewise analytic functions keep their derivative. Anything else is refused by name rather than guessed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,34 +9,25 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jax.extend import core as jexc
+from jax.extend.core import Var
 
-from grads.programs.graph import Graph, build_graph, is_float, is_var
+from grads.programs.graph import Graph, build_graph, is_float
+from grads.programs.primitives import ANALYTIC, BILINEAR, CALLS, COMPARISONS, MOVES, ZERO_SLOPE, programs, scan_counts
 
 __all__ = ["complex_evaluate", "unsupported"]
 
-_ANALYTIC = frozenset(
-    "add sub mul div neg exp log sin cos tan tanh sinh cosh sqrt rsqrt integer_pow square exp2 log1p expm1 "
-    "logistic add_any reduce_sum cumsum reshape squeeze expand_dims transpose rev slice broadcast_in_dim pad "
-    "concatenate stack split gather dynamic_slice dynamic_update_slice select_n copy copy_p reduce_prod "
-    "pow asinh atan atanh optimization_barrier tile".split()
-)
-_LINEAR = frozenset(("scatter", "scatter-add"))
-_BILINEAR = frozenset(("dot_general", "conv_general_dilated"))
-_REAL_ONLY = frozenset(
-    "gt lt ge le eq ne sign floor ceil round is_finite stop_gradient argmax argmin".split()
-)
-_CALLS = {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
-_CALLS |= {name: "jaxpr" for name in ("remat", "remat2", "checkpoint")}
 _OWN = frozenset("abs max min reduce_max reduce_min convert_element_type scan".split())
-_KNOWN = _ANALYTIC | _LINEAR | _BILINEAR | _REAL_ONLY | _OWN
+_MORE = frozenset("reduce_sum reduce_prod cumsum dynamic_update_slice tile optimization_barrier".split())
+_LINEAR = frozenset(("scatter", "scatter-add"))
+_REAL_ONLY = ZERO_SLOPE | COMPARISONS | {"argmax", "argmin"}
+_KNOWN = ANALYTIC | MOVES | _MORE | _LINEAR | BILINEAR | _REAL_ONLY | _OWN
 
 
 def unsupported(eqns: Iterable[Any]) -> str | None:
     """Return the name of the first primitive that touches real values and has no rule here, or None."""
     for eqn in eqns:
         name = eqn.primitive.name
-        if name in _CALLS or name == "scan":
+        if name in CALLS or name == "scan":
             if inner := unsupported(_inner(eqn).eqns):
                 return inner
         elif name not in _KNOWN and any(is_float(v.aval) for v in eqn.invars):
@@ -46,29 +36,26 @@ def unsupported(eqns: Iterable[Any]) -> str | None:
 
 
 def _inner(eqn: Any) -> Graph:
-    closed = eqn.params[_CALLS.get(eqn.primitive.name, "jaxpr")]
-    return build_graph(closed if hasattr(closed, "consts") else jexc.ClosedJaxpr(closed, ()))
+    return build_graph(programs(eqn)[0])
 
 
 def complex_evaluate(graph: Graph, constants: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
     """Evaluate the program, complex where the leaves are."""
     env = dict(zip((*graph.constvars, *graph.invars), (*constants, *leaves), strict=True))
-    read = lambda v: env[v] if is_var(v) else jnp.asarray(v.val, v.aval.dtype)
+    read = lambda v: env[v] if isinstance(v, Var) else jnp.asarray(v.val, v.aval.dtype)
     for eqn in graph.eqns:
         values = [read(v) for v in eqn.invars]
         if any(map(jnp.iscomplexobj, values)):
             outs = _step(graph, eqn, values)
         else:
-            outs = graph.function([eqn], list(dict.fromkeys(filter(is_var, eqn.invars))), eqn.outvars)(
-                *(env[v] for v in dict.fromkeys(filter(is_var, eqn.invars)))
-            )
+            outs = graph.apply(eqn, env)
         env.update(zip(eqn.outvars, outs, strict=True))
     return [read(v) for v in graph.outvars]
 
 
 def _step(graph: Graph, eqn: Any, values: list) -> list:
     name = eqn.primitive.name
-    if name in _CALLS:
+    if name in CALLS:
         inner = _inner(eqn)
         return complex_evaluate(inner, inner.constants, values)
     if name == "scan":
@@ -94,7 +81,7 @@ def _step(graph: Graph, eqn: Any, values: list) -> list:
         pairs = list(zip(values, eqn.invars, strict=True))
         take = lambda part: [part(v) if is_float(var.aval) else v for v, var in pairs]
         return _joined(_bind(eqn, take(jnp.real)), _bind(eqn, take(jnp.imag)))
-    if name in _BILINEAR:
+    if name in BILINEAR:
         return _product(eqn, *values)
     kind = jnp.result_type(*(v for v in values if jnp.iscomplexobj(v)))
     lifted = zip(values, eqn.invars, strict=True)
@@ -124,12 +111,7 @@ def _bind(eqn: Any, values: list) -> list:
 def _scan(eqn: Any, values: list) -> list:
     """Run the loop with a complex carry; what is real and stays real costs a zero imaginary part."""
     p, inner = eqn.params, _inner(eqn)
-    # rows have one axis more outside than inside (the names of the parameters differ between JAX versions)
-    longer = lambda out, ins: sum(
-        len(a.aval.shape) > len(b.aval.shape) for a, b in zip(out, ins, strict=True)
-    )
-    carried = len(eqn.outvars) - longer(eqn.outvars, inner.outvars)
-    held = len(eqn.invars) - carried - longer(eqn.invars, inner.invars)
+    held, carried = scan_counts(p)
     kind = jnp.result_type(*(v for v in values if jnp.iscomplexobj(v)))
     lift = lambda v: v.astype(kind) if jnp.issubdtype(v.dtype, jnp.floating) else v
     constants, start, rows = values[:held], values[held : held + carried], values[held + carried :]

@@ -1,16 +1,17 @@
 """Where to cut a program into a chain of local Jacobians.
 
-At each equation boundary the state is all live active values, and its width is their total size: so heads
-with two outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with
-one live value and local minima of the width profile; at most about 30 are kept, the relatively narrowest
-first.
+At each equation boundary the state is all live active values, and its width is their total size: so heads with two
+outputs, skip connections and U-Nets have cuts too, only wider ones. Candidates are boundaries with one live value and
+local minima of the width profile; at most about 30 are kept, the relatively narrowest first.
 """
 
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from grads.programs.graph import Graph, is_var
+from jax.extend.core import Var
+
+from grads.programs.graph import Graph, width
 from grads.programs.local import Segment, classify
 
 MOST_CUTS = 30
@@ -43,7 +44,8 @@ def _is_minimum(widths: Sequence[int], b: int) -> bool:
 
 def end_state(graph: Graph) -> tuple[Any, ...]:
     """The distinct active outputs, in the order of the outputs."""
-    return tuple(dict.fromkeys(v for v in graph.outvars if is_var(v) and v in graph.active))
+    active = graph.active
+    return tuple(dict.fromkeys([v for v in graph.outvars if isinstance(v, Var) and v in active]))
 
 
 def segments(graph: Graph) -> list[Segment]:
@@ -64,24 +66,11 @@ def _scaling(s: Segment) -> bool:
     return s.kind in ("diagonal", "identity")
 
 
-def width(state: Sequence[Any]) -> int:
-    """Total size of a state."""
-    total = 0
-    for v in state:
-        count = 1
-        for d in v.aval.shape:
-            count *= d
-        total += count
-    return total
-
-
 def _prune(parts: list[Segment], active: frozenset) -> list[Segment]:
     """Join segments at the relatively widest inner cuts until there are few enough."""
     parts = list(parts)
     while len(parts) > MOST_CUTS:
-        ratios = [
-            width(a.outs) / max(1, min(width(a.ins), width(b.outs))) for a, b in itertools.pairwise(parts)
-        ]
+        ratios = [width(a.outs) / max(1, min(width(a.ins), width(b.outs))) for a, b in itertools.pairwise(parts)]
         worst = max(range(len(ratios)), key=ratios.__getitem__)
         a, b = parts[worst], parts[worst + 1]
         parts[worst : worst + 2] = [classify(a.eqns + b.eqns, a.ins, b.outs, active)]

@@ -1,8 +1,7 @@
 """A hashable key that two traced programs share exactly when they compute the same thing.
 
-Variables are numbered in order of definition; parameters are compared by value; nested programs are walked;
-arrays held inside them, and functions (the rules of custom derivatives), are compared by what they are: the
-same object.
+Variables are numbered in order of definition; parameters are compared by value; nested programs are walked; arrays held
+inside them, and functions (the rules of custom derivatives), are compared by what they are: the same object.
 """
 
 from collections.abc import Sequence
@@ -11,9 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import primal_dtype_to_tangent_dtype
+from jax.extend.core import Var, primal_dtype_to_tangent_dtype
 
-from grads.programs.graph import Graph, apply_equation, is_var
+from grads.programs.graph import Graph, apply_equation
+from grads.programs.primitives import CUSTOM, is_program, opened
 
 _DEEPEST = 4  # rules within rules that are followed
 
@@ -46,7 +46,7 @@ def _program(constvars: Sequence, invars: Sequence, eqns: Sequence, outvars: Seq
         numbers[v] = len(numbers)
 
     def atom(v: Any) -> Any:
-        if is_var(v):
+        if isinstance(v, Var):
             return numbers[v]
         value = np.asarray(v.val)
         return ("literal", value.dtype.str, value.shape, value.tobytes(), _aval(v))
@@ -63,7 +63,7 @@ def _program(constvars: Sequence, invars: Sequence, eqns: Sequence, outvars: Seq
 
 def _params(eqn: Any, above: tuple) -> Any:
     plain = lambda: tuple((k, value_key(v, above)) for k, v in sorted(eqn.params.items()))
-    if eqn.primitive.name not in ("custom_jvp_call", "custom_vjp_call"):
+    if eqn.primitive.name not in CUSTOM:
         return plain()
     called = value_key(eqn.params["call_jaxpr"], above)
     if called in above:
@@ -77,8 +77,8 @@ def _params(eqn: Any, above: tuple) -> Any:
 def rule_program(eqn: Any) -> Any:
     """The traced derivative of an equation with a custom rule; None if untraceable.
 
-    For custom_jvp a function of (values, tangents), for custom_vjp of (values, cotangents). A custom rule is a
-    new function object at each trace, so two of them are compared by the programs they trace to.
+    For custom_jvp a function of (values, tangents), for custom_vjp of (values, cotangents). A custom rule is a new
+    function object at each trace, so two of them are compared by the programs they trace to.
     """
     reverse = eqn.primitive.name == "custom_vjp_call"
     like = lambda variables: [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in variables]
@@ -110,12 +110,14 @@ def rule_program(eqn: Any) -> Any:
 
 def value_key(v: Any, above: tuple = ()) -> Any:
     """A hashable key of a parameter of an equation."""
-    jaxpr = getattr(v, "jaxpr", v)
-    if hasattr(jaxpr, "eqns") and hasattr(jaxpr, "invars"):
-        consts = tuple(_Same(c) for c in getattr(v, "consts", ()))
-        return _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, above), consts
+    if v is None or isinstance(v, (bool, int, float, str)):
+        return type(v).__name__, v
     if isinstance(v, (tuple, list)):
-        return type(v).__name__, tuple(value_key(x, above) for x in v)
+        return type(v).__name__, tuple([value_key(x, above) for x in v])
+    if is_program(v):
+        jaxpr, consts = opened(v)
+        key = _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, above)
+        return key, tuple(_Same(c) for c in consts)
     if isinstance(v, dict):
         return tuple((k, value_key(x, above)) for k, x in v.items())
     if isinstance(v, (np.ndarray, jax.Array)):
@@ -124,4 +126,4 @@ def value_key(v: Any, above: tuple = ()) -> Any:
         hash(v)
     except TypeError:
         return _Same(v)
-    return (type(v).__name__, v)
+    return type(v).__name__, v

@@ -1,13 +1,12 @@
 """A traced function as one flat list of equations, with activity and live sets.
 
-Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible
-place to cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay
-single equations: inlining them would change the derivative or the memory. Sources: Griewank & Walther,
-Evaluating Derivatives, ch. 6 (activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
+Calls that only group equations (jit, closed calls) are inlined, so that every equation boundary is a possible place to
+cut. Calls that carry a meaning of their own (custom derivatives, checkpoints, loops, branches) stay single equations:
+inlining them would change the derivative or the memory. Sources: Griewank & Walther, Evaluating Derivatives, ch. 6
+(activity), and Naumann, arXiv 2406.11862 (chains of local Jacobians).
 """
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,19 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend import core as jexc
+from jax.extend.core import Var
 
-_INLINED = {"pjit", "jit", "closed_call", "core_call"}
-_ZERO_DERIVATIVE = {"stop_gradient"}
-
-
-def size(v: Any) -> int:
-    """Number of elements of a variable."""
-    return math.prod(v.aval.shape)
-
-
-def is_var(v: Any) -> bool:
-    """True for a variable, False for a literal."""
-    return not isinstance(v, jexc.Literal)
+from grads.programs.primitives import INLINED, STOPPED, called, opened
 
 
 def is_float(aval: Any) -> bool:
@@ -35,27 +24,24 @@ def is_float(aval: Any) -> bool:
     return jnp.issubdtype(aval.dtype, jnp.inexact)
 
 
-def called(eqn: Any) -> tuple[Any, Sequence[Any]] | None:
-    """Return the (jaxpr, constants) an equation calls exactly once with its own operands, or None."""
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    if inner is None or not hasattr(inner, "eqns"):
-        return None
-    return getattr(inner, "jaxpr", inner), tuple(getattr(inner, "consts", ()))
+def _function(eqns: Iterable[Any], inputs: Sequence[Any], outputs: Sequence[Any], effects: Any) -> Callable:
+    """Return the function (*inputs) -> outputs of some equations; the names are for JAX to print in errors."""
+    names = [tuple(f"{kind}{i}" for i in range(len(vs))) for kind, vs in (("x", inputs), ("y", outputs))]
+    info = jexc.DebugInfo("grads", "a piece of the traced program", *names)
+    jaxpr = jexc.Jaxpr((), list(inputs), list(outputs), list(eqns), effects, info)
+    return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))
 
 
-def _debug_info(inputs: int, outputs: int) -> Any:
-    """What JAX wants to know of a program that no function was traced for: names to print in errors."""
-    name = lambda kind, count: tuple(f"{kind}{i}" for i in range(count))
-    return jexc.DebugInfo("grads", "a piece of the traced program", name("x", inputs), name("y", outputs))
+def width(state: Iterable[Any]) -> int:
+    """Total size of some variables."""
+    return sum([v.aval.size for v in state])
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals)
-    out.
+    """The inlined program: `constvars` and `invars` in, `eqns` in order, `outvars` (variables or literals) out.
 
-    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of
-    `constvars`.
+    `constants` are values found inside inlined calls; they belong to the last `len(constants)` of `constvars`.
     """
 
     constvars: tuple[Any, ...]
@@ -70,21 +56,21 @@ class Graph:
         depends, active = set(self.invars), {v for v in self.invars if is_float(v.aval)}
         prologue, body = [], []
         for e in self.eqns:
-            if not any(is_var(v) and v in depends for v in e.invars):
+            if not any(isinstance(v, Var) and v in depends for v in e.invars):
                 prologue.append(e)
                 continue
             body.append(e)
             depends.update(e.outvars)
-            if e.primitive.name not in _ZERO_DERIVATIVE and any(is_var(v) and v in active for v in e.invars):
+            if e.primitive.name not in STOPPED and any(isinstance(v, Var) and v in active for v in e.invars):
                 active.update(o for o in e.outvars if is_float(o.aval))
         return tuple(prologue), tuple(body), frozenset(self._reaching(body, active))
 
     def _reaching(self, body: Sequence[Any], active: set) -> set:
         """Those active variables through which an output depends on the inputs."""
-        useful = {v for v in self.outvars if is_var(v) and v in active}
+        useful = {v for v in self.outvars if isinstance(v, Var) and v in active}
         for e in reversed(body):
-            if e.primitive.name not in _ZERO_DERIVATIVE and any(o in useful for o in e.outvars):
-                useful.update(v for v in e.invars if is_var(v) and v in active)
+            if e.primitive.name not in STOPPED and any(o in useful for o in e.outvars):
+                useful.update(v for v in e.invars if isinstance(v, Var) and v in active)
         return useful
 
     @property
@@ -104,11 +90,9 @@ class Graph:
 
     @cached_property
     def live(self) -> tuple[tuple[Any, ...], ...]:
-        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in
-        order.
-        """
+        """Live active variables at each boundary 0..len(body): defined before it and needed after it, in order."""
         active, body = self.active, self.body
-        needed = {v for v in self.outvars if is_var(v) and v in active}
+        needed = {v for v in self.outvars if isinstance(v, Var) and v in active}
         sets = [needed]
         for e in reversed(body):
             needed = (needed - set(e.outvars)) | {v for v in active_inputs(e, active) if _carries(e, active)}
@@ -119,19 +103,16 @@ class Graph:
     @cached_property
     def widths(self) -> tuple[int, ...]:
         """Total size of the live active values at each boundary."""
-        return tuple(sum(size(v) for v in vs) for vs in self.live)
+        return tuple([width(state) for state in self.live])
 
     def function(self, eqns: Iterable[Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable:
         """Return the function (*inputs) -> list of outputs evaluated by these equations."""
-        jaxpr = jexc.Jaxpr(
-            constvars=(),
-            invars=list(inputs),
-            outvars=list(outputs),
-            eqns=list(eqns),
-            effects=self.effects,
-            debug_info=_debug_info(len(inputs), len(outputs)),
-        )
-        return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))
+        return _function(eqns, inputs, outputs, self.effects)
+
+    def apply(self, eqn: Any, values: Mapping[Any, Any]) -> list[Any]:
+        """Evaluate one equation on the values of its variables."""
+        variables = list(dict.fromkeys([v for v in eqn.invars if isinstance(v, Var)]))
+        return self.function([eqn], variables, eqn.outvars)(*[values[v] for v in variables])
 
     def evaluate(self, constants: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
         """Evaluate the whole program."""
@@ -140,30 +121,31 @@ class Graph:
 
 def active_inputs(eqn: Any, active: frozenset | set) -> list[Any]:
     """The distinct active operands of an equation."""
-    return list(dict.fromkeys(v for v in eqn.invars if is_var(v) and v in active))
+    return list(dict.fromkeys(v for v in eqn.invars if isinstance(v, Var) and v in active))
 
 
 def _carries(eqn: Any, active: frozenset) -> bool:
     return any(o in active for o in eqn.outvars)
 
 
-def build_graph(closed: Any) -> Graph:
-    """Inline the plain calls of a closed jaxpr."""
+def build_graph(program: Any) -> Graph:
+    """Inline the plain calls of a program (a jaxpr, closed or not)."""
+    outer, _ = opened(program)
     eqns: list[Any] = []
-    constvars, constants = list(closed.jaxpr.constvars), []
+    constvars, constants = list(outer.constvars), []
 
     def walk(jaxpr: Any, names: dict) -> Callable:
         def read(v: Any) -> Any:
-            return names.get(v, v) if is_var(v) else v
+            return names.get(v, v) if isinstance(v, Var) else v
 
         for e in jaxpr.eqns:
-            inner = called(e) if e.primitive.name in _INLINED else None
+            inner = called(e) if e.primitive.name in INLINED else None
             if inner is None:
                 fresh = [o if isinstance(o, jexc.DropVar) else jexc.Var(o.aval) for o in e.outvars]
                 names.update(zip(e.outvars, fresh, strict=True))
                 eqns.append(e.replace(invars=[read(v) for v in e.invars], outvars=fresh))
                 continue
-            body, values = inner
+            body, values = opened(inner)
             local = dict(zip(body.invars, map(read, e.invars), strict=True))
             for var, value in zip(body.constvars, values, strict=True):
                 local[var] = jexc.Var(var.aval)
@@ -173,14 +155,14 @@ def build_graph(closed: Any) -> Graph:
             names.update(zip(e.outvars, map(out, body.outvars), strict=True))
         return read
 
-    read = walk(closed.jaxpr, {})
+    read = walk(outer, {})
     return Graph(
         tuple(constvars),
-        tuple(closed.jaxpr.invars),
+        tuple(outer.invars),
         tuple(eqns),
-        tuple(read(v) for v in closed.jaxpr.outvars),
+        tuple(read(v) for v in outer.outvars),
         tuple(constants),
-        frozenset(closed.effects),
+        frozenset(outer.effects),
     )
 
 
@@ -195,12 +177,4 @@ def apply_equation(eqn: Any, operands: Sequence[Any]) -> Any:
     """Evaluate one equation on values for all its operands; returns one value or a list."""
     fresh = [jexc.Var(v.aval) for v in eqn.invars]
     outs = [jexc.Var(o.aval) for o in eqn.outvars]
-    jaxpr = jexc.Jaxpr(
-        constvars=(),
-        invars=fresh,
-        outvars=outs,
-        eqns=[eqn.replace(invars=fresh, outvars=outs)],
-        effects=eqn.effects,
-        debug_info=_debug_info(len(fresh), len(outs)),
-    )
-    return jexc.jaxpr_as_fun(jexc.ClosedJaxpr(jaxpr, ()))(*operands)
+    return _function([eqn.replace(invars=fresh, outvars=outs)], fresh, outs, eqn.effects)(*operands)

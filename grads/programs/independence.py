@@ -1,21 +1,32 @@
 """Proof that a function maps independent examples along one axis.
 
-The axis that numbers the examples is followed through the program, one rule per primitive: example i of every
-value may depend on example i of the inputs only. What has no rule is not proved, and then the function is not
-treated as batched. (Element-wise sparsity detection finds the same with sets of indices per element; an axis
-costs nothing.)
+The axis that numbers the examples is followed through the program, one rule per primitive: example i of every value may
+depend on example i of the inputs only. What has no rule is not proved, and then the function is not treated as batched.
+(Element-wise sparsity detection finds the same with sets of indices per element; an axis costs nothing.)
 """
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from grads.programs.graph import Graph, is_var
-from grads.programs.local import ELEMENTWISE, custom_is_diagonal
+from jax.extend.core import Var
 
-CONDITIONAL = frozenset(
-    "eq ne lt le gt ge and or not xor is_finite stop_gradient real imag conj complex".split()
+from grads.programs.graph import Graph
+from grads.programs.local import custom_is_diagonal
+from grads.programs.primitives import (
+    COMPARISONS,
+    COMPLEX_PARTS,
+    ELEMENTWISE,
+    INLINED,
+    REMAT,
+    STOPPED,
+    called,
+    opened,
+    programs,
+    scan_counts,
 )
+
+_BY_ELEMENT = ELEMENTWISE | COMPARISONS | STOPPED | COMPLEX_PARTS
 
 
 class NotIndependentError(Exception):
@@ -30,7 +41,7 @@ def batch_axes(graph: Graph, axes: Sequence[int]) -> dict[Any, int]:
     known = dict(zip(graph.invars, axes, strict=True))
     follow(graph.eqns, known)
     for v in graph.outvars:
-        if not is_var(v) or v not in known:
+        if not isinstance(v, Var) or v not in known:
             raise NotIndependentError("an output does not depend on the input")
     return known
 
@@ -38,11 +49,11 @@ def batch_axes(graph: Graph, axes: Sequence[int]) -> dict[Any, int]:
 def follow(eqns: Sequence[Any], known: dict[Any, int]) -> None:
     """Extend `known` (variable -> axis) over equations, in place."""
     for e in eqns:
-        axes = [known.get(v) if is_var(v) else None for v in e.invars]
+        axes = [known.get(v) if isinstance(v, Var) else None for v in e.invars]
         if all(a is None for a in axes):
             continue
         name = e.primitive.name
-        rule = _elementwise if name in ELEMENTWISE or name in CONDITIONAL else _RULES.get(name)
+        rule = _elementwise if name in _BY_ELEMENT else _RULES.get(name)
         if rule is None:
             raise NotIndependentError(f"no rule for the primitive {name!r}")
         out = rule(e, axes)
@@ -70,11 +81,7 @@ def _elementwise(eqn, axes):
 
 
 def _custom(eqn, axes):
-    if (
-        axes[0] is None
-        or any(a is not None for a in axes[1:])
-        or not custom_is_diagonal(eqn, [eqn.invars[0]])
-    ):
+    if axes[0] is None or any(a is not None for a in axes[1:]) or not custom_is_diagonal(eqn, [eqn.invars[0]]):
         return _fail(eqn)
     return axes[0] if eqn.outvars[0].aval.shape == eqn.invars[0].aval.shape else _fail(eqn)
 
@@ -151,11 +158,7 @@ def _conv(eqn, axes):
 
 def _window(eqn, axes):
     axis, p = _common(eqn, axes), eqn.params
-    plain = (
-        p["window_dimensions"][axis] == 1
-        and p["window_strides"][axis] == 1
-        and tuple(p["padding"][axis]) == (0, 0)
-    )
+    plain = p["window_dimensions"][axis] == 1 and p["window_strides"][axis] == 1 and tuple(p["padding"][axis]) == (0, 0)
     dilated = any(p.get(k) and p[k][axis] != 1 for k in ("base_dilation", "window_dilation"))
     return axis if plain and not dilated else _fail(eqn)
 
@@ -176,11 +179,7 @@ def _dynamic(eqn, axes):
 
 def _gather(eqn, axes):
     numbers, axis = eqn.params["dimension_numbers"], axes[0]
-    used = (
-        *numbers.collapsed_slice_dims,
-        *numbers.start_index_map,
-        *getattr(numbers, "operand_batching_dims", ()),
-    )
+    used = (*numbers.collapsed_slice_dims, *numbers.start_index_map, *getattr(numbers, "operand_batching_dims", ()))
     if axis is None or axes[1] is not None or axis in used:
         return _fail(eqn)
     if eqn.params["slice_sizes"][axis] != eqn.invars[0].aval.shape[axis]:
@@ -196,22 +195,14 @@ def _pad(eqn, axes):
 
 
 def _call(eqn, axes):
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    return _inside(getattr(inner, "jaxpr", inner), axes)
+    return _inside(called(eqn), axes)
 
 
-def _inside(jaxpr: Any, axes: Sequence[int | None]) -> list[int | None]:
+def _inside(program: Any, axes: Sequence[int | None]) -> list[int | None]:
+    jaxpr, _ = opened(program)
     known = {v: a for v, a in zip(jaxpr.invars, axes, strict=True) if a is not None}
     follow(jaxpr.eqns, known)
-    return [known.get(v) if is_var(v) else None for v in jaxpr.outvars]
-
-
-def _scan_counts(params: Any) -> tuple[int, int]:
-    """Return the numbers of constants and of carried values among a scan's operands."""
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    consts, carry, _ = params["ft_in"].elts  # since JAX 0.12: trees of the operands
-    return len(consts.vals), len(carry.vals)
+    return [known.get(v) if isinstance(v, Var) else None for v in jaxpr.outvars]
 
 
 def _scan(eqn, axes):
@@ -221,15 +212,14 @@ def _scan(eqn, axes):
 def _scan_axes(eqn, axes):
     """Return the axes of the operands of a scan's body, and of the scan's results: a carry gains one from its body."""
     p = eqn.params
-    consts, carries = _scan_counts(p)
-    body = getattr(p["jaxpr"], "jaxpr", p["jaxpr"])
+    consts, carries = scan_counts(p)
     if any(a == 0 for a in axes[consts + carries :]):
         return _fail(eqn)  # scanning over the examples
     xs = [None if a is None else a - 1 for a in axes[consts + carries :]]
     carry = list(axes[consts : consts + carries])
     for _ in range(carries + 1):
         inside = [*axes[:consts], *carry, *xs]
-        out = _inside(body, inside)
+        out = _inside(p["jaxpr"], inside)
         new = [b if a is None else a for a, b in zip(carry, out[:carries], strict=True)]
         if any(a != b for a, b in zip(new, out[:carries], strict=True) if a is not None and b is not None):
             return _fail(eqn)
@@ -239,12 +229,9 @@ def _scan_axes(eqn, axes):
     return _fail(eqn)
 
 
-def programs(eqn: Any) -> tuple[Any, ...]:
+def followed(eqn: Any) -> list[Any]:
     """Return the programs an equation runs that have a rule here: a loop's body, branches, what a call calls."""
-    if eqn.primitive.name == "cond":
-        return tuple(eqn.params["branches"])
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    return (inner,) if _RULES.get(eqn.primitive.name) in (_scan, _call) else ()
+    return programs(eqn) if _RULES.get(eqn.primitive.name) in (_scan, _call, _cond) else []
 
 
 def axes_inside(eqn: Any, axes: Sequence[int | None]) -> list[int | None]:
@@ -257,7 +244,7 @@ def axes_inside(eqn: Any, axes: Sequence[int | None]) -> list[int | None]:
 def _cond(eqn, axes):
     if axes[0] is not None:
         return _fail(eqn)
-    options = [_inside(getattr(b, "jaxpr", b), axes[1:]) for b in eqn.params["branches"]]
+    options = [_inside(b, axes[1:]) for b in eqn.params["branches"]]
     merged = [{a for a in column if a is not None} for column in zip(*options, strict=True)]
     return [c.pop() if len(c) == 1 else None if not c else _fail(eqn) for c in merged]
 
@@ -287,5 +274,5 @@ _RULES: dict[str, Callable] = {
     **{f"reduce_{k}": _drop("axes") for k in ("sum", "max", "min", "prod", "and", "or")},
     **{k: _drop("axes") for k in ("argmax", "argmin")},
     **{k: _window for k in ("reduce_window_max", "reduce_window_min", "reduce_window_sum")},
-    **{k: _call for k in ("jit", "pjit", "closed_call", "checkpoint", "remat", "remat2")},
+    **dict.fromkeys(INLINED | REMAT, _call),
 }

@@ -6,10 +6,11 @@
     weight     a vector times a matrix that does not depend on the input: the Jacobian is that matrix
     general    anything else: differentiated by jvp or vjp
 
-So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a
-product with the identity matrix.
+So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a product with the
+identity matrix.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +18,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Var
 
-from grads.programs.graph import apply_equation, build_graph, is_float, is_var, size
+from grads.programs.graph import active_inputs, apply_equation, build_graph, is_float
+from grads.programs.primitives import ELEMENTWISE, RESHAPES
 
-ELEMENTWISE = frozenset(
-    "abs acos acosh add add_any asin asinh atan atan2 atanh cbrt ceil clamp convert_element_type copy "
-    "copy_p cos cosh digamma div erf erf_inv erfc exp exp2 expm1 floor integer_pow lgamma log log1p "
-    "logistic max min mul neg pow reduce_precision rem round rsqrt select_n sign sin sinh sqrt square sub "
-    "tan tanh".split()
-)
 _KEEP = 256  # custom rules remembered
-RESHAPES = frozenset({"reshape", "squeeze", "expand_dims", "copy", "copy_p"})
-
-
 UNTRACEABLE_RULE = (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError)
 
 
@@ -65,7 +59,7 @@ def classify(eqns: Sequence[Any], ins: Sequence[Any], outs: Sequence[Any], activ
 def _keeps_order(eqn: Any) -> bool:
     """True when the flat order of the elements, their number and their dtype stay the same."""
     name, x, y = eqn.primitive.name, eqn.invars[0], eqn.outvars[0]
-    if x.aval.dtype != y.aval.dtype or size(x) != size(y):
+    if x.aval.dtype != y.aval.dtype or x.aval.size != y.aval.size:
         return False
     if name == "reshape":
         return eqn.params.get("dimensions") is None
@@ -79,15 +73,13 @@ def is_diagonal(eqns: Sequence[Any], start: Any, end: Any, active: Any) -> bool:
     """True when every active value has the size of `start` and depends on it position by position."""
     aligned = {start}
     for e in eqns:
-        operands = [v for v in e.invars if is_var(v) and v in active]
-        if not operands or not any(o in active for o in e.outvars):
+        operands = [v for v in e.invars if isinstance(v, Var) and v in active]
+        if not operands or active.isdisjoint(e.outvars):
             continue
-        if any(v not in aligned for v in operands) or any(size(o) != size(start) for o in e.outvars):
+        if not aligned.issuperset(operands) or any(o.aval.size != start.aval.size for o in e.outvars):
             return False
         name = e.primitive.name
-        local = name in ELEMENTWISE or (
-            len(e.outvars) == 1 and len(operands) == 1 and _is_reshape(e, operands[0])
-        )
+        local = name in ELEMENTWISE or (len(e.outvars) == len(operands) == 1 and _is_reshape(e, operands[0]))
         if not local and not (name == "custom_jvp_call" and custom_is_diagonal(e, operands)):
             return False
         aligned.update(e.outvars)
@@ -133,43 +125,36 @@ def _rule_is_diagonal(eqn: Any, where: int, avals: Sequence[Any]) -> bool:
     except UNTRACEABLE_RULE:  # what cannot be traced cannot be seen through
         return False
     tangent, out = graph.invars[0], graph.outvars[0]
-    if not is_var(out):
+    if not isinstance(out, Var):
         return True  # a constant zero
     active = {tangent}
     for e in graph.eqns:
-        if any(is_var(v) and v in active for v in e.invars):
+        if active_inputs(e, active):
             active.update(o for o in e.outvars if is_float(o.aval))
     return out not in active or is_diagonal(graph.eqns, tangent, out, active)
 
 
 def is_weight(eqn: Any, x: Any, active: frozenset) -> bool:
-    """True for a matrix product of the vector `x` (all of it contracted) with an operand that
-    is not active.
-    """
+    """True for a matrix product of the vector `x` (all of it contracted) with an operand that is not active."""
     if eqn.primitive.name != "dot_general" or eqn.invars.count(x) != 1:
         return False
     mine = eqn.invars.index(x)
     other = eqn.invars[1 - mine]
     contract, (lhs_batch, _) = eqn.params["dimension_numbers"]
-    if lhs_batch or (is_var(other) and other in active):
+    if lhs_batch or (isinstance(other, Var) and other in active):
         return False
-    total = 1
-    for axis in contract[mine]:
-        total *= x.aval.shape[axis]
-    return total == size(x)
+    return math.prod(x.aval.shape[axis] for axis in contract[mine]) == x.aval.size
 
 
 def weight_matrix(eqn: Any, x: Any, other: jax.Array) -> tuple[jax.Array, bool]:
-    """Return (array, transposed): the Jacobian of the product with respect to `x`, or its transpose if
-    flagged.
-    """
+    """Return (array, transposed): the Jacobian of the product with respect to `x`, or its transpose if flagged."""
     mine = eqn.invars.index(x)
     contract, _ = eqn.params["dimension_numbers"]
     order = sorted(range(len(contract[mine])), key=lambda i: contract[mine][i])
     inner = [contract[1 - mine][i] for i in order]
     free = [axis for axis in range(other.ndim) if axis not in inner]
     other = other.astype(eqn.outvars[0].aval.dtype)
-    n, m = size(x), size(eqn.outvars[0])
+    n, m = x.aval.size, eqn.outvars[0].aval.size
     if free + inner == list(range(other.ndim)):
         return other.reshape(m, n), False
     return jnp.transpose(other, inner + free).reshape(n, m), True

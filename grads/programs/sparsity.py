@@ -1,11 +1,10 @@
 """Which entries of a Jacobian can be nonzero, read off the traced program.
 
-Every intermediate value carries, per element, the set of input elements it depends on (a boolean matrix in
-compressed rows). Primitives that only move elements are run on element numbers instead of values; elementwise
-ones unite sets; reductions and products unite along what they sum over; anything else is taken to depend on
-all its operands' inputs. So the pattern is never too small, for any input value; it may be too large
-(products with constant zeros, branches). Source of the idea: Griewank & Walther 2008, section 7.4
-(propagation of index domains).
+Every intermediate value carries, per element, the set of input elements it depends on (a boolean matrix in compressed
+rows). Primitives that only move elements are run on element numbers instead of values; elementwise ones unite sets;
+reductions and products unite along what they sum over; anything else is taken to depend on all its operands' inputs. So
+the pattern is never too small, for any input value; it may be too large (products with constant zeros, branches).
+Source of the idea: Griewank & Walther 2008, section 7.4 (propagation of index domains).
 """
 
 import math
@@ -15,29 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core as jexc
+from jax.extend.core import Var
 
 from grads.matrices.pattern import Pattern
-from grads.programs.graph import Graph, build_graph, is_float, is_var, trace
+from grads.programs.graph import Graph, build_graph, is_float, trace, width
+from grads.programs.primitives import CALLS, COMPLEX_PARTS, REDUCTIONS, SMOOTH, ZERO_SLOPE, called
 
 __all__ = ["graph_sparsity", "jacobian_sparsity"]
 
-_ELEMENTWISE = frozenset(
-    "add sub mul div neg max min pow integer_pow exp exp2 log log1p expm1 sin cos tan asin acos atan atan2 "
-    "sinh cosh tanh asinh acosh atanh sqrt rsqrt cbrt logistic erf erfc erf_inv lgamma digamma abs square "
-    "rem add_any select_n clamp conj real imag complex copy copy_p convert_element_type "
-    "reduce_precision".split()
-)
-_REDUCTIONS = frozenset(
-    "reduce_sum reduce_max reduce_min reduce_prod cumsum cumprod cummax cummin cumlogsumexp".split()
-)
-_CALLS = {
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "remat2": "jaxpr",
-    "remat": "jaxpr",
-}
-_NO_DERIVATIVE = frozenset("stop_gradient sign floor ceil round".split())
 _LARGEST_CONSTANT = 10**7  # elements of an index array worth evaluating
 
 
@@ -50,18 +34,17 @@ def jacobian_sparsity(fun: Callable, x: Any) -> Pattern:
 
 
 def graph_sparsity(graph: Graph, constants: Sequence[Any] = ()) -> Pattern:
-    """Return the pattern of a traced program; `constants` (where not None, and concrete) tell where
-    gathers and scatters read.
+    """Return the pattern of a traced program; `constants` (where not None, and concrete) tell where gathers and
+    scatters read.
     """
     import scipy.sparse as sp
 
-    n = sum(math.prod(v.aval.shape) for v in graph.invars)
+    n = width(graph.invars)
     identity, at, depends = sp.identity(n, bool, "csr"), 0, {}
     for v in graph.invars:
-        size = math.prod(v.aval.shape)
         if is_float(v.aval):
-            depends[v] = identity[at : at + size]
-        at += size
+            depends[v] = identity[at : at + v.aval.size]
+        at += v.aval.size
     pairs = zip(graph.constvars, constants, strict=False)
     known = {v: c for v, c in pairs if c is not None and not isinstance(c, jax.core.Tracer)}
     walk = _Walk(n)
@@ -95,16 +78,16 @@ class _Walk:
         """The dependence of a value: (size, n)."""
         import scipy.sparse as sp
 
-        found = depends.get(v) if is_var(v) else None
-        return sp.csr_matrix((math.prod(v.aval.shape), self.n), dtype=bool) if found is None else found
+        found = depends.get(v) if isinstance(v, Var) else None
+        return sp.csr_matrix((v.aval.size, self.n), dtype=bool) if found is None else found
 
     def follow(self, graph: Graph, depends: dict, known: dict) -> None:
         """Fill `depends` for every value, and `known` with integer values that depend on no input."""
         for eqn in graph.eqns:
-            if not any(is_var(v) and v in depends for v in eqn.invars):
+            if not any(isinstance(v, Var) and v in depends for v in eqn.invars):
                 _evaluate(graph, eqn, known)
                 continue
-            if eqn.primitive.name in _NO_DERIVATIVE:
+            if eqn.primitive.name in ZERO_SLOPE:
                 continue
             outs = self.rule(graph, eqn, depends, known)
             depends.update((v, o) for v, o in zip(eqn.outvars, outs, strict=True) if is_float(v.aval))
@@ -112,12 +95,12 @@ class _Walk:
     def rule(self, graph: Graph, eqn: Any, depends: dict, known: dict) -> list:
         """Return the dependence of each output of an equation."""
         name = eqn.primitive.name
-        if name in _CALLS:
+        if name in CALLS:
             return self.call(eqn, depends, known)
-        operands = [depends.get(v) if is_var(v) else None for v in eqn.invars]
-        if name in _ELEMENTWISE:
+        operands = [depends.get(v) if isinstance(v, Var) else None for v in eqn.invars]
+        if name in SMOOTH or name in COMPLEX_PARTS:
             return [self.united(eqn, operands)]
-        if name in _REDUCTIONS:
+        if name in REDUCTIONS:
             return [_reduced(eqn, operands[0])]
         if name == "dot_general":
             return [self.product(eqn, operands)]
@@ -129,9 +112,8 @@ class _Walk:
 
     def call(self, eqn: Any, depends: dict, known: dict) -> list:
         """Look inside a call."""
-        closed = eqn.params[_CALLS[eqn.primitive.name]]
-        inner = build_graph(closed if hasattr(closed, "consts") else jexc.ClosedJaxpr(closed, ()))
-        given = [(i, v) for i, v in zip(inner.invars, eqn.invars, strict=True) if is_var(v)]
+        inner = build_graph(called(eqn))
+        given = [(i, v) for i, v in zip(inner.invars, eqn.invars, strict=True) if isinstance(v, Var)]
         local = {i: depends[v] for i, v in given if v in depends}
         facts = {i: known[v] for i, v in given if v in known}
         self.follow(inner, local, facts)
@@ -165,9 +147,7 @@ class _Walk:
         return sum(parts[1:], start=parts[0])
 
     def gathered(self, operands: list, sources: np.ndarray) -> Any:
-        """Each output element is the element `sources` of the operands laid end to end; below zero: a
-        constant.
-        """
+        """Each output element is the element `sources` of the operands laid end to end; below zero: a constant."""
         import scipy.sparse as sp
 
         present = [p for p in operands if p is not None]
@@ -190,7 +170,7 @@ class _Walk:
         import scipy.sparse as sp
 
         row = sp.csr_matrix(sum(p.astype(int).sum(0) for p in operands if p is not None) > 0)
-        sizes = [math.prod(v.aval.shape) for v in eqn.outvars]
+        sizes = [v.aval.size for v in eqn.outvars]
         return [sp.csr_matrix(np.ones((size, 1), bool)) @ row for size in sizes]
 
 
@@ -226,18 +206,14 @@ def _reduced(eqn: Any, p: Any) -> Any:
 
 def _evaluate(graph: Graph, eqn: Any, known: dict) -> None:
     """Compute integers that depend on no input (indices), as far as their own operands are known."""
-    small = all(not is_float(v.aval) and math.prod(v.aval.shape) <= _LARGEST_CONSTANT for v in eqn.outvars)
-    if small and not eqn.effects and all(not is_var(v) or v in known for v in eqn.invars):
-        variables = list(dict.fromkeys(filter(is_var, eqn.invars)))
+    small = all(not is_float(v.aval) and v.aval.size <= _LARGEST_CONSTANT for v in eqn.outvars)
+    if small and not eqn.effects and all(not isinstance(v, Var) or v in known for v in eqn.invars):
         with jax.ensure_compile_time_eval():
-            out = graph.function([eqn], variables, eqn.outvars)(*(known[v] for v in variables))
-        known.update(zip(eqn.outvars, out, strict=True))
+            known.update(zip(eqn.outvars, graph.apply(eqn, known), strict=True))
 
 
 def _moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarray] | None:
-    """Run a primitive that only moves elements on their numbers; None when it is not one, or reads unknown
-    places.
-    """
+    """Run a primitive that only moves elements on their numbers; None when it is not one, or reads unknown places."""
     numbers, at = [], 0
     for v, p in zip(eqn.invars, operands, strict=True):
         size = 0 if p is None else p.shape[0]
@@ -249,31 +225,27 @@ def _moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarr
     if eqn.primitive.name not in ("gather", "dynamic_slice") or operands[0] is None:
         return None
     places = eqn.invars[1:]
-    if any(is_var(v) and v not in known for v in places):
+    if any(isinstance(v, Var) and v not in known for v in places):
         return None
-    values = [jnp.asarray(numbers[0], jnp.int32), *(known[v] if is_var(v) else v.val for v in places)]
-    variables = [v for v in eqn.invars if is_var(v)]
-    given = [x for x, v in zip(values, eqn.invars, strict=True) if is_var(v)]
     with jax.ensure_compile_time_eval():
-        (out,) = graph.function([eqn], variables, eqn.outvars)(*given)
+        (out,) = graph.apply(eqn, {**known, eqn.invars[0]: jnp.asarray(numbers[0], jnp.int32)})
     return [np.asarray(out).reshape(-1)]
 
 
 def _target(graph: Graph, eqn: Any, operands: list, known: dict) -> np.ndarray | None:
     """Return where each update of a scatter-add lands, from its transpose, a gather of numbers."""
     operand, index, updates = eqn.invars
-    if (is_var(index) and index not in known) or not is_var(operand) or not is_var(updates):
+    unknown = isinstance(index, Var) and index not in known
+    if unknown or not all(isinstance(v, Var) for v in (operand, updates)):
         return None
-    kind = operand.aval.dtype
-    if math.prod(operand.aval.shape) >= 1 / jnp.finfo(kind).eps:
+    aval: Any = operand.aval
+    kind = aval.dtype
+    if aval.size >= 1 / jnp.finfo(kind).eps:
         return None  # numbers beyond the mantissa
-    inputs = list(dict.fromkeys(filter(is_var, (operand, updates, index))))
-    add = graph.function([eqn], inputs, eqn.outvars)
-    zeros = jnp.zeros(operand.aval.shape, kind)
-    rest = [known[index]] if is_var(index) else []
+    zeros = jnp.zeros(aval.shape, kind)
     with jax.ensure_compile_time_eval():
         blank = jnp.zeros(updates.aval.shape, kind)
-        _, pull = jax.vjp(lambda u: add(zeros, u, *rest)[0], blank)
+        _, pull = jax.vjp(lambda u: graph.apply(eqn, {**known, operand: zeros, updates: u})[0], blank)
         numbers = jnp.arange(1, 1 + zeros.size, dtype=kind).reshape(zeros.shape)
         return np.asarray(pull(numbers)[0]).astype(np.int64).reshape(-1) - 1
 

@@ -34,14 +34,12 @@ def check_jacobian(
 ) -> dict[str, float | str]:
     """Compare the Jacobian of `fun` at x by `method` (or a function `jac` of your own) with references.
 
-    "float64": `jax.jacfwd` (`jacrev` where that has no rule) in float64; "complex_step": in float64;
-    "probes": J v and u^T J against `jvp` and `vjp` in x's own dtype. Errors are relative to the largest entry
-    of the block; rtol defaults to 100 machine epsilons of the Jacobian's dtype (1e-5 in float32, 2e-14 in
-    float64).
+    "float64": `jax.jacfwd` (`jacrev` where that has no rule) in float64; "complex_step": in float64; "probes": J v and
+    u^T J against `jvp` and `vjp` in x's own dtype. Errors are relative to the largest entry of the block; rtol defaults
+    to 100 machine epsilons of the Jacobian's dtype (1e-5 in float32, 2e-14 in float64).
 
-    Returns {reference: largest error, or why it does not apply}. Raises WrongJacobianError naming block,
-    index, value and expected value of the worst entry; ValueError for an unknown reference, or where none
-    applies.
+    Returns {reference: largest error, or why it does not apply}. Raises WrongJacobianError naming block, index, value
+    and expected value of the worst entry; ValueError for an unknown reference, or where none applies.
     """
     arguments.callable_(fun, "check_jacobian")
     against = (against,) if isinstance(against, str) else tuple(against)
@@ -119,22 +117,16 @@ def _compare(name: str, got: PyTree, want: PyTree, rtol: float | None) -> float:
 def _probes(fun: Callable, x: PyTree, jac: PyTree, rtol: float | None, seed: int) -> float:
     """Compare J v and u^T J with jvp and vjp for one random v and u."""
     rng = np.random.default_rng(seed)
-    like = lambda tree: jax.tree.map(
-        lambda a: jnp.asarray(rng.normal(size=jnp.shape(a)), jnp.result_type(a)), tree
-    )
+    like = lambda tree: jax.tree.map(lambda a: jnp.asarray(rng.normal(size=jnp.shape(a)), jnp.result_type(a)), tree)
     v = like(x)
     y = jax.eval_shape(fun, x)
     u = like(jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), y))
     out_tree: Any = jax.tree.structure(y)
     in_tree: Any = jax.tree.structure(x)
     rows = [in_tree.flatten_up_to(r) for r in out_tree.flatten_up_to(jac)]
-    pushed = [
-        sum(jnp.tensordot(b, d, d.ndim) for b, d in zip(r, jax.tree.leaves(v), strict=True)) for r in rows
-    ]
+    pushed = [sum(jnp.tensordot(b, d, d.ndim) for b, d in zip(r, jax.tree.leaves(v), strict=True)) for r in rows]
     columns = list(zip(*rows, strict=True))
-    pulled = [
-        sum(jnp.tensordot(d, b, d.ndim) for b, d in zip(c, jax.tree.leaves(u), strict=True)) for c in columns
-    ]
+    pulled = [sum(jnp.tensordot(d, b, d.ndim) for b, d in zip(c, jax.tree.leaves(u), strict=True)) for c in columns]
     errors = []
     try:
         errors.append(_compare("probes J v", out_tree.unflatten(pushed), _numpy(jvp(fun, x, v)[1]), rtol))

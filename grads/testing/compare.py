@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from grads import arguments
-from grads.calls.problem import Options, flatten_call
+from grads.calls.problem import JacobianOptions, flatten_call
 from grads.costs.timing import best, timed
 from grads.jacobian import jacobian
 from grads.methods.evaluate import problem_of
@@ -19,13 +19,12 @@ from grads.testing.check import reference
 
 CHOOSING = ("auto", "autotune")
 
-__all__ = ["Comparison", "Row", "compare"]
+__all__ = ["Comparison", "Measurement", "compare"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One method: times in seconds, memory in bytes, operations as predicted, error relative to the largest
-    entry.
+class Measurement:
+    """One method: times in seconds, memory in bytes, operations as predicted, error relative to the largest entry.
 
     `refused` says why a method does not apply; its numbers are nan then.
     """
@@ -42,16 +41,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows, fastest first, and the time of the function alone; prints as a table."""
+    """Measurements, fastest first, and the time of the function alone; prints as a table."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
     primal: float
 
-    def __getitem__(self, method: str) -> Row:
+    def __getitem__(self, method: str) -> Measurement:
         return {row.method: row for row in self.rows}[method]
 
     @property
-    def fastest(self) -> Row:
+    def fastest(self) -> Measurement:
         """The row with the shortest run time."""
         return self.rows[0]
 
@@ -65,12 +64,8 @@ class Comparison:
             numbers = (1e3 * r.run, r.run / self.primal, r.compile, r.temporary / 1e6, r.output / 1e6)
             shown = [f"{v:.3g}" if v < 1e4 else f"{v:.0f}" for v in (*numbers, r.operations / 1e6)]
             lines.append((r.method, *shown, f"{r.error:.1e}"))
-        wide = [
-            max(len(line[i]) for line in lines if i == 0 or not line[1].startswith("- ")) for i in range(8)
-        ]
-        return "\n".join(
-            "  ".join(f"{c:<{w}}" for c, w in zip(line, wide, strict=True)).rstrip() for line in lines
-        )
+        wide = [max(len(line[i]) for line in lines if i == 0 or not line[1].startswith("- ")) for i in range(8)]
+        return "\n".join("  ".join(f"{c:<{w}}" for c, w in zip(line, wide, strict=True)).rstrip() for line in lines)
 
 
 def compare(
@@ -78,11 +73,10 @@ def compare(
 ) -> Comparison:
     """Measure the Jacobian of `fun` with respect to args[0] by every method ("all" registered, or a list).
 
-    Run times are minima, the methods taking turns in one process until `seconds` per method or at least
-    `repeats` turns; compile time is tracing, lowering and compiling; temporary and output memory are XLA's
-    `temp_size_in_bytes` and `output_size_in_bytes` (not the peak, which leaves temporaries out on CPU).
-    Arguments are arguments of the program; what `fun` closes over becomes its constants. Raises
-    UnknownMethodError for a name that is not registered.
+    Run times are minima, the methods taking turns in one process until `seconds` per method or at least `repeats`
+    turns; compile time is tracing, lowering and compiling; temporary and output memory are XLA's `temp_size_in_bytes`
+    and `output_size_in_bytes` (not the peak, which leaves temporaries out on CPU). Arguments are arguments of the
+    program; what `fun` closes over becomes its constants. Raises UnknownMethodError for a name that is not registered.
     """
     arguments.callable_(fun, "compare")
     if not seconds > 0:
@@ -95,15 +89,15 @@ def compare(
             get_method(name)
     flatten_call(fun, 0, args, {})  # refuses what cannot be differentiated
     want = reference(lambda x: fun(x, *args[1:]), args[0])
-    problem, _ = problem_of(flatten_call(fun, 0, args, {}), Options())
-    rows: dict[str, Row] = {}
+    problem, _ = problem_of(flatten_call(fun, 0, args, {}), JacobianOptions())
+    rows: dict[str, Measurement] = {}
     calls: dict[str, Callable] = {}
     calls[""] = jax.jit(fun).lower(*args).compile()
     for name in names:
         try:
             rows[name], calls[name] = _first(fun, args, name, problem, want)
         except UnsupportedMethodError as error:
-            rows[name] = Row(name, refused=str(error))
+            rows[name] = Measurement(name, refused=str(error))
     runs = {name: partial(call, *args) for name, call in calls.items()}
     fastest = best(runs, turns=repeats, seconds=seconds * len(calls))
     primal = fastest.pop("")
@@ -111,18 +105,14 @@ def compare(
     return Comparison(tuple(sorted(measured, key=lambda r: (bool(r.refused), r.run))), primal)
 
 
-def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tuple[Row, Callable]:
+def _first(fun: Callable, args: tuple, name: str, problem: Any, want: Any) -> tuple[Measurement, Callable]:
     took, compiled = timed(lambda: jax.jit(jacobian(fun, method=name)).lower(*args).compile())
     memory: Any = compiled.memory_analysis()
     cost = None if name in CHOOSING else get_method(name).cost(problem)
     got = compiled(*args)
     pairs = list(zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True))
-    errors = [
-        np.max(np.abs(np.asarray(a, b.dtype) - b)) / max(np.max(np.abs(b)), 1e-300)
-        for a, b in pairs
-        if b.size
-    ]
-    return Row(
+    errors = [np.max(np.abs(np.asarray(a, b.dtype) - b)) / max(np.max(np.abs(b)), 1e-300) for a, b in pairs if b.size]
+    return Measurement(
         name,
         compile=took,
         temporary=float(memory.temp_size_in_bytes),

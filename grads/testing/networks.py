@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from grads.testing.catalogue import register_problem
+from grads.testing.register import register_problem
 
 __all__ = ["dense", "dense_jacobian", "dense_weights", "layer_norm_network", "recurrent", "residual"]
 
@@ -95,9 +95,7 @@ def _residual(rng: np.random.Generator, dtype: Any) -> tuple:
     return residual, (jnp.asarray(rng.normal(size=5), dtype), dense_weights(rng, (5, 5, 5), dtype)), first
 
 
-def recurrent(
-    x: Float[Array, "t n"], kernel: Float[Array, "n h"], loop: Float[Array, "h h"]
-) -> Float[Array, " h"]:
+def recurrent(x: Float[Array, "t n"], kernel: Float[Array, "n h"], loop: Float[Array, "h h"]) -> Float[Array, " h"]:
     """Return the last state of h <- tanh(x_t @ kernel + h @ loop), by `lax.scan` from zero."""
     step = lambda h, u: (jnp.tanh(u @ kernel + h @ loop), None)
     return jax.lax.scan(step, jnp.zeros(loop.shape[0], x.dtype), x)[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from grads.testing.catalogue import register_problem
+from grads.testing.register import register_problem
 
 __all__ = ["brusselator", "brusselator_jacobian", "brusselator_pattern"]
 

@@ -4,11 +4,14 @@ import importlib
 import json
 import math
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from data import load
+from experiments.__main__ import line
 from experiments.command import main
 from experiments.reporting import pages, report
 from experiments.reporting.words import describe
@@ -215,3 +218,27 @@ def test_a_bad_row_is_refused_before_anything_runs():
         rows_of(table, profile)
     assert isinstance(rows_of(table, table.profiles["p"])["r"].run, Config)
     assert json.dumps(store.rounded({"a": [1.23456789, "x"]})) == '{"a": [1.234568, "x"]}'
+
+
+def test_the_list_says_what_the_record_says(tmp_path):
+    words = describe(FOLDER / "vae.py")
+    assert not re.search(r"\d+ (minutes|hours)", words.cost)  # it is the record that knows
+    store.write_result(tmp_path / "vae.json", {"profile": "cpu", "date": "2001-02-03", "minutes": 41.2, "cores": 3})
+    text = line("vae", words, tmp_path)
+    assert "cost: 41 minutes on 3 cores: 4 seeds" in text
+    assert "done (cpu, 2001-02-03)" in text
+    (tmp_path / "vae.json").write_text("{")
+    assert "damaged JSON: run it again" in line("vae", words, tmp_path)
+
+
+def test_the_list_loads_no_jax():
+    code = "import sys; from experiments.__main__ import main; main([]); sys.exit('jax' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    listed = [text.split()[0] for text in out.splitlines() if not text.startswith(" ")]
+    assert set(listed) == {*TABLES, "convolution", "first_runs", "groups", "ledger", "throughput", "jacobians"}
+    assert "not run" not in out.split("convolution ")[0]
+
+
+def test_every_committed_result_has_a_day():
+    for path in store.RESULTS.glob("*.json"):
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", store.read_result(path)["date"]), path.name

@@ -185,6 +185,8 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
                     f"for another run use --from {run_dir} and a new --run-dir"
                 )
         validate(command.config)
+        if command.threads is not None and not 1 <= command.threads <= 1024:
+            raise ConfigError(f"--threads must be from 1 to 1024, got {command.threads}")
         return command
     except ConfigError as error:
         usage_error(str(error))

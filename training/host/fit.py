@@ -19,6 +19,7 @@ from training.host.programs import Core, Sizes, choose_dispatch, programs
 from training.inputs import Inputs, load_inputs
 from training.signals import StopSignals
 from training.store.checkpoint import restore_like
+from training.store.environment import fix_threads
 from training.store.identity import check_data_of, data_identity
 from training.store.run_folder import RunFolder, default_path
 from training.terms import first_bad_term
@@ -32,13 +33,13 @@ def open_run(command: Any) -> RunFolder:
     return RunFolder.claim(path)
 
 
-def begin(folder: RunFolder, command: Any, dataset: Any) -> None:
+def begin(folder: RunFolder, command: Any, dataset: Any, threads: int | None) -> None:
     """Begin the run, or go on with it if the data are those it knows. Raises RunError where they are not."""
     record, config = dataset.record(), to_dict(command.config) | {"data_dir": command.data_dir}
     identity = data_identity(record, dataset.splits)
     if command.from_ and not command.resume and "data" not in command.accept:
         check_data_of(Path(command.from_), config, identity)
-    for line in folder.begin(config, shlex.join(["python", *sys.argv]), record, identity, command.threads):
+    for line in folder.begin(config, shlex.join(["python", *sys.argv]), record, identity, threads):
         print(line)
 
 
@@ -50,6 +51,8 @@ def fit(core: Core, command: Any, pace: Pace = Pace()) -> tuple[Path, dict[str, 
     """
     config = command.config
     with StopSignals() as stop, open_run(command) as folder:
+        threads = command.threads or folder.threads
+        fix_threads(threads)
         with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
             inputs = load_inputs(config, command.data_dir)
             mesh = batch_mesh(config.batch_size)
@@ -57,7 +60,7 @@ def fit(core: Core, command: Any, pace: Pace = Pace()) -> tuple[Path, dict[str, 
             key = jax.random.key(config.seed)
             with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
                 state = _initial(core, config, key, inputs)
-                begin(folder, command, inputs.dataset)
+                begin(folder, command, inputs.dataset, threads)
             if folder.summary and folder.summary["status"] == "finished":
                 draw_missing(folder, command, key, state, inputs)
                 return folder.path, folder.summary, 0

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax._src import xla_bridge  # whether the backend has started is asked nowhere else
+
+from .errors import RunError
 
 SETTINGS = ("XLA_FLAGS", "PJRT_NPROC", "NPROC", "OMP_NUM_THREADS")  # from which XLA takes its threads, and more
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ml_dtypes")
@@ -16,6 +19,19 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "ml_dtypes")
 def cores() -> int:
     """Return the number of CPU cores that this process may use (its affinity, not the machine's count)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fix_threads(count: int | None) -> None:
+    """Make XLA's CPU client work with `count` threads, whatever the cores; None leaves the choice to it.
+
+    The sums of a matrix product are split by the number of threads, so it decides the last bits. XLA reads the
+    variable when its client starts (DefaultThreadPoolSize in xla/pjrt/utils.cc). Raises RunError after that.
+    """
+    if count is None or os.environ.get("PJRT_NPROC") == str(count):
+        return
+    if xla_bridge.backends_are_initialized():
+        raise RunError(f"--threads {count} comes too late, JAX has started: set PJRT_NPROC={count} before")
+    os.environ["PJRT_NPROC"] = str(count)
 
 
 def environment(data: dict[str, Any] | None = None, threads: int | None = None) -> dict[str, Any]:

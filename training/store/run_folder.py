@@ -221,6 +221,11 @@ class RunFolder:
         return read_config(self.path)
 
     @property
+    def threads(self) -> int | None:
+        """The number of threads that --threads fixed when the run began; None of a new run, or where it did not."""
+        return None if self.identity is None else read_environment(self.path).get("threads")
+
+    @property
     def summary(self) -> dict[str, Any] | None:
         """The content of summary.json; None before a run has come to an end. Raises RunError when it was changed."""
         path = self.path / "summary.json"
@@ -305,8 +310,12 @@ class RunFolder:
         self._lock.release()
 
     def abandon(self) -> None:
-        """Remove what `claim` made for a run that has not begun."""
+        """Remove what `claim` made for a run that has not begun; where anything else lies there, nothing."""
+        if self.identity is not None:
+            return
         with contextlib.suppress(OSError):
+            if any(path.name != LOCK for path in self.path.iterdir()):
+                return
             (self.path / LOCK).unlink()
             for folder in self._made:
                 folder.rmdir()

@@ -7,18 +7,20 @@ import jax.numpy as jnp
 import pytest
 
 from grads import explain, jacobian
-from grads.calls.problem import Options, flatten_call
-from grads.costs import work as costs
-from grads.costs.machine import _DEFAULTS, Machine, calibrate, current, using
-from grads.methods import evaluate as prepare
+from grads.calls.problem import JacobianOptions, flatten_call
+from grads.costs.cost import plain_cost
+from grads.costs.machine import _DEFAULTS, Machine, Work, calibrate, current, using
+from grads.costs.machine import operations as total
+from grads.costs.work import derivative_work
+from grads.methods.evaluate import problem_of as traced
 
 
 def problem_of(fun, x, **options):
-    return prepare.problem_of(flatten_call(fun, 0, (x,), {}), Options(**options))[0]
+    return traced(flatten_call(fun, 0, (x,), {}), JacobianOptions(**options))[0]
 
 
 def operations(fun, x, reverse=False):
-    return costs.operations(costs.graph_work(problem_of(fun, x), reverse), 1)
+    return total(derivative_work(problem_of(fun, x), reverse), 1)
 
 
 W = jnp.ones((6, 4))
@@ -71,11 +73,11 @@ def test_inactive_work_is_free():
 
 def test_time_is_the_slower_of_arithmetic_and_memory():
     machine = Machine("m", ((1, 1e9),), ((1, 1e9),), ((1, 1e9),), 1e9, 1e6, 0.5, cache=10, cached=1e9)
-    slow_memory = costs.Work("dot", 100, 1000, 0, 1, 1, 4)
-    assert slow_memory.seconds(1, machine) == pytest.approx(1000 / 1e6 + 0.5)
-    cached = costs.Work("dot", 1e9, 1, 0, 1, 1, 4)
-    assert cached.seconds(1, machine) == pytest.approx(1 + 0.5)
-    assert cached.seconds(1, machine) * 2 > costs.Work("dot", 1e9, 1, 0, 1, 1, 8).seconds(1, machine) > 1.5 + 0.5
+    seconds = lambda *work: machine.seconds([Work("dot", *work)], 1)
+    assert seconds(100, 1000, 0, 1, 1, 4) == pytest.approx(1000 / 1e6 + 0.5)  # slow memory
+    cached = seconds(1e9, 1, 0, 1, 1, 4)
+    assert cached == pytest.approx(1 + 0.5)
+    assert cached * 2 > seconds(1e9, 1, 0, 1, 1, 8) > 1.5 + 0.5
 
 
 def test_rates_interpolate_and_nest():
@@ -117,7 +119,7 @@ def test_chunks_fit_the_memory_limit():
     fun = lambda v: jnp.tanh(jnp.outer(v, jnp.ones(64))).sum(1)
     for limit in (20e6, 6e6):
         problem = problem_of(fun, x, memory_limit=int(limit))
-        cost = costs.plain_cost(problem, "fwd", True)
+        cost = plain_cost(problem, reverse=False, chunked=True)
         assert cost.memory <= limit
         assert 1 <= cost.chunk < 512
 

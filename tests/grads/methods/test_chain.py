@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 import grads
-from grads.calls.problem import Options, flatten_call
+from grads.calls.problem import JacobianOptions, flatten_call
 from grads.costs.machine import _DEFAULTS
-from grads.methods import evaluate as prepare
-from grads.methods import order as bracket
+from grads.methods import order
+from grads.methods.evaluate import problem_of as traced
 from grads.programs import cuts
 from grads.programs.local import classify
 
 
 def problem_of(fun, *args, **options):
-    return prepare.problem_of(flatten_call(fun, 0, args, {}), Options(**options))[0]
+    return traced(flatten_call(fun, 0, args, {}), JacobianOptions(**options))[0]
 
 
 def mlp(sizes, act=jnp.tanh):
@@ -126,7 +126,7 @@ def test_bracketing_is_optimal_for_dense_chains():
     flat = machine.__class__(
         **{**vars(machine), "dot": ((1, 1e9),), "bandwidth": 1e30, "cached": 1e30, "dispatch": 0.0}
     )
-    chain = bracket.bracket(parts, problem.graph.active, flat, 8)
+    chain = order.bracket(parts, problem.graph.active, flat, 8)
 
     def best(i, j):
         if j - i == 1:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from grads import UnsupportedMethodError, jacobian, jacobian_operator, randomized_svd
-from grads.methods.low_rank import sketched
+from grads.methods.low_rank import low_rank
 from grads.testing.catalogue import problem
 
 CASES = [
@@ -60,7 +60,7 @@ def test_randomized_svd():
     np.testing.assert_allclose(s, np.linalg.svd(j, compute_uv=False)[:2], rtol=1e-12)
     agree(jacobian(case.fun, method="randomized_svd")(*case.args), j, 1e-12)  # rank 32 is all of it
     full = problem("dense_decoder")
-    got = jacobian(full.fun, method=sketched(1, oversample=2))(*full.args)
+    got = jacobian(full.fun, method=low_rank(1, oversample=2))(*full.args)
     spectrum = np.linalg.svd(full.jacobian(*full.args), compute_uv=False)
     assert np.linalg.norm(got - full.jacobian(*full.args), 2) < 1.5 * spectrum[1]
     with pytest.raises(ValueError, match="between 1 and 10, got 11"):

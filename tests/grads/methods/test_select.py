@@ -1,5 +1,6 @@
 """What `auto` chooses, why, within which memory; batched functions; autotune."""
 
+import dataclasses
 import sys
 
 import jax
@@ -10,6 +11,7 @@ import pytest
 import grads
 from grads.costs.machine import _DEFAULTS, using
 from grads.methods import registry
+from grads.testing.catalogue import problem
 
 
 @pytest.fixture(autouse=True)
@@ -288,6 +290,37 @@ def test_auto_never_looks_for_a_sparsity_pattern(monkeypatch):
         grads.explain(narrow, jnp.ones(200), method="sparse")
 
 
+@pytest.mark.parametrize("name", ["dense_encoder", "dense_decoder", "deep_autoencoder", "layer_norm", "convolution"])
+def test_a_method_within_another_never_costs_less(name):
+    """So `auto` need not ask it; `autotune` and limits of memory still do."""
+    case = problem(name)
+    costs = {r.method.name: r.cost for r in grads.explain(case.fun, *case.args).rows}
+    assert {m for m in grads.methods() if grads.get_method(m).within} == {"structured"}
+    if costs["structured"] is not None:
+        assert costs["chain"].seconds <= costs["structured"].seconds
+    else:
+        assert name == "layer_norm"  # nothing known at either end
+
+
+def test_auto_asks_only_what_it_may_choose(monkeypatch):
+    asked = set()
+    for name, method in registry.REGISTERED.items():
+        asks = lambda p, name=name, method=method: asked.add(name) or method.supports(p)
+        monkeypatch.setitem(registry.REGISTERED, name, dataclasses.replace(method, supports=asks))
+    fun = lambda x: narrow(x) + 0.5
+    grads.jacobian(fun)(jnp.ones(200))
+    assert asked == {"fwd", "rev", "fwd_chunked", "rev_chunked", "chain", "batched"}
+    asked.clear()
+    grads.jacobian(fun, memory_limit=10**9)(jnp.ones(200))
+    assert "structured" in asked
+    asked.clear()
+    grads.jacobian(fun, batch_axis=0)(jnp.ones((4, 200)))
+    assert "naive_loop" not in asked
+    asked.clear()
+    grads.explain(fun, jnp.ones(200))
+    assert asked == set(grads.methods())
+
+
 def test_registered_method_is_used():
     def build(problem):
         def evaluate(constants, leaves):
@@ -301,4 +334,4 @@ def test_registered_method_is_used():
         np.testing.assert_array_equal(grads.jacobian(narrow, method="ones")(jnp.ones(200)), np.ones((5, 200)))
         assert grads.explain(narrow, jnp.ones(200)).method != "ones"
     finally:
-        registry._METHODS.pop("ones")
+        registry.REGISTERED.pop("ones")

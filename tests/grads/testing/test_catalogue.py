@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from grads.testing.catalogue import catalogue, problem, register_problem
+from grads.testing.catalogue import catalogue, problem
+from grads.testing.register import register_problem
 from grads.testing.sparse import brusselator_jacobian, brusselator_pattern
 
 
