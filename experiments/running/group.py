@@ -19,6 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import train
 from experiments.running.one_run import Splits, run
 from training.devices import measured_choice
+from training.evaluate import first_bad_metric
 from training.examples import Examples
 from training.inputs import load_inputs
 from training.terms import first_bad_term
