@@ -1,6 +1,6 @@
 """Train one autoencoder, or many at once. Read from top to bottom: a batch goes through in this order.
 
-train -> train_steps -> train_step -> objective(model, x, key) -> model.encode -> posterior.sample
+train -> train_steps -> train_step -> objective(model, batch, key) -> model.encode -> draw
 -> model.decode -> likelihood.log_prob -> mean -> update.
 """
 
@@ -16,7 +16,7 @@ try:
     import jax.numpy as jnp
     import optax
     from flax import nnx
-    from jaxtyping import Array, Bool, Float, Int, Key
+    from jaxtyping import Array, Float, Int, Key
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
@@ -26,17 +26,19 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data import DataError, UnknownDataset
 from models.autoencoder import Autoencoder, Model
+from models.batch import Batch, Sizes, as_batch
 from models.config import ConfigError, config, setting
-from models.objectives import ELBO, Objective
-from models.terms import weight_penalty
+from models.objectives import ELBO, Objective, sparse_as_term
+from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.cli.progress import keep_going_without_output
 from training.devices import cast_floats, shard_batch
-from training.evaluate import Best, criterion, evaluate, patience_is_over, ramp_epochs, trained_model
-from training.examples import Binarisation, Examples, binarise, scale
+from training.evaluate import Best, criterion, evaluate, example_loss, patience_is_over, ramp_epochs, trained_model
+from training.examples import Binarisation, Examples, binarise, example_batch, scale
 from training.guard import checked_splits
 from training.host import Pace
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
+from training.players import Opponent, Rivals, make_rivals, play
 from training.terms import Terms, last_gradient_is_bad
 
 if TYPE_CHECKING:
@@ -74,6 +76,10 @@ class Config:
     """The autoencoder's parts."""
     objective: Objective = ELBO()
     """What is minimised."""
+    terms: tuple[Term, ...] = ()
+    """Further terms of the loss, each times its weight; one of a kind."""
+    opponent: Opponent = Opponent()
+    """How the networks of adversarial terms are trained."""
     penalty: Off | Weights = Off()
     """Penalty on the weights."""
     optimizer: AnyOptimizer = Adam()
@@ -99,6 +105,8 @@ class Config:
     seed: int = setting(0, traced=True, at_least=0)
     """Seed of initial weights, batches and noise."""
 
+    renamed = staticmethod(sparse_as_term)
+
 
 class TrainState(NamedTuple):
     """All that changes from step to step: a pytree, so it can be scanned, vmapped, sharded and saved."""
@@ -110,6 +118,7 @@ class TrainState(NamedTuple):
     sums: Terms  # of this epoch's steps
     bad_step: Int[Array, ""]  # first step with a non-finite term or gradient, else -1
     bad_terms: Terms  # which were not finite there
+    rivals: Rivals = ()  # networks that play against the model and their optimizers' states, () without
 
 
 def steps_per_epoch(config: Config, n: int) -> int:
@@ -123,9 +132,11 @@ def make_optimizer(config: Config, n: int) -> optax.GradientTransformation:
     return build(config.optimizer, config.schedule, config.updates, config.lr, steps)
 
 
-def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""], step: Any):
+def batch_loss(
+    config: Config, model: Autoencoder, batch: Batch, key: Key[Array, ""], step: Any, rivals: Rivals = ()
+) -> tuple[Float[Array, ""], Terms]:
     """Return a batch's mean loss and the means of its terms; the only place where examples are reduced."""
-    per_example, terms = config.objective.at(step)(model, x, key)
+    per_example, terms = example_loss(config, model, batch, key, step, rivals)
     loss = jnp.mean(per_example)
     if isinstance(config.penalty, Weights):
         penalty = weight_penalty(nnx.state(model, nnx.Param), config.penalty.l1, config.penalty.l2)
@@ -133,13 +144,15 @@ def batch_loss(config: Config, model: Autoencoder, x: Float[Array, "b *shape"], 
     return loss, Terms.of({name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss})
 
 
-def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -> TrainState:
+def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn) -> TrainState:
     """Return fresh parameters, optimizer state and counters."""
-    model = Autoencoder(config.model, examples.shape, rngs=nnx.Rngs(key))
+    sizes = Sizes(examples.shape, examples.classes, len(examples))
+    model = Autoencoder(config.model, sizes, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
-    x = jnp.zeros((config.batch_size, *examples.shape))
+    rivals = make_rivals(config.terms, config.opponent, sizes, config.model.latent, jax.random.fold_in(key, 1))
+    batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
-    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), x, key, 0)[1]
+    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]
     sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(one_step, variables))
     return TrainState(
         model,
@@ -149,6 +162,7 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.Sizes) -
         sums,
         jnp.full((), -1, jnp.int32),
         Terms(jnp.zeros(len(sums.names) + 1, bool), (*sums.names, "gradient")),
+        rivals,
     )
 
 
@@ -157,20 +171,32 @@ def train_step(
     config: Config,
     optimizer: optax.GradientTransformation,
     key: Key[Array, ""],
-    raw: Array,
+    batch: Batch | Array,
 ) -> TrainState:
-    """Advance by one batch of scaled examples: binarise, gradient of the mean loss, update, bookkeeping."""
-    k_loss = jax.random.fold_in(key, state.step)
+    """Advance by one batch of scaled examples: binarise, gradient of the mean loss, update, bookkeeping.
+
+    Networks that play against the model move first, then the model moves against them.
+    """
+    batch, k_loss = as_batch(batch), jax.random.fold_in(key, state.step)
+    raw = batch.x
     if config.binarise == "dynamic":
         k_binary, k_loss = jax.random.split(k_loss)
         raw = binarise(raw, "dynamic", k_binary)
-    x = shard_batch(binarise(raw, config.binarise, None) if config.binarise == "threshold" else raw)
+    x = binarise(raw, config.binarise, None) if config.binarise == "threshold" else raw
+    batch = jax.tree.map(shard_batch, batch._replace(x=x))
     graphdef, params, rest = nnx.split(state.model, nnx.Param, ...)
 
+    def model_of(params):
+        return nnx.merge(graphdef, cast_floats(params, config.compute_dtype), rest, copy=True)
+
+    def make_pass(key):
+        return config.objective.at(state.step)(model_of(params), batch, key)[2]
+
+    rivals = play(config.terms, config.opponent, state.rivals, make_pass, k_loss) if state.rivals else ()
+
     def mean_loss(params):
-        low = cast_floats(params, config.compute_dtype)
-        model = nnx.merge(graphdef, low, rest, copy=True)
-        loss, terms = batch_loss(config, model, x, k_loss, state.step)
+        model = model_of(params)
+        loss, terms = batch_loss(config, model, batch, k_loss, state.step, rivals)
         return loss, (terms, nnx.state(model, nnx.Not(nnx.Param)))
 
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
@@ -188,6 +214,7 @@ def train_step(
         Terms(state.sums.values + terms.values.astype(state.sums.values.dtype), terms.names),
         jnp.where(first, state.step, state.bad_step),
         Terms(jnp.where(first, jnp.append(bad, False), state.bad_terms.values), names),
+        rivals,
     )
 
 
@@ -212,7 +239,7 @@ def train_steps(
     def body(_, state: TrainState) -> TrainState:
         start = (state.step % per_epoch) * config.batch_size
         index = jax.lax.dynamic_slice(order, (start,), (config.batch_size,))
-        return step(state, config, optimizer, key, examples.take(index))
+        return step(state, config, optimizer, key, examples.batch(index))
 
     if isinstance(count, int) and count == 1:  # no loop at all: XLA compiles the body of one differently
         return last_gradient_is_bad(body(0, state))
@@ -224,12 +251,14 @@ def train_on(
     config: Config,
     key: Key[Array, ""],
     raw: Any,
+    label: Any = None,
     *,
     n: int,
     range: tuple[float | int, float | int],
 ) -> TrainState:
     """Advance by one batch of stored values that comes from a stream over `n` examples."""
-    state = train_step(state, config, make_optimizer(config, n), key, scale(jnp.asarray(raw), range))
+    batch = Batch(scale(jnp.asarray(raw), range), label)
+    state = train_step(state, config, make_optimizer(config, n), key, batch)
     return last_gradient_is_bad(state)
 
 

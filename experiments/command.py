@@ -17,6 +17,7 @@ from experiments.running import run_table, store
 from experiments.running.table import Table
 from models.config import ConfigError
 from training import RunError
+from training.store.environment import cores
 
 TABLES = Path(__file__).resolve().parent / "tables"
 FLAG = "--xla_force_host_platform_device_count"
@@ -29,7 +30,7 @@ def use_all_cores() -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if FLAG not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {FLAG}={store.cores()}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {FLAG}={cores()}".strip()
 
 
 def parse(table: Table, name: str, argv: list[str]) -> argparse.Namespace:

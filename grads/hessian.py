@@ -11,6 +11,7 @@ from jaxtyping import Array, PyTree
 
 from grads import arguments
 from grads.calls.forms import cut, poisoned
+from grads.calls.problem import over
 from grads.matrices.pattern import Pattern
 from grads.methods.coloured import check_pattern, colour, coloured, mismatch
 from grads.programs.sparsity import jacobian_sparsity
@@ -120,12 +121,11 @@ def _dense(fun: Callable, flat: Array, mode: str, chunk_size: int | None) -> tup
     """Return (the Hessian as (m, n, n), aux)."""
     n = flat.size
     inner = _inner(fun, n, mode)
-    many = lambda f, basis: jax.lax.map(f, basis, batch_size=chunk_size) if chunk_size else jax.vmap(f)(basis)
     if mode.startswith("fwd"):
         _, push, aux = jax.linearize(inner, flat, has_aux=True)
-        return jnp.moveaxis(many(push, jnp.eye(n, dtype=flat.dtype)), 0, -1), aux
+        return jnp.moveaxis(over(push, jnp.eye(n, dtype=flat.dtype), chunk_size), 0, -1), aux
     first, pull, aux = jax.vjp(inner, flat, has_aux=True)
-    rows = many(lambda u: pull(u.reshape(first.shape))[0], jnp.eye(first.size, dtype=first.dtype))
+    rows = over(lambda u: pull(u.reshape(first.shape))[0], jnp.eye(first.size, dtype=first.dtype), chunk_size)
     return rows.reshape(*first.shape, n), aux
 
 

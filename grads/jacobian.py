@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from grads import arguments
 from grads.calls import forms
-from grads.calls.problem import JacobianOptions, flatten_call, restore
+from grads.calls.problem import JacobianOptions, flatten_call, raveled, restore
 from grads.matrices.operator import JacobianOperator
 from grads.methods.evaluate import run
 from grads.methods.registry import Method, get_method
@@ -92,20 +91,8 @@ def jacobian(
     name; UnsupportedMethodError when the method cannot do this function, and MemoryLimitError when no method meets the
     limit.
     """
-    both = value_and_jacobian(
-        fun,
-        argnums,
-        method=method,
-        has_aux=has_aux,
-        holomorphic=holomorphic,
-        allow_int=allow_int,
-        chunk_size=chunk_size,
-        memory_limit=memory_limit,
-        batch_axis=batch_axis,
-        output=output,
-        precision=precision,
-        remat=remat,
-    )
+    options = dict(locals())  # the same options
+    both = value_and_jacobian(**options)
 
     def evaluate(*args, **kwargs):
         value, jac = both(*args, **kwargs)
@@ -138,8 +125,7 @@ def jacobian_operator(fun: Callable[[PyTree], PyTree], x: PyTree, *, method: Any
     if method not in ("auto", "autotune"):
         get_method(method)
     arguments.real_leaves(x, "an operator")
-    flat, unravel = ravel_pytree(x)
-    fun_flat = lambda f: ravel_pytree(fun(unravel(f)))[0]
+    fun_flat, flat, _ = raveled(fun, x)
     out = jax.eval_shape(fun_flat, flat)
     if not jnp.issubdtype(out.dtype, jnp.inexact):
         raise TypeError(f"an operator's output must be floating point, got dtype {out.dtype}")

@@ -13,8 +13,8 @@ def of_module(
 ) -> tuple[Callable[[PyTree], PyTree], PyTree]:
     """Return (fun, at) with fun(at) = module(x): `jacobian(fun)(at)` is the module's Jacobian at x.
 
-    wrt        "input": at = x; "params": at = the parameters (`nnx.Param` state, or Linen's "params"
-    collection) variables  of a Linen module that is not bound (`module.bind(variables)` carries its own)
+    wrt        "input": at = x; "params": at = the parameters (`nnx.Param` state, or Linen's "params" collection)
+    variables  of a Linen module that is not bound (`module.bind(variables)` carries its own)
     method     the method's name; kwargs go to it (train=False, a key, ...)
 
     NNX modules are merged as copies, so a call never changes the module given; state that a call would change (running

@@ -24,6 +24,7 @@ from jax.extend.core import Var
 from jaxtyping import Array, Float, PyTree
 
 from grads import arguments
+from grads.calls.problem import over
 from grads.programs.graph import Graph, trace
 
 __all__ = ["per_example_gradient_norms", "per_example_gradients"]
@@ -69,7 +70,7 @@ def _over(fun: Callable, examples: PyTree, chunk_size: int | None) -> Any:
     sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(examples)}
     if len(sizes) != 1 or () in sizes:
         raise ValueError(f"examples need one common first axis, got first axes {sorted(sizes)}")
-    return lax.map(fun, examples, batch_size=chunk_size) if chunk_size else jax.vmap(fun)(examples)
+    return over(fun, examples, chunk_size)
 
 
 def _square(g: Array) -> Float[Array, ""]:

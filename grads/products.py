@@ -9,10 +9,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Inexact, PyTree
 
 from grads import arguments
+from grads.calls.problem import over, raveled
 from grads.jacobian import jacobian_operator
 
 __all__ = ["gauss_newton_product", "gradient", "gradients", "hvp", "jvp", "metric", "value_and_gradient", "vhp", "vjp"]
@@ -93,10 +93,8 @@ def metric(fun: Fun, x: PyTree, *, method: str = "auto", chunk_size: int | None 
         operator = jacobian_operator(fun, x)
         if method == "factored" or operator.rank < operator.shape[1]:
             return operator.gram()
-    flat, unravel = ravel_pytree(x)
-    push = jax.linearize(lambda f: ravel_pytree(fun(unravel(f)))[0], flat)[1]
-    basis = jnp.eye(flat.size, dtype=flat.dtype)
-    rows = jax.lax.map(push, basis, batch_size=chunk_size) if chunk_size else jax.vmap(push)(basis)
+    fun_flat, flat, _ = raveled(fun, x)
+    rows = over(jax.linearize(fun_flat, flat)[1], jnp.eye(flat.size, dtype=flat.dtype), chunk_size)
     return rows.conj() @ rows.T
 
 

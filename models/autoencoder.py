@@ -1,4 +1,4 @@
-"""An autoencoder is encoder, posterior, decoder, likelihood and prior: a config, and the module it makes."""
+"""An autoencoder is encoder, posterior, prior, decoder and likelihood: a config, and the module that joins them."""
 
 import math
 from typing import Any, Literal
@@ -6,18 +6,14 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from models import likelihoods
+from models import likelihoods, posteriors, priors
+from models.batch import Batch, Sizes
 from models.config import ConfigError, config, setting, validate
-from models.distributions import Distribution, Normal, OptimalNormal, Point
-from models.networks import Conv, Dense, Mirror, mirrored
-from models.networks.decoder import Decoder
-from models.networks.encoder import Encoder
-from models.networks.layers import activation
-from models.priors import standard_normal
+from models.networks import Conv, Dense, Mirror, Nothing
 
-MOMENTUM = 0.9  # of the running variance that the optimal scale uses in evaluation
+Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
 
 
 def full(x: Array) -> Array:
@@ -29,106 +25,141 @@ def full(x: Array) -> Array:
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
 
-    encoder: Dense | Conv = Dense()  # type: ignore[call-arg]
+    encoder: Dense | Conv | Nothing = Dense()  # type: ignore[call-arg]
     """network from example to code"""
     decoder: Mirror | Dense | Conv = Mirror()
     """network from code to example; mirror: the encoder reversed"""
     latent: int = setting(20, at_least=1)
     """dimensions of the code"""
-    posterior: Literal["point", "normal"] = "normal"
-    """point: a plain autoencoder; normal: mean and standard deviation per code dimension"""
-    code: str = "identity"
-    """activation of a point code: identity, or any activation, such as sigmoid for KL sparsity"""
-    likelihood: (
-        likelihoods.Bernoulli
-        | likelihoods.ContinuousBernoulli
-        | likelihoods.Normal
-        | likelihoods.Laplace
-        | likelihoods.DiscretizedLogistic
-        | likelihoods.Categorical
-    ) = likelihoods.Bernoulli()
+    posterior: posteriors.Posterior = posteriors.Normal()
+    """distribution of the code given an example; point: a plain autoencoder"""
+    prior: priors.Prior = priors.Standard()
+    """distribution of the code"""
+    likelihood: likelihoods.Likelihood = likelihoods.Bernoulli()
     """distribution of an example given its code"""
+    labels: Literal["none", "given", "inferred"] = "none"
+    """none: unused; given: encoder and decoder see them; inferred: a classifier q(y|x) fills in unknown ones"""
 
     def check(self) -> None:
         """Raise ConfigError for parts that do not fit each other."""
-        activation(self.code)
-        if self.posterior == "normal" and self.code != "identity":
-            raise ConfigError(f"code={self.code!r} needs posterior='point': a normal code has no bounds")
-        if isinstance(self.decoder, Mirror) and self.decoder.tied and self.likelihood.channels() > 1:
+        if getattr(self.decoder, "tied", False):
+            self.check_tied()
+        for part in (self.encoder, self.posterior, self.prior, self.decoder, self.likelihood):
+            if hasattr(part, "fits"):
+                part.fits(self)
+
+    def check_tied(self) -> None:
+        """Raise ConfigError where the decoder cannot have the encoder's shapes."""
+        if self.likelihood.channels() > 1:
             raise ConfigError(
                 f"tied weights need one decoder number per value, {type(self.likelihood).__name__} takes "
                 f"{self.likelihood.channels()}: use decoder mirror with tied=False, or another likelihood"
             )
+        if isinstance(self.encoder, Nothing) or self.labels != "none":
+            raise ConfigError("tied weights need an encoder, and labels none: use decoder mirror with tied=False")
 
-
-class Setting(nnx.Variable):
-    """A float of the config: may be traced or stacked over runs, is never trained."""
+    @staticmethod
+    def renamed(values: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of an earlier version's config: `code` was the activation of a point."""
+        values = dict(values)
+        code = values.pop("code", "identity")
+        if code != "identity" and values.get("posterior") == "point":
+            values["posterior"] = {"kind": "point", "activation": code}
+        return values
 
 
 class Autoencoder(nnx.Module):
-    """encode(x) = q(z|x), decode(z) = p(x|z), prior() = p(z), for examples of `shape`.
+    """encode(x) = q(z|x), decode(z) = p(x|z), prior() = p(z), for examples of `sizes`, or of a bare shape.
 
     `encode` and `decode` with a key are in training mode (dropout on, batch statistics used and updated);
     without, in evaluation mode. What changes in training besides `nnx.Param` are `nnx.BatchStat`s: split them
     off and return them. Raises ConfigError for an impossible config or shape.
+
+    labels "given" and "inferred": the label stands one-hot, or as probabilities, beside the flat features of the
+    encoder and beside the code; an unknown one (-1) is zeros. Every call takes `label`; a model without labels
+    ignores it.
     """
 
-    def __init__(self, cfg: Model, shape: tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None):
+    def __init__(
+        self, cfg: Model, sizes: Sizes | tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None
+    ):
         validate(cfg)
-        if not shape or min(shape) < 1:
-            raise ConfigError(f"every axis of an example must be at least 1, got shape {tuple(shape)}")
-        likelihood = cfg.likelihood
-        self.shape, self.latent, self.posterior, self.code = tuple(shape), cfg.latent, cfg.posterior, cfg.code
-        self.tied = isinstance(cfg.decoder, Mirror) and cfg.decoder.tied
-        decoder = mirrored(cfg.encoder) if isinstance(cfg.decoder, Mirror) else cfg.decoder
-        numbers = cfg.latent * (2 if cfg.posterior == "normal" else 1)
-        self.encoder = Encoder(cfg.encoder, self.shape, numbers, rngs=rngs)
-        self.decoder = Decoder(decoder, cfg.latent, self.shape, likelihood.channels(), tied=self.tied, rngs=rngs)
+        sizes = sizes if isinstance(sizes, Sizes) else Sizes(tuple(sizes))
+        if not sizes.shape or min(sizes.shape) < 1:
+            raise ConfigError(f"every axis of an example must be at least 1, got shape {tuple(sizes.shape)}")
+        if cfg.labels != "none" and not sizes.classes:
+            raise ConfigError(f"labels {cfg.labels!r} needs data with labels, these have none: use labels none")
+        self.shape, self.latent, self.labels = tuple(sizes.shape), cfg.latent, cfg.labels
+        self.classes = classes = sizes.classes if cfg.labels != "none" else 0
+        channels, numbers = cfg.likelihood.channels(), cfg.posterior.numbers(cfg.latent)
+        self.encoder = cfg.encoder.build_encoder(sizes, numbers, classes, rngs)
+        self.decoder = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
+        self.likelihood_module = cfg.likelihood.build(sizes, rngs)
+        self.posterior_module = cfg.posterior.build(cfg.latent, rngs)
+        self.prior_module = cfg.prior.build(cfg.latent, sizes, rngs)
+        self.classifier = cfg.encoder.build_encoder(sizes, classes, 0, rngs) if cfg.labels == "inferred" else None
         if pixel_mean is not None:
-            self.decoder.set_bias(likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
-        leaves, self._likelihood = jax.tree.flatten(likelihood)
-        self._settings = nnx.List([Setting(jnp.asarray(leaf, float)) for leaf in leaves])
-        scale: Any = likelihood.initial_log_scale()
-        self.log_scale = nnx.Param(jnp.asarray(scale, float)) if likelihoods.learned(likelihood) else None
-        optimal = likelihoods.optimal(likelihood)
-        self.variance = nnx.BatchStat(jnp.asarray(jnp.exp(2 * scale), float)) if optimal else None
+            self.decoder.set_bias(cfg.likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
 
-    @property
-    def likelihood(self) -> Any:
-        """Return the likelihood's config, its floats as they were given (possibly traced)."""
-        return jax.tree.unflatten(self._likelihood, [s[...] for s in self._settings])
+    def encode(self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None, label: Labels = None) -> Any:
+        """Return q(z|x, label): codes of shape (batch, latent)."""
+        return self.posterior(self.numbers(x, key, label), key)
 
-    def encode(self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None) -> Normal | Point:
-        """Return q(z|x): codes of shape (batch, latent)."""
+    def numbers(
+        self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None, label: Labels = None
+    ) -> Float[Array, "batch numbers"]:
+        """Return what the encoder's head says of each example."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        numbers = full(self.encoder(self.cast(x), key))
-        if self.posterior == "point":
-            return Point(activation(self.code)(numbers))
-        return Normal(numbers[:, : self.latent], numbers[:, self.latent :])
+        return full(self.encoder(self.cast(x), key, self.hot(label)))
 
-    def decode(self, z: Float[Array, "batch latent"], key: PRNGKeyArray | None = None) -> Distribution:
-        """Return p(x|z): examples of shape (batch, *shape)."""
-        out = full(self.decoder(self.cast(z), key, self.encoder.kernels(self.latent) if self.tied else ()))
-        if self.variance is not None:
-            log_std = 0.5 * jnp.log(self.variance[...])
-            return (Normal if key is None else OptimalNormal)(out[..., 0], log_std)
-        return self.likelihood.distribution(out, None if self.log_scale is None else self.log_scale[...])
+    def posterior(self, numbers: Float[Array, "batch numbers"], key: PRNGKeyArray | None = None) -> Any:
+        """Return the posterior that these numbers of the encoder's head stand for."""
+        return self.posterior_module(numbers, self, key)
+
+    def decode(self, z: Float[Array, "batch latent"], key: PRNGKeyArray | None = None, label: Labels = None) -> Any:
+        """Return p(x|z, label): examples of shape (batch, *shape)."""
+        hot = self.hot(label)
+        z = self.cast(z if hot is None else jnp.concatenate([z, hot.astype(z.dtype)], 1))
+        if hasattr(self.decoder, "sequence"):  # autoregressive: the numbers depend on x itself
+            return self.decoder.sequence(z, key, self.likelihood_module)
+        return self.likelihood_module(full(self.decoder(z, key, self.encoder)), key)
+
+    def prior(self, label: Labels = None, key: PRNGKeyArray | None = None) -> Any:
+        """Return p(z): a batch of one that serves every example, or one per label. `key`: for what is random in it."""
+        return self.prior_module(self, label, key)
+
+    def classify(
+        self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "batch classes"]:
+        """Return log q(y|x) of every class. Raises ConfigError unless labels are inferred."""
+        if self.classifier is None:
+            raise ConfigError(f"this model has no classifier (labels {self.labels!r}): use labels inferred")
+        return jax.nn.log_softmax(full(self.classifier(self.cast(x), key, None)))
+
+    def seen_label(self, batch: Batch) -> Any:
+        """Return the label that `encode` and `decode` are to see of a batch: the given, or the likeliest one."""
+        if self.labels == "inferred":
+            return jnp.argmax(self.classify(batch.x), axis=1)
+        return batch.label
+
+    def hot(self, label: Labels) -> Float[Array, "batch classes"] | None:
+        """Return labels one-hot (zeros where unknown); probabilities pass; None in a model without labels."""
+        if not self.classes:
+            return None
+        if label is None:
+            raise ValueError(f"this model has labels {self.labels!r}: give the label of every example")
+        return jax.nn.one_hot(label, self.classes) if jnp.issubdtype(label.dtype, jnp.integer) else label
 
     def cast(self, x: Array) -> Array:
         """Return x in the networks' dtype where that is a short one: bfloat16 parameters mean bfloat16 arithmetic."""
-        dtype = self.encoder.head.kernel[...].dtype
-        return x.astype(dtype) if dtype.itemsize < 4 else x
+        dtype = jax.tree.leaves(nnx.state(self.decoder, nnx.Param))[0].dtype
+        return x.astype(dtype) if dtype.itemsize < 4 and jnp.issubdtype(x.dtype, jnp.floating) else x
 
-    def prior(self) -> Normal:
-        """Return p(z), a standard normal with a batch of one."""
-        return standard_normal(self.latent)
-
-    def track(self, p: Distribution, x: Float[Array, "batch *shape"]) -> None:
-        """Move the running variance towards that of this batch, if `p` has an optimal scale."""
-        if self.variance is not None and isinstance(p, OptimalNormal):
-            new = jax.lax.stop_gradient(p.variance(x)).astype(self.variance[...].dtype)
-            self.variance[...] = MOMENTUM * self.variance[...] + (1 - MOMENTUM) * new
+    def track(self, p: Any, batch: Batch) -> None:
+        """Let the likelihood learn from a training batch what it learns without a gradient (a running scale)."""
+        if hasattr(self.likelihood_module, "track"):
+            self.likelihood_module.track(p, batch)
 
     @property
     def dimensions(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Shaped
 
 from training.store.errors import RunError
 from training.store.files import make_folder, write_text
@@ -38,7 +38,7 @@ def batch_mesh(batch_size: int, devices: list[jax.Device] | None = None) -> Mesh
     return jax.make_mesh((count,), ("batch",), (AxisType.Auto,), devices=devices[:count])
 
 
-def shard_batch(x: Float[Array, "b *shape"]) -> Float[Array, "b *shape"]:
+def shard_batch(x: Shaped[Array, "b *shape"]) -> Shaped[Array, "b *shape"]:
     """Split the first axis over the mesh in use (`jax.set_mesh`); return x unchanged where there is none."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or "batch" not in mesh.axis_names or mesh.size == 1:

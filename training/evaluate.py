@@ -11,8 +11,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from models import metrics
 from models.autoencoder import Autoencoder
-from models.config import ConfigError, nearest
+from models.batch import Batch, as_batch
+from models.config import ConfigError, kind, nearest
 from training.examples import Binarisation, Examples, binarise
+from training.players import network
 
 BATCH = 512  # examples that are evaluated together
 ACTIVE = 0.01  # variance of a code's posterior mean above which Burda et al. 2016, section 5, call it active
@@ -37,11 +39,16 @@ def criterion(config: Any, validation: Mapping[str, Any]) -> Any:
     return validation[name]
 
 
+def ramp_steps(config: Any) -> int:
+    """Return after how many steps every weight of the objective is at its full value."""
+    return getattr(config.objective, "ramp_steps", 0)  # an objective without a schedule has none
+
+
 def ramp_epochs(config: Any, per_epoch: int) -> Any:
     """Return after how many epochs (whole ones) every ramp of a run is over; 0 without any, may be traced."""
     warm = jnp.ceil if isinstance(config.updates.warmup, jax.Array) else math.ceil
     rate = warm(config.updates.warmup * config.epochs)
-    weights = -(-config.objective.ramp_steps // per_epoch)
+    weights = -(-ramp_steps(config) // per_epoch)
     return jnp.maximum(rate, weights) if isinstance(rate, jax.Array) else max(rate, weights)
 
 
@@ -60,25 +67,40 @@ def trained_model(config: Any, state: Any) -> Autoencoder:
     return nnx.merge(graphdef, state.ema, rest, copy=True)
 
 
-def objective_value(config: Any, model: Autoencoder, x: Float[Array, "b *shape"], key: Key[Array, ""]) -> Array:
-    """Return the loss of each example, (b,), in evaluation mode, all weights at the end of their ramps."""
-    full = config.objective.at(config.objective.ramp_steps)
-    return full(model, x, key, training=False)[0]
+def example_loss(
+    config: Any,
+    model: Autoencoder,
+    batch: Batch,
+    key: Key[Array, ""],
+    step: Any,
+    rivals: Any = (),
+    training: bool = True,
+) -> tuple[Float[Array, " b"], dict[str, Array]]:
+    """Return the loss of each example, the objective's plus every term's times its weight, and what it consists of.
+
+    Out of training a term with a network that plays against the model is left out: its value is no measure.
+    """
+    loss, terms, done = config.objective.at(step)(model, batch, key, training)
+    for position, term in enumerate(config.terms):
+        if training or not hasattr(term, "opponent"):
+            value = term(done._replace(key=jax.random.fold_in(done.key, position)), network(rivals, term))
+            loss, terms = loss + term.weight * value, terms | {kind(type(term)): value}
+    return loss, terms
 
 
 def training_mean(examples: Examples, how: Binarisation) -> Float[Array, "*shape"]:
     """Return the mean of all (scaled, binarised) examples of a split, summed in chunks."""
     n, batch = len(examples), min(len(examples), BATCH)
+    zero = jnp.zeros(examples.shape)
 
     def one_batch(total: Array, i: Array) -> tuple[Array, None]:
         index = i * batch + jnp.arange(batch)
-        x = examples.take(index % n)
+        x = examples.take(index % n).astype(zero.dtype)
         if how == "threshold":  # draws of 0 and 1 have the mean that they are drawn by
             x = binarise(x, "threshold", None)
         kept = (index < n).reshape(-1, *(1,) * (x.ndim - 1))
         return total + jnp.sum(jnp.where(kept, x, 0), axis=0), None
 
-    zero = jnp.zeros(examples.shape, jax.eval_shape(examples.take, jnp.arange(1)).dtype)
     return jax.lax.scan(one_batch, zero, jnp.arange(-(-n // batch)))[0] / n
 
 
@@ -99,25 +121,27 @@ def measure(
     def one_batch(i: Int[Array, ""]) -> tuple[dict[str, Array], dict[str, Array]]:
         k_binary, k_metrics = jax.random.split(jax.random.fold_in(key, i))
         index = i * batch + jnp.arange(batch)
-        x = binarise(examples.take(index % n), config.binarise, k_binary)
-        values = metrics.per_example(model, x, k_metrics)
-        values |= {"objective": objective_value(config, model, x, k_metrics)}
-        over = tuple(range(1, x.ndim))
-        if hasattr(config.objective, "corrupted"):
-            noisy = config.objective.corrupted(x, k_metrics)
-            values |= {"noisy_mse": jnp.mean(jnp.square(x - model.decode(model.encode(noisy).mean).mean), over)}
-        if mean is not None:
-            values |= {"baseline_mse": jnp.mean(jnp.square(x - mean[None]), over)}
+        some = examples.batch(index % n)
+        some = as_batch(some._replace(x=binarise(some.x, config.binarise, k_binary)))
+        values = metrics.per_example(model, some, k_metrics)
+        values["objective"] = example_loss(config, model, some, k_metrics, ramp_steps(config), training=False)[0]
+        if "mse" in values and hasattr(config.objective, "corrupted"):
+            label = model.seen_label(some)
+            q = model.encode(config.objective.corrupted(some.x, k_metrics), None, label)
+            values["noisy_mse"] = metrics.squared_error(some, model.decode(q.mean, None, label).mean)
+        if "mse" in values and mean is not None:
+            values["baseline_mse"] = metrics.squared_error(some, mean[None])
         sums = {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}
-        return sums, metrics.per_dimension(model, x)
+        return sums, metrics.per_dimension(model, some, k_metrics)
 
     totals, codes = jax.lax.map(one_batch, jnp.arange(-(-n // batch)))
     means = {name: jnp.sum(value) / n for name, value in totals.items()}
-    means |= {"rmse": jnp.sqrt(means["mse"])}
+    if "mse" in means:
+        means |= {"rmse": jnp.sqrt(means["mse"])}
     if not codes:
         return means, {}
     every = {name: value.reshape(-1, value.shape[-1])[:n] for name, value in codes.items()}
-    active = jnp.sum(jnp.var(every["mean"], axis=0) > ACTIVE).astype(means["mse"].dtype)
+    active = jnp.sum(jnp.var(every["mean"], axis=0) > ACTIVE).astype(every["mean"].dtype)
     return means | {"active_units": active}, {"kl_per_dim_nats": jnp.mean(every["kl"], axis=0)}
 
 

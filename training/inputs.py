@@ -47,16 +47,35 @@ def load_inputs(config: Any, data_dir: str | None) -> Inputs:
     return inputs
 
 
-def _examples(dataset: data.Dataset, part: str, binarise: Binarisation, salt: int) -> Examples:
+def needs_labels(model: Any) -> bool:
+    """Whether a model reads labels; a run without has no trace of them."""
+    return model.labels != "none" or getattr(model.prior, "labelled", False)
+
+
+def labels_of(model: Any, dataset: data.Dataset, part: str) -> dict[str, Any]:
+    """Return the label and classes of a split as `Examples` take them, nothing for a model without.
+
+    Raises ConfigError where the data have none.
+    """
+    if not needs_labels(model):
+        return {}
+    y = dataset.splits[part].y
+    if y is None or not dataset.labels:
+        raise ConfigError(f"labels {model.labels!r} needs data with labels, {dataset.name} has none: use labels none")
+    return {"label": jnp.asarray(y, jnp.int32), "classes": dataset.labels}
+
+
+def _examples(dataset: data.Dataset, part: str, salt: int, binarise: Binarisation, model: Any) -> Examples:
     low, high = dataset.range
-    examples = Examples(jnp.asarray(dataset.splits[part].x), (float(low), float(high)))
+    x = jnp.asarray(dataset.splits[part].x)
+    examples = Examples(x, (float(low), float(high)), **labels_of(model, dataset, part))
     return fix_binary(examples, salt) if binarise == "static" else examples
 
 
 def _in_memory(config: Any, data_dir: str | None) -> Inputs:
     dataset = data.load(config.dataset, data_dir)
-    parts = enumerate(dataset.splits)
-    return Inputs({part: _examples(dataset, part, config.binarise, salt) for salt, part in parts}, dataset)
+    how, parts = (config.binarise, config.model), enumerate(dataset.splits)
+    return Inputs({part: _examples(dataset, part, salt, *how) for salt, part in parts}, dataset)
 
 
 def _streamed(config: Any, data_dir: str | None) -> Inputs:
@@ -64,12 +83,13 @@ def _streamed(config: Any, data_dir: str | None) -> Inputs:
     if config.binarise == "static":
         raise ConfigError("binarise 'static' needs read 'memory': one draw per example, kept; or use 'dynamic'")
     name = config.dataset
+    how: tuple[Binarisation, Any] = ("none", config.model)
     train = data.stream(name, batch_size=config.batch_size, seed=int(config.seed), data_dir=data_dir)
     notes = "train streamed from disk in an order drawn anew each epoch"
     if not name.startswith("tfds:"):  # held in memory anyway
         dataset = data.load(name, data_dir)
         dataset = dataclasses.replace(dataset, notes=f"{dataset.notes}; {notes}")
-        return Inputs({part: _examples(dataset, part, "none", 0) for part in ("validation", "test")}, dataset, train)
+        return Inputs({part: _examples(dataset, part, 0, *how) for part in ("validation", "test")}, dataset, train)
     splits = {}
     for part in ("validation", "test"):
         whole = data.stream(name, part, batch_size=512, data_dir=data_dir, epochs=1, shuffle=False)
@@ -79,4 +99,4 @@ def _streamed(config: Any, data_dir: str | None) -> Inputs:
     x = splits["test"].x
     bounds = (float(x.min()), float(x.max())) if x.dtype.kind == "f" else (0, np.iinfo(x.dtype).max)
     dataset = data.Dataset(name, "stream", splits, train.shape, bounds, train.labels, {}, notes=notes)
-    return Inputs({part: _examples(dataset, part, "none", 0) for part in splits}, dataset, train)
+    return Inputs({part: _examples(dataset, part, 0, *how) for part in splits}, dataset, train)

@@ -26,7 +26,6 @@ from experiments.running import group, store
 from models import Dense, Model
 from models.objectives import ELBO
 from train import Config
-from training.examples import Examples
 
 ASKED = {400: 1.05, 32: 1.5}
 LRS, BETAS = (3e-4, 1e-3, 2e-3, 4e-3), (0.5, 1.0, 2.0, 4.0)
@@ -45,7 +44,7 @@ def configs(dataset: str, hidden: int, epochs: int, seeds: int) -> list[Config]:
 
 def cut(splits: group.Splits, train: int, rest: int) -> group.Splits:
     """Return the first examples of every split."""
-    return {k: Examples(s.x[: train if k == "train" else rest], s.range) for k, s in splits.items()}
+    return {k: s.part(slice(train if k == "train" else rest)) for k, s in splits.items()}
 
 
 def seconds_of(plan: str, rows: Sequence[Config], splits: group.Splits) -> float:

@@ -99,7 +99,7 @@ def training(config: Config, dispatch: str, inputs: Inputs, implementation: str 
 def five_epochs() -> None:
     """Train the dense workload for five epochs in chunks; the child process of `from_start`."""
     inputs, key = images(), jax.random.key(0)
-    make = jax.jit(lambda c: init(c, key, host.Sizes(60_000, (28, 28, 1))))
+    make = jax.jit(lambda c: init(c, key, host.StandIn(60_000, (28, 28, 1))))
     state = make(DENSE)
     dispatch = host.choose_dispatch(CORE, DENSE, key, state, inputs)
     pieces = host.programs(CORE, DENSE, key, inputs, dispatch)

@@ -16,5 +16,7 @@ def reconstructions(
     """Return the reconstructions of the first test examples, (10, *shape)."""
     model = train.trained_model(config, state)
     k_binary, _ = jax.random.split(jax.random.fold_in(key, 0))
-    first = binarise(examples.take(jnp.arange(min(PICTURES, len(examples)))), config.binarise, k_binary)
-    return model.decode(model.encode(first).mean).mean
+    first = examples.batch(jnp.arange(min(PICTURES, len(examples))))
+    first = first._replace(x=binarise(first.x, config.binarise, k_binary))
+    label = model.seen_label(first)
+    return model.decode(model.encode(first.x, None, label).mean, None, label).mean

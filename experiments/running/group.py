@@ -18,10 +18,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train
 from experiments.running.one_run import Splits, run
+from models import Model
 from training.devices import measured_choice
 from training.evaluate import first_bad_metric
-from training.examples import Examples
-from training.inputs import load_inputs
+from training.inputs import load_inputs, needs_labels
 from training.terms import first_bad_term
 
 SMALL = 1e13  # operations (6 per weight and example) of a group below which measuring costs more than it can save
@@ -132,8 +132,8 @@ def choose(configs: Sequence[Any], splits: Splits) -> str:
     if 6.0 * weights * len(examples) * config.epochs * len(configs) < SMALL:
         return next(iter(plans()))
     batches = min(TRIAL_BATCHES, len(examples) // config.batch_size)
-    few = {part: Examples(s.x[: config.batch_size], s.range) for part, s in splits.items()}
-    few["train"] = Examples(examples.x[: batches * config.batch_size], examples.range)
+    few = {part: s.part(slice(config.batch_size)) for part, s in splits.items()}
+    few["train"] = examples.part(slice(batches * config.batch_size))
     brief = [dataclasses.replace(c, epochs=1, patience=0) for c in configs[:TRIAL_ROWS]]
     signature = (str(jax.tree.structure(dataclasses.replace(brief[0], dataset=""))), len(brief), examples.shape)
     before = _count[0]
@@ -154,17 +154,23 @@ def limited(splits: Splits, examples: int | None, seen: bool) -> Splits:
     """
     part = splits["train"]
     if examples is not None:
-        splits = splits | {"train": Examples(part.x[:examples], part.range)}
+        splits = splits | {"train": part.part(slice(examples))}
     if seen:
         few = min(len(splits["train"]), len(splits["test"]))
-        splits = splits | {"seen": Examples(part.x[:few], part.range)}
+        splits = splits | {"seen": part.part(slice(few))}
     return splits
 
 
 @functools.lru_cache(maxsize=4)
-def data_of(dataset: str, binarise: Any, batch_size: int, data_dir: str | None) -> tuple[Splits, Any]:
-    """Return the splits of a data set and the data set itself. Raises data.DataError and ConfigError."""
-    config = train.Config(dataset=dataset, binarise=binarise, batch_size=batch_size)
+def data_of(
+    dataset: str, binarise: Any, batch_size: int, data_dir: str | None, labelled: bool = False
+) -> tuple[Splits, Any]:
+    """Return the splits of a data set, `labelled` for models that read labels, and the data set itself.
+
+    Raises data.DataError and ConfigError.
+    """
+    model = Model(labels="given" if labelled else "none")
+    config = train.Config(dataset=dataset, binarise=binarise, batch_size=batch_size, model=model)
     inputs = load_inputs(config, data_dir)
     return inputs.splits, inputs.dataset
 
@@ -176,11 +182,17 @@ def iterate_group(
     seen: bool = False,
     plan: str = "auto",
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (position, result) of configs of one structure as they finish; see `run_group`."""
+    """Yield (position, result) of configs of one structure as they finish; they compile once.
+
+    data_dir: folder of data files. examples: train on the first so many (None: all). seen: measure training examples
+    too. plan: a name in `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data
+    and configs that cannot be run.
+    """
     first = configs[0]
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
-    splits = limited(data_of(first.dataset, first.binarise, first.batch_size, data_dir)[0], examples, seen)
+    splits = data_of(first.dataset, first.binarise, first.batch_size, data_dir, needs_labels(first.model))[0]
+    splits = limited(splits, examples, seen)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
     name = choose(configs, splits) if plan == "auto" else plan
@@ -222,25 +234,3 @@ class Ends(NamedTuple):
 
     bad_step: int
     bad_terms: dict[str, Any]
-
-
-def run_group(
-    configs: Sequence[train.Config],
-    data_dir: str | None = None,
-    examples: int | None = None,
-    seen: bool = False,
-    plan: str = "auto",
-) -> list[dict[str, Any]]:
-    """Return the result of every config (see `result`), in order; any mixture of structures and seeds.
-
-    configs: rows; those of equal `jax.tree.structure` compile once. data_dir: folder of data files.
-    examples: train on the first so many (None: all). seen: measure training examples too. plan: a name in
-    `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data and configs that
-    cannot be run.
-    """
-    out: list[Any] = [None] * len(configs)
-    for positions in grouped(configs):
-        members = [configs[i] for i in positions]
-        for i, found in iterate_group(members, data_dir, examples, seen, plan):
-            out[positions[i]] = found
-    return out

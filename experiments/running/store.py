@@ -7,7 +7,6 @@ import datetime
 import functools
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ class Finished:
 
 def provenance(seconds: float, parts: tuple[str, ...] = TABLES) -> dict[str, Any]:
     """Return what every result says of its making: day, minutes, cores, code, versions and devices."""
-    from training.store.environment import environment
+    from training.store.environment import cores, environment
 
     return {
         "date": datetime.date.today().isoformat(),
@@ -76,11 +75,6 @@ def provenance(seconds: float, parts: tuple[str, ...] = TABLES) -> dict[str, Any
         "code_sha256": code_sha256(parts),
         "environment": environment(),
     }
-
-
-def cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

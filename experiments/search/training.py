@@ -8,7 +8,7 @@ and never chooses anything.
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,18 @@ from experiments.search.workers import compiler
 from experiments.search.workers.compiling import compiling, open_cache
 from models.config import ConfigError, nearest
 from training.examples import Examples
+from training.inputs import needs_labels
 
 Splits = dict[str, Examples]
 
 
 @functools.lru_cache(maxsize=2)
-def splits_of(dataset: str, binarise: str, batch_size: int, fold: Fold | None) -> Splits:
+def splits_of(dataset: str, binarise: str, batch_size: int, fold: Fold | None, labelled: bool = False) -> Splits:
     """Return the splits of a data set, or those of one fold of its training and validation examples.
 
     AUTOENCODERS_DATA names the folder of data files; without it the usual places are tried.
     """
-    splits = group.data_of(dataset, binarise, batch_size, os.environ.get("AUTOENCODERS_DATA"))[0]
+    splits = group.data_of(dataset, binarise, batch_size, os.environ.get("AUTOENCODERS_DATA"), labelled)[0]
     return splits if fold is None else fold_splits(splits, fold, batch_size)
 
 
@@ -46,19 +47,20 @@ def fold_splits(splits: Splits, fold: Fold, batch_size: int) -> Splits:
     up to k - 1 examples are left out.
     """
     part, parts = fold
-    known = [splits[name].x for name in ("train", "validation") if name in splits]
-    x = np.concatenate([np.asarray(a) for a in known])
+    both = [splits[name] for name in ("train", "validation") if name in splits]
+    known = jax.tree.map(lambda *parts: np.concatenate([np.asarray(a) for a in parts]), *both)
+    x = known.x
     size = len(x) // parts
     if size == 0 or size * (parts - 1) < batch_size:
         raise ConfigError(f"{parts} folds of {len(x)} examples leave too few to train with batches of {batch_size}")
     order = np.random.default_rng(0).permutation(len(x))[: size * parts]
     held_out = order[part * size : (part + 1) * size]
     rest = np.setdiff1d(order, held_out)
-    take = lambda index: Examples(jnp.asarray(x[index]), splits["train"].range)
+    take = lambda index: jax.tree.map(jnp.asarray, known.part(index))
     return splits | {"train": take(rest), "validation": take(held_out)}
 
 
-def row(found: Mapping[str, Any], patience: int = 0) -> dict[str, Any]:
+def row(found: Mapping[str, Any], criterion: Callable[[Any], Any], patience: int = 0) -> dict[str, Any]:
     """Return a trial's metrics from a run's result (`running.group.result`), and why it diverged, if it did.
 
     Validation metrics of the epoch that was tested, test metrics with the prefix test_, "loss" (what is minimised
@@ -92,7 +94,7 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
     first = configs[0]
     check_read(first.read)
     open_cache()
-    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
+    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold, needs_labels(first.model))
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
     with compiling((plan, jax.tree.structure(first), str(shapes))) as new:
@@ -102,14 +104,14 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
     for take, out, seconds in group.run_with(plan, configs, splits):
         for i in range(len(take)):
             found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
-            yield row(found, first.patience)
+            yield row(found, first.objective.criterion, first.patience)
 
 
 def compile_group(first: Any, fold: Fold | None, width: int) -> None:
     """Compile the program of the groups that a config belongs to, into the cache of programs."""
     open_cache()
     plan = plan_of(width)
-    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold)
+    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold, needs_labels(first.model))
     group.executable(plan, plan.devices * plan.rows, first, splits)
 
 

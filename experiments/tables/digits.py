@@ -17,7 +17,7 @@ Expected: 2.127 / 1.211 / 0.748 / 0.402 / 0.124 or less at 2 / 4 / 8 / 16 / 32 d
 """
 
 from experiments.running.table import Pca, Profile, Row, Table
-from models import Dense, Model
+from models import Dense, Model, posteriors
 from models.likelihoods import Bernoulli, Normal
 from models.objectives import Denoising
 from train import Config
@@ -36,7 +36,7 @@ def autoencoder(latent: int) -> Config:
     likelihood = Normal() if latent == 32 else Bernoulli()  # the mean: any number, or in (0, 1)
     return Config(
         dataset="digits",
-        model=Model(encoder=encoder, latent=latent, posterior="point", likelihood=likelihood),
+        model=Model(encoder=encoder, latent=latent, posterior=posteriors.Point(), likelihood=likelihood),
         objective=Denoising(level=NOISE[latent]),
         optimizer=AdamW(weight_decay=DECAY[latent]),
         schedule=Cosine(),

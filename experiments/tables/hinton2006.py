@@ -11,14 +11,16 @@ Expected: the goal is 2.6, not reached: about 2.75 (without noise and batch norm
 """
 
 from experiments.running.table import Pca, Profile, Row, Table
-from models import Dense, Model
+from models import Dense, Model, posteriors
 from models.objectives import Denoising
 from train import Config
 from training.optimizers import AdamW, Cosine, Updates
 
 CONFIG = Config(
     dataset="mnist",
-    model=Model(encoder=Dense(hidden=(1000, 500, 250), activation="gelu", norm="batch"), latent=30, posterior="point"),
+    model=Model(
+        encoder=Dense(hidden=(1000, 500, 250), activation="gelu", norm="batch"), latent=30, posterior=posteriors.Point()
+    ),
     objective=Denoising(level=0.1),
     optimizer=AdamW(weight_decay=0.05),
     schedule=Cosine(),

@@ -15,7 +15,7 @@ Expected: no published numbers; Adam below the others under the same decay, no d
 """
 
 from experiments.running.table import Profile, Row, Table
-from models import Dense, Model
+from models import Dense, Model, posteriors
 from models.objectives import Reconstruction
 from train import Config
 from training.optimizers import (
@@ -45,7 +45,7 @@ DECAYS: dict[str, AnySchedule] = {
     "steps": Steps(),
     "cosine": Cosine(),
 }
-MODEL = Model(encoder=Dense(hidden=(256,)), latent=32, posterior="point")
+MODEL = Model(encoder=Dense(hidden=(256,)), latent=32, posterior=posteriors.Point())
 
 TABLE = Table(
     rows={

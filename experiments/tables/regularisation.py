@@ -13,7 +13,7 @@ import dataclasses
 from typing import Any
 
 from experiments.running.table import Profile, Row, Table, changed
-from models import Dense, Model
+from models import Dense, Model, posteriors
 from models.objectives import Denoising, Reconstruction
 from train import Config, Weights
 
@@ -24,7 +24,7 @@ EPOCHS, MORE_EPOCHS = 60, 6  # of 39 and of 390 steps: every row sees as many ba
 
 def config(network: dict[str, Any] | None = None, **changes: Any) -> Config:
     """Return the common autoencoder with some parts changed."""
-    model = Model(encoder=Dense(hidden=(512, 256), **(network or {})), latent=32, posterior="point")
+    model = Model(encoder=Dense(hidden=(512, 256), **(network or {})), latent=32, posterior=posteriors.Point())
     return dataclasses.replace(
         Config(dataset="mnist", model=model, objective=Reconstruction(), epochs=EPOCHS), **changes
     )

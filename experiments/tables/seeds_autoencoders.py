@@ -10,7 +10,7 @@ Expected: every row below PCA, the convolutional one lowest.
 """
 
 from experiments.running.table import Pca, Profile, Row, Table
-from models import Conv, Dense, Model
+from models import Conv, Dense, Model, posteriors
 from models.objectives import Reconstruction
 from train import Config
 from training.optimizers import Cosine
@@ -20,7 +20,7 @@ BELOW = "PCA, 32 dimensions"
 
 def autoencoder(encoder: Dense | Conv) -> Config:
     """Return an autoencoder with 32 code dimensions, trained on squared error with pixels in (0, 1)."""
-    model = Model(encoder=encoder, latent=32, posterior="point")
+    model = Model(encoder=encoder, latent=32, posterior=posteriors.Point())
     return Config(dataset="mnist", model=model, objective=Reconstruction(), schedule=Cosine(), epochs=12)
 
 

@@ -127,9 +127,19 @@ class FlatProblem:
 
     def raveled(self, constants: Sequence[Any], leaves: Sequence[Any]) -> tuple[Callable, Any, Callable]:
         """Return the function of one vector to one vector, that vector here, and its way back to leaves."""
-        flat, unravel = ravel_pytree(tuple(leaves))
         fun = self.bind(constants)
-        return (lambda f: ravel_pytree(fun(*unravel(f)))[0]), flat, unravel
+        return raveled(lambda xs: fun(*xs), tuple(leaves))
+
+
+def raveled(fun: Callable, x: Any) -> tuple[Callable, Any, Callable]:
+    """Return `fun` of one pytree as a function of one vector to one vector, that vector at x, and its way back to x."""
+    flat, unravel = ravel_pytree(x)
+    return (lambda f: ravel_pytree(fun(unravel(f)))[0]), flat, unravel
+
+
+def over(fun: Callable, stack: Any, chunk_size: int | None) -> Any:
+    """Map `fun` over the first axis, `chunk_size` entries at a time (None: all at once)."""
+    return jax.lax.map(fun, stack, batch_size=chunk_size) if chunk_size else jax.vmap(fun)(stack)
 
 
 @dataclass(frozen=True)

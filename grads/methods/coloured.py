@@ -15,12 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Int
 
 from grads import arguments
 from grads.calls.forms import Checked
-from grads.calls.problem import FlatProblem
+from grads.calls.problem import FlatProblem, over, raveled
 from grads.matrices.pattern import Pattern, colour_columns, colour_rows
 from grads.methods.registry import Method, UnsupportedMethodError, register
 from grads.programs.primitives import REVERSE_ONLY, names_inside
@@ -71,10 +70,7 @@ def coloured(
     # seeds kept in the program save building them at every call, up to a size that a program can well hold
     xp = np if colouring.count * colouring.colours.size <= 2**22 else jnp
     seeds = jnp.asarray(xp.asarray(colouring.colours)[None, :] == xp.arange(colouring.count)[:, None], dtype)
-    if chunk_size:
-        compressed = jax.lax.map(product, seeds, batch_size=chunk_size)
-    else:
-        compressed = jax.vmap(product)(seeds)
+    compressed = over(product, seeds, chunk_size)
     group, place = (rows, columns) if colouring.reverse else (columns, rows)
     colour = colouring.colours[group].astype(np.int32)
     return compressed.at[colour, place].get(mode="promise_in_bounds", unique_indices=True)
@@ -187,8 +183,7 @@ def check_pattern(fun: Callable, x: Any, pattern: Any, *, mode: str = "auto") ->
     The error names the input instead where `fun` has no forward derivative. Raises ValueError when the pattern's shape
     is not that of the Jacobian.
     """
-    flat, unravel = ravel_pytree(x)
-    flat_fun = lambda f: ravel_pytree(fun(unravel(f)))[0]
+    flat_fun, flat, _ = raveled(fun, x)
     program, y = jax.make_jaxpr(flat_fun, return_shape=True)(flat)
     given = Pattern.of(pattern)
     if given.shape != (y.size, flat.size):

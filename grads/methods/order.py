@@ -151,8 +151,8 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
     reverse = t.pulled(j, i, j)
     if reverse < best:
         best, found = reverse, ("reverse", None)
-    products = [t.product(steps[i, k], steps[k, j]) for k in range(i + 1, j)]
-    for k, product in enumerate(products, i + 1):
+    products = {k: t.product(steps[i, k], steps[k, j]) for k in range(i + 1, j)}
+    for k, (product, _) in products.items():
         a, b = steps[i, k], steps[k, j]
         for action, seconds in (
             ("product", a.seconds + b.seconds + product),
@@ -168,7 +168,7 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
         "reverse": lambda: t.operations(i, j, w[j], 1),
         "tangent": lambda: steps[i, k].operations + t.operations(k, j, w[i], 0),
         "adjoint": lambda: steps[k, j].operations + t.operations(i, k, w[j], 1),
-        "product": lambda: steps[i, k].operations + steps[k, j].operations + t.product_ops(steps[i, k], steps[k, j]),
+        "product": lambda: steps[i, k].operations + steps[k, j].operations + products[k][1],
     }[action]()
     diagonal = action == "product" and steps[i, k].diagonal and steps[k, j].diagonal
     return Step(action, i, j, split, best, ops, diagonal)
@@ -209,32 +209,23 @@ class _Tables:
             return Step("forward", k, k + 1, None, forward, self.operations(k, k + 1, n, 0))
         return Step("reverse", k, k + 1, None, reverse, self.operations(k, k + 1, m, 1))
 
-    def product(self, a: Step, b: Step) -> Number:
-        """Seconds of J(b) @ J(a)."""
+    def product(self, a: Step, b: Step) -> tuple[Number, Number]:
+        """(seconds, operations) of J(b) @ J(a)."""
         m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
         if self._identity(a) or self._identity(b):
-            return 0.0
+            return 0.0, 0.0
         if a.diagonal and b.diagonal:
-            return self.machine.dispatch
+            return self.machine.dispatch, float(k)
         if a.diagonal or b.diagonal:
             # fused into the producer of the other factor or into the consumer of the result
             work = Work("elementwise", m * n / 2, m * n * self.itemsize / 2, 0, math.inf, math.inf, self.itemsize)
-            return self.machine.seconds([work], 1) - self.machine.dispatch
+            return self.machine.seconds([work], 1) - self.machine.dispatch, float(m * n)
         moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize
         work = Work("dot", 2.0 * m * k * n, moved, read, math.inf, min(m, k, n), self.itemsize)
-        return self.machine.seconds([work], 1)
+        return self.machine.seconds([work], 1), 2.0 * m * k * n
 
     def _identity(self, s: Step) -> bool:
         return s.action == "leaf" and self.segments[s.start].kind == "identity"
-
-    def product_ops(self, a: Step, b: Step) -> Number:
-        """Operations of J(b) @ J(a)."""
-        m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
-        if self._identity(a) or self._identity(b):
-            return 0.0
-        if a.diagonal and b.diagonal:
-            return float(k)
-        return float(m * n) if a.diagonal or b.diagonal else 2.0 * m * k * n
 
 
 def _sums(blocked: Sequence[bool], seconds: Sequence[Number]) -> list[tuple[int, Number]]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.softplus import softplus
 
 
@@ -23,9 +23,9 @@ class Bernoulli(NamedTuple):
         """Draw zeros and ones."""
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ x l - log(1 + exp l), nats; finite with its gradient x - sigmoid(l) at any finite l."""
-        return sum_event(x * self.logits - softplus(self.logits))
+        return sum_event(x * self.logits - softplus(self.logits), mask)
 
     def kl(self, other: "Bernoulli") -> PerExample:
         """Return Σ p (l - l') - log(1 + exp l) + log(1 + exp l'), nats."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.logistic import LEVELS
 
 
@@ -25,11 +25,11 @@ class Categorical(NamedTuple):
         """Draw levels k / 255."""
         return jax.random.categorical(key, self.logits).astype(self.logits.dtype) / (LEVELS - 1)
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ log P(k) in nats for x = k / 255 (the nearest level)."""
         level = jnp.clip(jnp.round(x * (LEVELS - 1)), 0, LEVELS - 1).astype(jnp.int32)
         chosen = jnp.take_along_axis(self.logits, level[..., None], axis=-1)[..., 0]
-        return sum_event(chosen - jax.nn.logsumexp(self.logits, axis=-1))
+        return sum_event(chosen - jax.nn.logsumexp(self.logits, axis=-1), mask)
 
     def kl(self, other: "Categorical") -> PerExample:
         """Return Σ Σ_k P(k) (log P(k) - log P'(k)), nats."""

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 
 Values = Float[Array, "*shape"]
 
@@ -83,9 +83,9 @@ class ContinuousBernoulli(NamedTuple):
         uniform = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
         return quantile(uniform, self.logits)
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ x l - log((exp(l) - 1) / l), nats; gradient x - mean, accurate at every l."""
-        return sum_event(x * self.logits - log_normalizer(self.logits))
+        return sum_event(x * self.logits - log_normalizer(self.logits), mask)
 
     def kl(self, other: "ContinuousBernoulli") -> PerExample:
         """Return Σ mean (l - l') - A(l) + A(l') with A the log normaliser, nats."""

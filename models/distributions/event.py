@@ -1,12 +1,15 @@
 """What every density sums over: the batch is the first axis, the event is all the others."""
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 Event = Float[Array, "batch *event"]
 PerExample = Float[Array, " batch"]
+Mask = Bool[Array, "batch *event"] | None
 
 
-def sum_event(x: Event) -> PerExample:
-    """Sum over every axis but the first."""
-    return jnp.sum(x, axis=tuple(range(1, x.ndim)))
+def sum_event(terms: Event, mask: Mask = None) -> PerExample:
+    """Sum over every axis but the first, over what was observed: the one place where a mask acts."""
+    if mask is not None:
+        terms = jnp.where(mask, terms, 0)
+    return jnp.sum(terms, axis=tuple(range(1, terms.ndim)))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 
 
 class Laplace(NamedTuple):
@@ -20,10 +20,10 @@ class Laplace(NamedTuple):
         noise = jax.random.laplace(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_scale) * noise
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ -|x - mean| / b - log 2b, nats."""
         distance = jnp.abs(x - self.mean) * jnp.exp(-self.log_scale)
-        return sum_event(-distance - (self.log_scale + jnp.log(2.0)))
+        return sum_event(-distance - (self.log_scale + jnp.log(2.0)), mask)
 
     def kl(self, other: "Laplace") -> PerExample:
         """Return Σ log(b'/b) + (|Δ| + b exp(-|Δ| / b)) / b' - 1 with Δ the difference of means, nats."""

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.softplus import softplus
 
 LEVELS = 256  # an 8-bit pixel is k / 255, k = 0 .. 255
@@ -39,7 +39,7 @@ class DiscretizedLogistic(NamedTuple):
         x = self.location + jnp.exp(self.log_scale) * noise
         return jnp.round(jnp.clip(x, 0, 1) * (LEVELS - 1)) / (LEVELS - 1)
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ log P(level), nats, for x = k / 255.
 
         With u, v the upper and lower edge in units of the scale, an inner level has
@@ -52,4 +52,4 @@ class DiscretizedLogistic(NamedTuple):
         lowest, highest = x < half, x > 1 - half
         width = jnp.log(-jnp.expm1(-2 * half * inverse))
         inner = jnp.where(lowest | highest, 0, width)
-        return sum_event(inner - jnp.where(highest, 0, below) - jnp.where(lowest, 0, above))
+        return sum_event(inner - jnp.where(highest, 0, below) - jnp.where(lowest, 0, above), mask)

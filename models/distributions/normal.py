@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 
 LOG_2PI = 1.8378770664093453
 
@@ -22,10 +22,14 @@ class Normal(NamedTuple):
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_std) * noise
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ -((x - mean) / std)² / 2 - log std - log(2π) / 2, nats."""
         z = (x - self.mean) * jnp.exp(-self.log_std)
-        return sum_event(-0.5 * z * z - (self.log_std + 0.5 * LOG_2PI))
+        return sum_event(-0.5 * z * z - (self.log_std + 0.5 * LOG_2PI), mask)
+
+    def closed(self, other: object) -> bool:
+        """Whether `kl_terms(other)` has a formula."""
+        return isinstance(other, Normal)
 
     def kl_terms(self, other: "Normal") -> Event:
         """Return KL(self || other) of every dimension, nats: (batch, *event)."""
@@ -54,13 +58,15 @@ class OptimalNormal(NamedTuple):
     mean: Array
     log_std: Array
 
-    def variance(self, x: Event) -> Float[Array, ""]:
-        """Return the batch's mean squared error, at least 1e-12."""
-        return jnp.maximum(jnp.mean(jnp.square(x - self.mean)), 1e-12)
+    def variance(self, x: Event, mask: Mask = None) -> Float[Array, ""]:
+        """Return the batch's mean squared error over what was observed, at least 1e-12."""
+        square = jnp.square(x - self.mean)
+        mean = jnp.mean(square) if mask is None else jnp.sum(jnp.where(mask, square, 0)) / jnp.maximum(jnp.sum(mask), 1)
+        return jnp.maximum(mean, 1e-12)
 
-    def log_prob(self, x: Event) -> PerExample:
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return log N(x; mean, σ²), nats, σ² the batch's; its gradient in σ is zero at the optimum."""
-        return Normal(self.mean, 0.5 * jnp.log(self.variance(x))).log_prob(x)
+        return Normal(self.mean, 0.5 * jnp.log(self.variance(x, mask))).log_prob(x, mask)
 
     def sample(self, key: PRNGKeyArray) -> Event:
         """Draw with the running scale `log_std`."""

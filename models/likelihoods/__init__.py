@@ -1,8 +1,11 @@
-"""Likelihood configs: how many numbers per value the decoder gives, and the distribution they make.
+"""Likelihoods p(x|z): how many numbers per value the decoder gives, and the distribution they make.
 
-Each has `channels()` (numbers per value), `initial_log_scale()` (of a scale shared by all values and learned,
-or None), `distribution(out, log_scale)` and `bias(pixel_mean)`, the output bias whose distribution has about
-that mean: a good start for the decoder.
+    channels()                     -> int, numbers per value
+    build(sizes, rngs)             -> a module with the parameters the kind needs (`Held(self)` where none)
+    module(out, key)               -> p(x|z) of the decoder's numbers (batch, *shape, channels); a key means training
+    module.track(p, batch)            where there is one: moves what a kind learns from batches without a gradient
+    distribution(out, log_scale)   -> p(x|z), `log_scale` None where the kind has no scale of its own
+    bias(pixel_mean)               -> an output bias whose distribution has about that mean: a good start
 """
 
 from models.likelihoods.bernoulli import Bernoulli
@@ -14,12 +17,12 @@ from models.likelihoods.normal import Normal
 
 Likelihood = Bernoulli | ContinuousBernoulli | Normal | Laplace | DiscretizedLogistic | Categorical
 
-
-def learned(likelihood: Likelihood) -> bool:
-    """Whether one shared scale is a parameter of the model."""
-    return getattr(likelihood, "scale", None) == "learned"
-
-
-def optimal(likelihood: Likelihood) -> bool:
-    """Whether the scale is each batch's own (Normal with scale="optimal")."""
-    return getattr(likelihood, "scale", None) == "optimal"
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "Laplace",
+    "Likelihood",
+    "Normal",
+]

@@ -1,10 +1,14 @@
 """Bits."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from models import distributions
+from models.batch import Sizes
 from models.config import config
 from models.likelihoods.shapes import Bias, Mean, Out, Scale
+from models.networks.held import Held
 
 
 @config
@@ -17,6 +21,14 @@ class Bernoulli:
 
     def initial_log_scale(self) -> None:
         """Return None: no scale."""
+
+    def build(self, sizes: Sizes, rngs: Any) -> Any:
+        """Return the module."""
+        return Held(self)
+
+    def __call__(self, out: Out, key: Any) -> distributions.Bernoulli:
+        """Return `distribution(out)`."""
+        return self.distribution(out)
 
     def distribution(self, out: Out, log_scale: Scale = None) -> distributions.Bernoulli:
         """Return the bits with logits `out`."""

@@ -1,11 +1,15 @@
 """8-bit values by 256 free probabilities."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from models import distributions
+from models.batch import Sizes
 from models.config import config
 from models.likelihoods.continuous_bernoulli import exponential_rate
 from models.likelihoods.shapes import Bias, Mean, Out, Scale
+from models.networks.held import Held
 
 
 @config
@@ -18,6 +22,14 @@ class Categorical:
 
     def initial_log_scale(self) -> None:
         """Return None: no scale."""
+
+    def build(self, sizes: Sizes, rngs: Any) -> Any:
+        """Return the module."""
+        return Held(self)
+
+    def __call__(self, out: Out, key: Any) -> distributions.Categorical:
+        """Return `distribution(out)`."""
+        return self.distribution(out)
 
     def distribution(self, out: Out, log_scale: Scale = None) -> distributions.Categorical:
         """Return the levels with logits `out`."""

@@ -1,10 +1,14 @@
 """Values in [0, 1]."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from models import distributions
+from models.batch import Sizes
 from models.config import config
 from models.likelihoods.shapes import Bias, Mean, Out, Scale
+from models.networks.held import Held
 
 
 def exponential_rate(mean: Mean) -> Mean:
@@ -27,6 +31,14 @@ class ContinuousBernoulli:
 
     def initial_log_scale(self) -> None:
         """Return None: no scale."""
+
+    def build(self, sizes: Sizes, rngs: Any) -> Any:
+        """Return the module."""
+        return Held(self)
+
+    def __call__(self, out: Out, key: Any) -> distributions.ContinuousBernoulli:
+        """Return `distribution(out)`."""
+        return self.distribution(out)
 
     def distribution(self, out: Out, log_scale: Scale = None) -> distributions.ContinuousBernoulli:
         """Return the densities with logits `out`."""

@@ -1,12 +1,14 @@
 """Real values, absolute error."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models import distributions
+from models.batch import Sizes
 from models.config import config, setting
+from models.likelihoods.scale import with_scale
 from models.likelihoods.shapes import Bias, Mean, Out, Scale
 
 
@@ -26,6 +28,14 @@ class Laplace:
     def initial_log_scale(self) -> Float[Array, ""]:
         """Return log width."""
         return jnp.log(self.width)
+
+    def build(self, sizes: Sizes, rngs: Any) -> Any:
+        """Return the module."""
+        return with_scale(self)
+
+    def __call__(self, out: Out, key: Any) -> distributions.Laplace:
+        """Return `distribution(out)`."""
+        return self.distribution(out)
 
     def distribution(self, out: Out, log_scale: Scale = None) -> distributions.Laplace:
         """Return the Laplace density around `out`; log width where no `log_scale` is given."""

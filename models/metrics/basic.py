@@ -1,46 +1,80 @@
-"""What a trained model is judged by: per example, in evaluation mode, units in the names."""
+"""What every model is judged by: errors, and the bound where the posterior has a density."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.autoencoder import Autoencoder
-from models.distributions import Normal
+from models.batch import Batch, as_batch
+from models.codes import draw, has_density, kl_terms
+from models.distributions import sum_event
+from models.networks.nothing import NoEncoder
 
 PerExample = Float[Array, " batch"]
 
 
-def per_example(model: Autoencoder, x: Float[Array, "batch *shape"], key: PRNGKeyArray) -> dict[str, PerExample]:
+def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> dict[str, PerExample]:
     """Return the metrics of each example, without dropout and with the running batch statistics.
 
-    mse, mae: mean over the example's values of (x - x')² and |x - x'|, x' = mean of p(x|z) at the mean code.
-    nll_nats: -log p(x|z). With a normal posterior z is one draw from it, and there are kl_nats (analytic),
-    negative_elbo_nats = nll + kl (beta = 1) and bits_per_dim = negative_elbo / (values * log 2). For a
-    density (normal, Laplace, continuous Bernoulli) nll is that of x in its own units and may be negative.
+    mse, mae: mean over the example's observed values of (x - x')² and |x - x'|, x' = mean of p(x|z) at the mean code.
+    nll_nats: -log p(x|z). With a posterior that has a density z is one draw from it, and there are kl_nats (closed
+    where it can be), negative_elbo_nats = nll + kl (beta = 1) and bits_per_dim = negative_elbo / (values * log 2). For
+    a density (normal, Laplace, continuous Bernoulli) nll is that of x in its own units and may be negative.
+    accuracy: of the inferred label, where labels are inferred; the label that the rest sees is the inferred one.
+    A model without an encoder has none of these: its dict is empty.
     """
-    q = model.encode(x)
-    p = model.decode(q.mean)
-    values = tuple(range(1, x.ndim))
+    if isinstance(model.encoder, NoEncoder):
+        return {}
+    batch = as_batch(batch)
+    x, label, mask = batch
+    out: dict[str, Any] = {}
+    if model.labels == "inferred":
+        label = model.seen_label(batch)
+        out = {"accuracy": (label == batch.label).astype(float)} if batch.label is not None else {}
+    q = model.encode(x, None, label)
+    p = model.decode(q.mean, None, label)
     gap = x - p.mean
-    out = {"mse": jnp.mean(gap * gap, values), "mae": jnp.mean(jnp.abs(gap), values)}
-    if not isinstance(q, Normal):
-        return {"nll_nats": -p.log_prob(x)} | out
-    nll, kl = -model.decode(q.sample(key)).log_prob(x), q.kl(model.prior())
+    count: Any = float(model.dimensions) if mask is None else jnp.maximum(sum_event(mask.astype(float)), 1)
+    out |= {"mse": _mean(gap * gap, mask, count), "mae": _mean(jnp.abs(gap), mask, count)}
+    if not has_density(q):
+        return {"nll_nats": -p.log_prob(x, mask)} | out
+    z, log_q = draw(q, key)
+    nll = -model.decode(z, None, label).log_prob(x, mask)
+    kl = sum_event(kl_terms(q, model.prior(label, jax.random.fold_in(key, 1)), z, log_q))
     bound = nll + kl
-    bits = bound / (model.dimensions * math.log(2))
+    bits = bound / (count * math.log(2))
     return {"negative_elbo_nats": bound, "nll_nats": nll, "kl_nats": kl, "bits_per_dim": bits} | out
 
 
-def per_dimension(model: Autoencoder, x: Float[Array, "batch *shape"]) -> dict[str, Float[Array, "batch latent"]]:
-    """Return what a variational model's code says dimension by dimension: `mean`, and its `kl` to the prior in nats.
+def squared_error(batch: Batch, answer: Array) -> PerExample:
+    """Return the mean of (x - answer)² over an example's observed values, as `mse` is."""
+    gap = batch.x - answer
+    count: Any = 1.0 if batch.mask is None else jnp.maximum(sum_event(batch.mask.astype(float)), 1)
+    return _mean(gap * gap, batch.mask, count)
 
-    Empty for a model without a density over codes.
+
+def per_dimension(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> dict[str, Float[Array, "batch k"]]:
+    """Return what a variational model's code says dimension by dimension: its `mean`, and its `kl` to the prior, nats.
+
+    The KL is one number where it has no closed form. Empty for a model without an encoder or a density over codes.
     """
-    q = model.encode(x)
-    return {"mean": q.mean, "kl": q.kl_terms(model.prior())} if isinstance(q, Normal) else {}
+    if isinstance(model.encoder, NoEncoder):
+        return {}
+    batch = as_batch(batch)
+    label = model.seen_label(batch)
+    q = model.encode(batch.x, None, label)
+    if not has_density(q):
+        return {}
+    z, log_q = draw(q, key)
+    return {"mean": q.mean, "kl": kl_terms(q, model.prior(label, jax.random.fold_in(key, 1)), z, log_q)}
+
+
+def _mean(values: Array, mask: Any, count: Any) -> PerExample:
+    return jnp.mean(values, tuple(range(1, values.ndim))) if mask is None else sum_event(values, mask) / count
 
 
 def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:

@@ -1,8 +1,14 @@
 """Convolutional networks."""
 
-from typing import Literal
+import dataclasses
+from typing import Any, Literal
 
+from flax import nnx
+
+from models.batch import Sizes
 from models.config import ConfigError, config, setting, static
+from models.networks.decoder import Decoder
+from models.networks.encoder import Encoder
 from models.networks.layers import activation
 
 
@@ -35,17 +41,26 @@ class Conv:
         if not self.channels:
             raise ConfigError("channels must name at least one convolution, got (): use Dense instead")
 
+    def mirrored(self) -> "Conv":
+        """Return the decoder that reverses this encoder."""
+        return dataclasses.replace(self, channels=self.channels[::-1], hidden=self.hidden[::-1])
 
-def image_sizes(cfg: Conv, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return (H, W) before the first and after every convolution: each divides by the stride, rounding up.
+    def image_sizes(self, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+        """Return (H, W) before the first and after every convolution: each divides by the stride, rounding up.
 
-    Raises ConfigError for data that are not (H, W, C) images.
-    """
-    if len(shape) != 3:
-        raise ConfigError(f"Conv needs images of shape (H, W, C), got examples of shape {shape}: use Dense")
-    size = (shape[0], shape[1])
-    sizes = [size]
-    for _ in cfg.channels:
-        size = (-(-size[0] // cfg.stride), -(-size[1] // cfg.stride))
-        sizes.append(size)
-    return sizes
+        Raises ConfigError for data that are not (H, W, C) images.
+        """
+        if len(shape) != 3:
+            raise ConfigError(f"Conv needs images of shape (H, W, C), got examples of shape {shape}: use Dense")
+        sizes = [(shape[0], shape[1])]
+        for _ in self.channels:
+            sizes.append((-(-sizes[-1][0] // self.stride), -(-sizes[-1][1] // self.stride)))
+        return tuple(sizes)
+
+    def build_encoder(self, sizes: Sizes, numbers: int, extra: int, rngs: nnx.Rngs) -> Encoder:
+        """Return the network from example to the numbers of its posterior."""
+        return Encoder(self, sizes.shape, numbers, extra=extra, rngs=rngs)
+
+    def build_decoder(self, inputs: int, sizes: Sizes, channels: int, rngs: nnx.Rngs, encoder: Any) -> Decoder:
+        """Return the network from code to the likelihood's numbers; the config of the encoder is unused."""
+        return Decoder(self, inputs, sizes.shape, channels, rngs=rngs)

@@ -2,29 +2,25 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.networks.conv import Conv, image_sizes
-from models.networks.dense import Dense
 from models.networks.encoder import layer_keys
-from models.networks.layers import Block, Linear, TiedConvTranspose, TiedLinear
-from models.networks.layers.convolution import ConvTranspose2d
+from models.networks.layers import Block, ConvTranspose2d, Linear, TiedConvTranspose, TiedLinear
 
 
 class Decoder(nnx.Module):
     """Hidden layers and transposed convolutions (if any): (batch, latent) -> (batch, *shape, channels).
 
-    `channels` numbers per value of the example. With `tied`, layers own biases only and every call is given
-    the encoder's kernels. Images of any size are hit exactly: each transposed convolution is told its size.
+    `channels` numbers per value of the example. With `tied`, layers own biases only and use the kernels of the
+    encoder that every call is given. Images of any size are hit exactly: each transposed convolution is told its size.
     """
 
     def __init__(
         self,
-        cfg: Dense | Conv,
+        cfg: Any,
         latent: int,
         shape: tuple[int, ...],
         channels: int,
@@ -32,12 +28,11 @@ class Decoder(nnx.Module):
         tied: bool = False,
         rngs: nnx.Rngs,
     ):
-        self.shape, self.channels = shape, channels
+        self.shape, self.channels, self.latent, self.tied = shape, channels, latent, tied
         widths, steps = [latent, *cfg.hidden], []
         self.sizes: tuple[tuple[int, int], ...] = ()
-        if isinstance(cfg, Conv):
-            sizes = image_sizes(cfg, shape)[::-1]
-            self.sizes = tuple(sizes)
+        if sizes := cfg.image_sizes(shape)[::-1]:
+            self.sizes = sizes
             widths.append(math.prod(sizes[0]) * cfg.channels[0])
             steps = list(zip(cfg.channels, (*cfg.channels[1:], shape[2] * channels), strict=True))
 
@@ -46,8 +41,8 @@ class Decoder(nnx.Module):
 
         def transposed(inputs: int, outputs: int) -> Any:
             if tied:
-                return TiedConvTranspose(outputs, cfg.stride)  # type: ignore[union-attr]
-            return ConvTranspose2d(inputs, outputs, cfg.kernel, cfg.stride, rngs=rngs)  # type: ignore[union-attr]
+                return TiedConvTranspose(outputs, cfg.stride)
+            return ConvTranspose2d(inputs, outputs, cfg.kernel, cfg.stride, rngs=rngs)
 
         pairs = itertools.pairwise(widths)
         self.hidden = nnx.List([Block(linear(i, o), o, cfg) for i, o in pairs])
@@ -55,10 +50,11 @@ class Decoder(nnx.Module):
         self.last = transposed(*steps[-1]) if steps else linear(widths[-1], math.prod(shape) * channels)
 
     def __call__(
-        self, z: Float[Array, "batch latent"], key: PRNGKeyArray | None = None, kernels: Sequence[Array] = ()
+        self, z: Float[Array, "batch latent"], key: PRNGKeyArray | None = None, encoder: Any = None
     ) -> Float[Array, "batch *shape channels"]:
-        """Return the likelihood's numbers; a key means training mode; `kernels`, data to code, if tied."""
+        """Return the likelihood's numbers; a key means training mode; `encoder`: whose kernels are used, if tied."""
         keys = layer_keys(key, len(self.hidden) + len(self.convolutions))
+        kernels = encoder.kernels(self.latent) if self.tied else ()
         tied: list[Any] = [(k,) for k in kernels] or [()] * (len(keys) + 1)  # one per layer, taken from the end
         x = z
         for block in self.hidden:

@@ -4,11 +4,10 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.networks.conv import Conv, image_sizes
-from models.networks.dense import Dense
 from models.networks.layers import Block, Linear
 from models.networks.layers.convolution import Conv2d
 
@@ -19,16 +18,19 @@ def layer_keys(key: PRNGKeyArray | None, n: int) -> list[Any]:
 
 
 class Encoder(nnx.Module):
-    """Convolutions (if any), hidden layers and head: (batch, *shape) -> (batch, outputs)."""
+    """Convolutions (if any), hidden layers and head: (batch, *shape) -> (batch, outputs).
 
-    def __init__(self, cfg: Dense | Conv, shape: tuple[int, ...], outputs: int, *, rngs: nnx.Rngs):
+    `extra` numbers per example (a label, one-hot) stand beside the flat features.
+    """
+
+    def __init__(self, cfg: Any, shape: tuple[int, ...], outputs: int, *, extra: int = 0, rngs: nnx.Rngs):
         convolutions, width = [], math.prod(shape)
-        if isinstance(cfg, Conv):
-            height_width = image_sizes(cfg, shape)[-1]
+        if sizes := cfg.image_sizes(shape):
             for inputs, features in zip((shape[2], *cfg.channels[:-1]), cfg.channels, strict=True):
                 layer = Conv2d(inputs, features, cfg.kernel, cfg.stride, rngs=rngs)
                 convolutions.append(Block(layer, features, cfg))
-            width = math.prod(height_width) * cfg.channels[-1]
+            width = math.prod(sizes[-1]) * cfg.channels[-1]
+        width += extra
         hidden = []
         for features in cfg.hidden:
             hidden.append(Block(Linear(width, features, rngs=rngs), features, cfg))
@@ -37,13 +39,18 @@ class Encoder(nnx.Module):
         self.head = Linear(width, outputs, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None
+        self,
+        x: Float[Array, "batch *shape"],
+        key: PRNGKeyArray | None = None,
+        extra: Float[Array, "batch extra"] | None = None,
     ) -> Float[Array, "batch outputs"]:
         """Return the head's numbers; a key means training mode (dropout, batch statistics)."""
         keys = layer_keys(key, len(self.convolutions) + len(self.hidden))
         for block in self.convolutions:
             x = block(x, keys.pop(0))
         x = x.reshape(x.shape[0], -1)
+        if extra is not None:
+            x = jnp.concatenate([x, extra.astype(x.dtype)], 1)
         for block in self.hidden:
             x = block(x, keys.pop(0))
         return self.head(x)

@@ -1,10 +1,12 @@
 """A decoder that is its encoder reversed."""
 
-import dataclasses
+from typing import Any
 
+from flax import nnx
+
+from models.batch import Sizes
 from models.config import config
-from models.networks.conv import Conv
-from models.networks.dense import Dense
+from models.networks.decoder import Decoder
 
 
 @config
@@ -14,9 +16,8 @@ class Mirror:
     tied: bool = False
     """use the encoder's weights, transposed (x @ kernel.T; biases are the decoder's own)"""
 
-
-def mirrored(encoder: Dense | Conv) -> Dense | Conv:
-    """Return the decoder config that reverses `encoder`."""
-    if isinstance(encoder, Conv):
-        return dataclasses.replace(encoder, channels=encoder.channels[::-1], hidden=encoder.hidden[::-1])
-    return dataclasses.replace(encoder, hidden=encoder.hidden[::-1])
+    def build_decoder(self, inputs: int, sizes: Sizes, channels: int, rngs: nnx.Rngs, encoder: Any) -> Any:
+        """Return the network from code to the likelihood's numbers that reverses `encoder`, a config."""
+        if not self.tied:
+            return encoder.mirrored().build_decoder(inputs, sizes, channels, rngs, encoder)
+        return Decoder(encoder.mirrored(), inputs, sizes.shape, channels, tied=True, rngs=rngs)

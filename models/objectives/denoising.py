@@ -1,15 +1,14 @@
 """The denoising autoencoder."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from models.autoencoder import Autoencoder
+from models.batch import Batch, as_batch
 from models.config import ConfigError, config, setting
 from models.objectives.corruption import corrupt
-from models.objectives.passing import ERROR_TERMS, Batch, Error, Result, Step, reconstruction_error, run
+from models.objectives.passing import ERROR_TERMS, Error, Result, Step, reconstruction_error, run, watched
 
 
 @config
@@ -23,27 +22,19 @@ class Denoising:
     error: Error = "squared"
     """squared: sum of squared errors; cross_entropy: nats (Bernoulli); nll: -log p(x|z), nats"""
 
-    def __call__(self, model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool = True) -> Result:
-        """Return the error of each clean example, reconstructed from its corrupted self."""
-        _, for_model = jax.random.split(key)
-        _, _, p = run(model, self.corrupted(x, key), for_model, training)
-        loss = reconstruction_error(self.error, p, x)
-        if training:
-            model.track(p, x)
-        return loss, {ERROR_TERMS[self.error]: loss}
+    criterion = staticmethod(watched)
 
-    def corrupted(self, x: Batch, key: PRNGKeyArray) -> Batch:
+    def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
+        """Return the error of each clean example, reconstructed from its corrupted self."""
+        batch = as_batch(batch)
+        _, for_model = jax.random.split(key)
+        done = run(model, batch, for_model, training, seen=self.corrupted(batch.x, key))
+        loss = reconstruction_error(self.error, done.p, batch)
+        return loss, {ERROR_TERMS[self.error]: loss}, done
+
+    def corrupted(self, x: Array, key: PRNGKeyArray) -> Array:
         """Return x with the noise that a call with this key adds."""
         return corrupt(self.corruption, x, jax.random.split(key)[0], self.level)
-
-    @property
-    def ramp_steps(self) -> int:
-        """Steps after which every weight is at its full value."""
-        return 0
-
-    def criterion(self, metrics: Mapping[str, Any]) -> Any:
-        """Return what early stopping minimises: this objective's own validation value."""
-        return metrics["objective"]
 
     def at(self, step: Step) -> "Denoising":
         """Return itself: nothing is scheduled."""

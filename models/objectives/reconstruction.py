@@ -1,13 +1,12 @@
 """The plain autoencoder."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from models.autoencoder import Autoencoder
+from models.batch import Batch
 from models.config import config
-from models.objectives.passing import ERROR_TERMS, Batch, Error, Result, Step, reconstruction_error, run
+from models.objectives.passing import ERROR_TERMS, Error, Result, Step, reconstruction_error, run, watched
 
 
 @config
@@ -17,22 +16,13 @@ class Reconstruction:
     error: Error = "squared"
     """squared: sum of squared errors; cross_entropy: nats (Bernoulli); nll: -log p(x|z), nats"""
 
-    def __call__(self, model: Autoencoder, x: Batch, key: PRNGKeyArray, training: bool = True) -> Result:
+    criterion = staticmethod(watched)
+
+    def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
         """Return the error of each example."""
-        _, _, p = run(model, x, key, training)
-        loss = reconstruction_error(self.error, p, x)
-        if training:
-            model.track(p, x)
-        return loss, {ERROR_TERMS[self.error]: loss}
-
-    @property
-    def ramp_steps(self) -> int:
-        """Steps after which every weight is at its full value."""
-        return 0
-
-    def criterion(self, metrics: Mapping[str, Any]) -> Any:
-        """Return what early stopping minimises: this objective's own validation value."""
-        return metrics["objective"]
+        done = run(model, batch, key, training)
+        loss = reconstruction_error(self.error, done.p, done.batch)
+        return loss, {ERROR_TERMS[self.error]: loss}, done
 
     def at(self, step: Step) -> "Reconstruction":
         """Return itself: nothing is scheduled."""

@@ -1,5 +1,35 @@
-"""What is added to a loss."""
+"""Terms: what is added to an objective's loss, `weight * term(pass, net)`, and penalties on weights.
 
-from models.terms.kernels import is_kernel, weight_penalty
+    term(pass, net)                -> (batch,), a property of each example, or of the batch (then the same for all)
+    term.weight                    -> its factor in the loss (traced, may be swept)
 
-__all__ = ["is_kernel", "weight_penalty"]
+A term that has a network of its own, trained against the model, has two more:
+
+    build(sizes, latent, rngs)     -> the network, `net` in every call (None for the other terms)
+    opponent(pass, net)            -> (batch,), what the network minimises
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array
+
+from models.batch import Pass
+from models.terms.adversarial import Adversarial
+from models.terms.mmd import MMD
+from models.terms.sparsity import Sparsity
+from models.terms.weights import is_kernel, weight_penalty
+
+
+@runtime_checkable
+class OwnTerm(Protocol):
+    """A term of the user's own, given from Python: any `@config` with a weight that can be called."""
+
+    weight: Any
+
+    def __call__(self, done: Pass, net: Any) -> Array:
+        """Return the term of each example."""
+
+
+Term = Sparsity | MMD | Adversarial | OwnTerm
+
+__all__ = ["MMD", "Adversarial", "OwnTerm", "Sparsity", "Term", "is_kernel", "weight_penalty"]

@@ -14,7 +14,7 @@ import pytest
 
 import train
 from experiments.running import group
-from models import Dense, Model
+from models import Dense, Model, posteriors
 from models.objectives import ELBO, Reconstruction
 from training.examples import Examples
 
@@ -31,7 +31,7 @@ ROWS = [
     for lr, seed, beta in ((1e-3, 0, 1.0), (1e-2, 7, 4.0), (3e-2, 2**32 - 1, 0.5))
 ]
 POINT = dataclasses.replace(
-    BASE, model=dataclasses.replace(BASE.model, posterior="point"), objective=Reconstruction(), lr=0.3
+    BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()), objective=Reconstruction(), lr=0.3
 )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections import Counter
 from unittest.mock import Mock
 
 import numpy as np
@@ -9,7 +11,8 @@ import pytest
 
 import grads
 from experiments.jacobians import command, grid, pictures, report
-from experiments.jacobians.race import race
+from experiments.jacobians.race import fastest, race
+from experiments.running import store
 
 EXACT = {"float32": 1e-5, "float64": 1e-12}
 LOOSE = {"finite_difference": 1e-2, "randomized_svd": 1e-4}
@@ -74,6 +77,22 @@ def test_a_killed_run_goes_on(tiny, monkeypatch, capsys):
         command.main(["--tiny", "--out", str(folder)])
 
 
+def test_a_part_of_a_comparison_is_no_result(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    monkeypatch.setattr(store, "SCRATCH", tmp_path / "smoke")
+    monkeypatch.setattr(pictures, "draw", lambda *a, **k: [])
+    monkeypatch.setattr(grid, "measure_cell", lambda *a: tiny[1]["rows"])
+    assert command.main(["--grid", "--only", "dense,encoder,1,float32"]) == 0
+    assert [p.relative_to(tmp_path).as_posix() for p in tmp_path.glob("**/jacobians*.json")] == [
+        "smoke/jacobians_auto.json"
+    ]
+    assert command.main(["--quick"]) == 0
+    assert not list(tmp_path.glob("*.json"))
+    assert command.main(["--grid"]) == 0
+    (path,) = tmp_path.glob("*.json")
+    assert json.loads(path.read_text())["lines"][0].startswith("1 of 60 cells")  # the rows are copies of one
+
+
 def row(method, ms, **more):
     return {"kind": "k", "part": "p", "batch": 1, "dtype": "float32", "method": method, "ms": ms, **more}
 
@@ -118,6 +137,22 @@ def test_entrants_with_one_program_share_its_time():
     same = {"ours": lambda x: x @ x, "theirs": lambda v: v @ v, "other": lambda x: x @ x + 1.0}
     found = race(same, (x,), seconds=0.05)
     assert found["ours"].run == found["theirs"].run != found["other"].run
+
+
+def test_who_is_far_behind_leaves_the_race():
+    clock, runs = {"slow": 0.004, "fast": 0.0}, Counter()
+
+    def runner(name):
+        def run():
+            runs[name] += 1
+            time.sleep(clock[name])
+
+        return run
+
+    found = fastest({name: runner(name) for name in clock}, 0.2)
+    assert found["slow"] > 0.004 > 10 * found["fast"]
+    assert runs["slow"] == 1 + 3 * 3  # a turn of one, three turns of three
+    assert runs["fast"] > 2 * runs["slow"]
 
 
 def test_crossing():

@@ -8,8 +8,8 @@ from . import source
 # Names that still mean two things, with the part that is to rename: this list only ever gets shorter.
 TWICE = {
     "Bernoulli": "models", "Categorical": "models", "ContinuousBernoulli": "models", "DiscretizedLogistic": "models",
-    "Laplace": "models", "Normal": "models", "Point": "experiments/search", "Block": "experiments",
-    "Coder": "experiments", "Comparison": "experiments", "Best": "training", "Outcome": "training",
+    "Laplace": "models", "Normal": "models", "Point": "experiments/search",
+    "Best": "training", "Outcome": "training",
     "Dense": "grads", "Layout": "grads", "Options": "grads", "Plan": "grads", "Problem": "grads", "Row": "grads",
     "Job": "experiments/search", "Progress": "experiments/search",
 }  # fmt: skip

@@ -58,11 +58,11 @@ def test_learned_scale_has_a_gradient_and_an_optimum():
     """d nll / d log_std = D - Σ (x - mean)² / std²: zero at the root mean squared error."""
     for kind in (likelihoods.Normal, likelihoods.Laplace, likelihoods.DiscretizedLogistic):
         _, _, gradient = loss_and_gradient(kind(scale="learned"))
-        assert jnp.abs(gradient["log_scale"][...]) > 0
+        assert jnp.abs(gradient["likelihood_module"]["log_scale"][...]) > 0
     value, mean, _ = loss_and_gradient(likelihoods.Normal())
     std = float(jnp.sqrt(jnp.mean((X - mean) ** 2)))
     _, _, gradient = loss_and_gradient(likelihoods.Normal("learned", std=std))
-    np.testing.assert_allclose(gradient["log_scale"][...], 0, atol=1e-12)
+    np.testing.assert_allclose(gradient["likelihood_module"]["log_scale"][...], 0, atol=1e-12)
     best, _, _ = loss_and_gradient(likelihoods.Normal("optimal"))
     assert best < value
     np.testing.assert_allclose(best, loss_and_gradient(likelihoods.Normal(std=std))[0], rtol=1e-12)

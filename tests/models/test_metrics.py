@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import ELBO, Autoencoder, Conv, Dense, Model, likelihoods, per_example, summarize, weight_penalty
+from models import (
+    ELBO,
+    Autoencoder,
+    Conv,
+    Dense,
+    Model,
+    likelihoods,
+    per_example,
+    posteriors,
+    summarize,
+    weight_penalty,
+)
 
 KEY = jax.random.key(0)
 X = jnp.round(jax.random.uniform(KEY, (5, 6)))
@@ -36,7 +47,9 @@ def test_vae_metrics_are_the_elbo_and_the_errors_of_the_mean_code():
 
 
 def test_point_metrics_and_evaluation_mode():
-    model = build(Dense((4,), dropout=0.5, norm="batch"), posterior="point", likelihood=likelihoods.Laplace())
+    model = build(
+        Dense((4,), dropout=0.5, norm="batch"), posterior=posteriors.Point(), likelihood=likelihoods.Laplace()
+    )
     first, second = (jax.jit(per_example)(model, X, jax.random.key(k)) for k in (0, 1))
     assert set(first) == {"mse", "mae", "nll_nats"}
     jax.tree.map(np.testing.assert_array_equal, first, second)  # no dropout: nothing is random

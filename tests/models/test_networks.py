@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import Autoencoder, ConfigError, Conv, Dense, Mirror, Model, likelihoods
+from models import Autoencoder, ConfigError, Conv, Dense, Mirror, Model, Sizes, likelihoods, posteriors
 from models.config import with_traced
+from models.networks import Nothing
 from models.networks.layers import ACTIVATIONS, BatchNorm, LayerNorm, activation, dropout
 
 KEY = jax.random.key(0)
@@ -46,7 +47,7 @@ def test_conv_takes_any_image_and_gives_its_exact_size(shape):
     encoder = Conv((3, 4), hidden=(5,))
     x = jax.random.uniform(KEY, (2, *shape))
     for decoder in (Mirror(), Mirror(tied=True), Conv((4,), stride=3), Dense((4,))):
-        model = build(encoder, shape, decoder, posterior="point")
+        model = build(encoder, shape, decoder, posterior=posteriors.Point())
         run = jax.jit(lambda v, m=model: (m.encode(v).mean, m.decode(m.encode(v).mean).mean))
         z, mean = run(x)
         assert z.shape == (2, 3)
@@ -57,14 +58,14 @@ def test_conv_takes_any_image_and_gives_its_exact_size(shape):
 def test_tied_decoder_is_the_transpose_of_the_encoder(encoder):
     """Without biases and activations <encode(x), z> = <x, decode(z)>: the decoder is the adjoint map."""
     shape = (4, 5, 2)
-    model = build(encoder, shape, Mirror(tied=True), posterior="point", likelihood=likelihoods.Normal())
+    model = build(encoder, shape, Mirror(tied=True), posterior=posteriors.Point(), likelihood=likelihoods.Normal())
     x, z = jax.random.normal(KEY, (1, *shape)), jax.random.normal(KEY, (1, 3))
     left, right = jax.jit(lambda: (model.encode(x).mean * z, x * model.decode(z).mean))()
     np.testing.assert_allclose(left.sum(), right.sum(), rtol=1e-12)
 
 
 def test_tied_gradient_reaches_the_kernel_through_both_halves():
-    model = build(Dense((4,)), decoder=Mirror(tied=True), posterior="point")
+    model = build(Dense((4,)), decoder=Mirror(tied=True), posterior=posteriors.Point())
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     x = jax.random.uniform(KEY, (5, 6))
 
@@ -122,19 +123,19 @@ MODEL_CHANGES = {
     "encoder": Dense((4,)),
     "decoder": Mirror(tied=True),
     "latent": 2,
-    "posterior": "normal",
-    "code": "sigmoid",
+    "posterior": posteriors.Normal(),
     "likelihood": likelihoods.Normal(),
+    "labels": "given",
 }
 
 
 def test_every_field_of_the_model_changes_the_output():
-    assert set(MODEL_CHANGES) == {f.name for f in dataclasses.fields(Model)}
-    x, base = jax.random.uniform(KEY, (4, 6)), Model(encoder=Dense((5,)), posterior="point")
+    assert {*MODEL_CHANGES, "prior"} == {f.name for f in dataclasses.fields(Model)}  # priors: see test_priors
+    x, base = jax.random.uniform(KEY, (4, 6)), Model(encoder=Dense((5,)), posterior=posteriors.Point())
 
     def output(cfg):
-        model = Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
-        return jax.jit(lambda v: model.decode(model.encode(v).sample(KEY)).mean)(x)
+        model, label = Autoencoder(cfg, Sizes((6,), classes=3), rngs=nnx.Rngs(0)), jnp.arange(4) % 3
+        return jax.jit(lambda v: model.decode(model.encode(v, None, label).sample(KEY), None, label).mean)(x)
 
     reference = output(base)
     for name, value in MODEL_CHANGES.items():
@@ -198,7 +199,7 @@ def test_pixel_mean_is_the_first_reconstruction():
     mean = jnp.asarray([0.02, 0.2, 0.5, 0.7, 0.9, 0.3])
     for likelihood in (*map(lambda name: getattr(likelihoods, name)(), LIKELIHOODS),):
         model = build(Dense(()), likelihood=likelihood, pixel_mean=mean)
-        p = likelihood.distribution(model.decoder.last.bias[...].reshape(1, 6, -1), likelihood.initial_log_scale())
+        p = model.likelihood_module(model.decoder.last.bias[...].reshape(1, 6, -1), None)
         start = getattr(p, "location", p.mean)  # a discretised logistic starts with its location there
         np.testing.assert_allclose(start[0], mean, atol=0.03, err_msg=str(likelihood))
     image = jnp.stack([jnp.full((4, 4), 0.1), jnp.full((4, 4), 0.8)], axis=-1)
@@ -221,7 +222,10 @@ TIED = Mirror(tied=True)
         (Model(encoder=Conv()), (64,), "use Dense"),
         (Model(encoder=Conv(channels=())), (4, 4, 1), "at least one convolution"),
         (with_traced(Model(), posterior="gaussian"), (6,), "posterior"),
-        (Model(code="sigmoid"), (6,), "posterior='point'"),
+        (Model(posterior=posteriors.Point("sigmiod")), (6,), "sigmoid"),
+        (Model(posterior=posteriors.Point(active=21)), (6,), "at most latent=20, got 21"),
+        (Model(encoder=Nothing(), decoder=TIED), (6,), "tied=False"),
+        (Model(labels="given"), (6,), "data with labels"),
         (Model(decoder=TIED, likelihood=likelihoods.Categorical()), (6,), "tied=False"),
         (Model(), (4, 0, 1), "at least 1"),
         (Model(likelihood=likelihoods.Normal(std=0.0)), (6,), "likelihood.std must be > 0"),

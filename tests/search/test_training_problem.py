@@ -13,7 +13,7 @@ from experiments.running import group
 from experiments.search import training
 from experiments.search.__main__ import main
 from experiments.search.options import parse
-from models import Dense, Model
+from models import Dense, Model, posteriors
 from models.config import ConfigError
 from models.objectives import Reconstruction
 from training.cli.options import Command
@@ -22,7 +22,7 @@ from training.examples import Examples
 BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
 POINT = dataclasses.replace(
     BASE,
-    model=dataclasses.replace(BASE.model, posterior="point"),
+    model=dataclasses.replace(BASE.model, posterior=posteriors.Point()),
     objective=Reconstruction(),
     lr=0.3,
     epochs=30,

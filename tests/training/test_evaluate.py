@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import train as T
-from models import Dense, Model
+from models import Dense, Model, posteriors, terms
 from models.config import ConfigError
-from models.objectives import ELBO, Denoising, Reconstruction, Sparse
+from models.objectives import ELBO, Denoising, Reconstruction
 from training.cli.closing import collapsed
 from training.evaluate import Best, measure, patience_is_over, ramp_epochs, training_mean
 from training.examples import Examples
@@ -23,7 +23,7 @@ EXAMPLES = Examples(jnp.asarray(X), (0.0, 255.0))
 OTHERS = Examples(jnp.asarray(RNG.integers(0, 256, (33, 4, 4, 1), dtype=np.uint8)), (0.0, 255.0))
 KEY = jax.random.key(0)
 BASE = T.Config(model=Model(encoder=Dense(hidden=(8,)), latent=3), epochs=2, batch_size=16)
-POINT = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior="point"))
+POINT = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()))
 
 
 def measured(config, examples=OTHERS, mean=None):
@@ -37,9 +37,10 @@ def test_the_objective_is_validated_at_full_weights():
     np.testing.assert_allclose(values["objective"], values["nll_nats"] + 4 * values["kl_nats"], rtol=1e-9)
     plain, _ = measured(BASE)
     np.testing.assert_allclose(plain["objective"], plain["negative_elbo_nats"], rtol=1e-12)
-    sparse, _ = measured(dataclasses.replace(POINT, objective=Sparse(weight=0.5)))
+    config = dataclasses.replace(POINT, objective=Reconstruction(), terms=(terms.Sparsity(weight=0.5),))
+    sparse, _ = measured(config)
     x = OTHERS.take(jnp.arange(33))
-    model = T.init(dataclasses.replace(POINT, objective=Sparse(weight=0.5)), KEY, EXAMPLES).model
+    model = T.init(config, KEY, EXAMPLES).model
     z = model.encode(x).mean
     loss = jnp.sum((x - model.decode(z).mean) ** 2, (1, 2, 3)) + 0.5 * jnp.sum(jnp.abs(z), 1)
     np.testing.assert_allclose(sparse["objective"], jnp.mean(loss), rtol=1e-9)

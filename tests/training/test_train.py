@@ -13,9 +13,10 @@ import pytest
 from flax import nnx
 
 import train as T
-from models import Conv, Dense, Model
+from models import Conv, Dense, Model, posteriors
 from models.config import flat, replace_at, with_traced
 from models.objectives import Denoising, Reconstruction
+from models.terms import Adversarial
 from tests.conftest import ROOT
 from training import optimizers
 from training.examples import Examples, binarise, fix_binary
@@ -24,6 +25,7 @@ RNG = np.random.default_rng(0)
 EXAMPLES = Examples(jnp.asarray(RNG.integers(0, 256, (70, 4, 4, 1), dtype=np.uint8)), (0.0, 255.0))
 BASE = T.Config(model=Model(encoder=Dense(hidden=(8,)), latent=3), epochs=2, batch_size=16)
 SPLITS = {"train": EXAMPLES}
+ADVERSARIAL = dataclasses.replace(BASE, terms=(Adversarial(network=Dense((5,))),))
 KEY = jax.random.key(0)
 TRAIN = jax.jit(T.train)  # one for all tests: configs of one structure share its program
 
@@ -75,9 +77,17 @@ BASES = {
         for f in dataclasses.fields(cls)
     },
     "optimizer.name": dataclasses.replace(BASE, optimizer=optimizers.Optax()),
+    **dict.fromkeys(("opponent.optimizer", "opponent.lr", "opponent.turns"), ADVERSARIAL),
+    "opponent.optimizer.b1": ADVERSARIAL,
+    "opponent.optimizer.b2": ADVERSARIAL,
+    "opponent.optimizer.eps": ADVERSARIAL,
 }
 VALUES = {
     "binarise": "dynamic",
+    "terms": ["mmd"],
+    "opponent.optimizer": "sgd",
+    "opponent.turns": 2,
+    "opponent.optimizer.eps": 1.0,
     "updates.clip": 0.01,
     "updates.ema": 0.9,
     "updates.warmup": 1.0,
@@ -126,7 +136,7 @@ def test_matmul_precision_reaches_the_program():
 
 def test_exact_mean_over_a_short_last_batch():
     """70 examples in batches of 512, and 600 in batches that do not divide, against one example at a time."""
-    config = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior="point"))
+    config = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()))
     config = dataclasses.replace(config, objective=Reconstruction())
     x = jnp.asarray(RNG.integers(0, 256, (600, 4, 4, 1), dtype=np.uint8))
     state = T.init(config, KEY, Examples(x, (0.0, 255.0)))
@@ -178,10 +188,10 @@ def test_a_non_finite_gradient_is_named_with_its_step():
     @dataclasses.dataclass(frozen=True)
     class Steep(Reconstruction):
         def __call__(self, model, x, key, training=True):
-            loss, terms = super().__call__(model, x, key, training)
-            return loss + jnp.sqrt(0 * loss), terms
+            loss, terms, done = super().__call__(model, x, key, training)
+            return loss + jnp.sqrt(0 * loss), terms, done
 
-    point = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior="point"), epochs=1)
+    point = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()), epochs=1)
     jax.tree_util.register_static(Steep)
     config = with_traced(point, objective=Steep())
     state = T.init(config, KEY, EXAMPLES)

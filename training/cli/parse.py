@@ -20,16 +20,20 @@ from tyro.conf import arg
 
 from models.config import (
     ConfigError,
+    find_kind,
     flat,
     from_dict,
     is_config,
+    is_list,
     kind,
+    kinds,
     nearest,
     part_types,
     replace_at,
     validate,
 )
 from training.cli.options import Command, Options
+from training.part_lists import as_fields, from_fields
 from training.store.errors import RunError
 from training.store.identity import read_config
 
@@ -41,10 +45,14 @@ def usage_error(message: str) -> NoReturn:
 
 
 def choices(cfg: Any, prefix: str = "") -> Iterator[tuple[str, tuple[type, ...], Any]]:
-    """Yield (dotted path, alternatives, current value) of every part that can be chosen."""
+    """Yield (dotted path, alternatives, current value) of every part that can be chosen; a list's value is a tuple."""
     for f in dataclasses.fields(cfg):
         value = getattr(cfg, f.name)
-        if is_config(value):
+        if is_list(type(cfg), f.name):
+            yield prefix + f.name, part_types(type(cfg), f.name), value
+            for part in value:
+                yield from choices(part, f"{prefix}{f.name}.{kind(type(part))}.")
+        elif is_config(value):
             options = part_types(type(cfg), f.name)
             if len(options) > 1:
                 yield prefix + f.name, options, value
@@ -71,6 +79,20 @@ def take_option(argv: list[str], name: str) -> str | None:
     return found
 
 
+def take_values(argv: list[str], name: str) -> list[str] | None:
+    """Return the values of `--name a b c` in argv and remove them; None when absent. No values are an empty list."""
+    for i, token in enumerate(argv):
+        if token.startswith("--") and _option(token)[0] == name:
+            end = i + 1
+            while end < len(argv) and not argv[end].startswith("--"):
+                end += 1
+            given = _option(token)[1]
+            values = ([] if given is None else [given]) + argv[i + 1 : end]
+            del argv[i:end]
+            return values
+    return None
+
+
 def _values(argv: Sequence[str], name: str) -> list[str]:
     """Return the values that stand after `--name`, up to the next option."""
     after = itertools.dropwhile(lambda token: token != f"--{name}", argv)
@@ -81,19 +103,25 @@ def choose_parts(cfg: Any, argv: list[str]) -> Any:
     """Return `cfg` with every part that argv names, outer parts first; the options used leave argv."""
     seen: set[str] = set()
     while True:
-        todo = [path for path, _, _ in choices(cfg) if path not in seen]
+        todo = [(path, value) for path, _, value in choices(cfg) if path not in seen]
         if not todo:
             return cfg
-        for path in todo:
+        for path, value in todo:
             seen.add(path)
-            value = take_option(argv, path)
-            if value is not None:
-                names = [kind(t) for p, options, _ in choices(cfg) if p == path for t in options]
-                if value.lower() not in names:
-                    close = nearest(value, names, 1)[0]
-                    usage_error(f"--{path} has no choice {value!r}: did you mean {close}? ({', '.join(names)})")
-                cfg = replace_at(cfg, path, value)
+            chosen: Any = take_values(argv, path) if isinstance(value, tuple) else take_option(argv, path)
+            if chosen is not None:
+                cfg = replace_at(cfg, path, _kinds_of(cfg, path, chosen))
                 break  # its own parts may differ now
+
+
+def _kinds_of(cfg: Any, path: str, chosen: str | list[str]) -> Any:
+    """Return the kinds chosen for the part (or list of parts) at `path`; a usage error for an unknown one."""
+    options = {kind(t): t for p, types, _ in choices(cfg) if p == path for t in types}
+    for name in [chosen] if isinstance(chosen, str) else chosen:
+        if find_kind(options, name) is None:
+            close = nearest(name, options, 1)[0]
+            usage_error(f"--{path} has no choice {name!r}: did you mean {close}? ({', '.join(options)})")
+    return chosen
 
 
 def load_config(config_class: type, folder: str, accept: Collection[str] = ()) -> tuple[Any, str | None]:
@@ -113,17 +141,19 @@ def load_config(config_class: type, folder: str, accept: Collection[str] = ()) -
 
 
 def _parts_help(cfg: Any) -> str:
-    rows = [
-        f"--{path} {{{','.join(kind(t) for t in options)}}} (here: {kind(type(value))})"
-        for path, options, value in choices(cfg)
-    ]
+    rows = []
+    for path, options, value in choices(cfg):
+        several = isinstance(value, tuple)
+        here = (", ".join(kinds(value)) or "none") if several else kind(type(value))
+        rows.append(f"--{path} {{{','.join(kind(t) for t in options)}}}{' ...' * several} (here: {here})")
     return "Parts, chosen by name; each brings its own options (shown below for the present choice):\n\n" + "\n\n".join(
         rows
     )
 
 
 def _tyro(cfg: Any, argv: Sequence[str], data_dir: str | None, description: str) -> Command:
-    field = ("config", Annotated[type(cfg), arg(name="")])
+    shown = as_fields(cfg)
+    field = ("config", Annotated[type(shown), arg(name="")])
     cls = dataclasses.make_dataclass("Run", [field], bases=(Options,), frozen=True, kw_only=True)
     err = io.StringIO()
     try:
@@ -131,7 +161,7 @@ def _tyro(cfg: Any, argv: Sequence[str], data_dir: str | None, description: str)
             parsed = tyro.cli(
                 cls,
                 args=list(argv),
-                default=cls(config=cfg, data_dir=data_dir),
+                default=cls(config=shown, data_dir=data_dir),
                 prog="train.py",
                 description=f"{description}\n\n{_parts_help(cfg)}",
                 config=(tyro.conf.AvoidSubcommands,),
@@ -140,7 +170,8 @@ def _tyro(cfg: Any, argv: Sequence[str], data_dir: str | None, description: str)
         if leave.code:
             usage_error(one_line(err.getvalue()))
         raise
-    return Command(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(Command)})
+    options = {f.name: getattr(parsed, f.name) for f in dataclasses.fields(Command)}
+    return Command(**options | {"config": from_fields(type(cfg), parsed.config)})
 
 
 _HINT = re.compile("Perhaps|Argument helptext|For full|Similar|Are you")

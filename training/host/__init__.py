@@ -2,6 +2,6 @@
 
 from training.host.fit import fit
 from training.host.loop import Pace
-from training.host.programs import Core, Sizes, choose_dispatch, programs
+from training.host.programs import Core, StandIn, choose_dispatch, programs
 
-__all__ = ["Core", "Pace", "Sizes", "choose_dispatch", "fit", "programs"]
+__all__ = ["Core", "Pace", "StandIn", "choose_dispatch", "fit", "programs"]

@@ -15,7 +15,7 @@ from training.evaluate import Best
 from training.host import loop
 from training.host.finish import draw_missing, finish
 from training.host.loop import Pace
-from training.host.programs import Core, Sizes, choose_dispatch, programs
+from training.host.programs import Core, StandIn, choose_dispatch, programs
 from training.inputs import Inputs, load_inputs
 from training.signals import StopSignals
 from training.store.checkpoint import restore_like
@@ -94,7 +94,7 @@ def cause(
 
 
 def _initial(core: Core, config: Any, key: jax.Array, inputs: Inputs) -> Any:
-    sizes = Sizes(inputs.examples, inputs.dataset.shape)
+    sizes = StandIn(inputs.examples, inputs.dataset.shape, next(iter(inputs.splits.values())))
     init = jax.jit(lambda config, key: core.init(config, key, sizes))
     return init(jax.tree.map(jnp.asarray, config), core.run_keys(key)[0])
 

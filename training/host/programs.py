@@ -10,20 +10,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models.batch import Batch
 from training.devices import measured_choice
 from training.evaluate import criterion, measure, ramp_epochs
+from training.examples import Examples
 from training.host.loop import Programs
-from training.inputs import Inputs
+from training.inputs import Inputs, needs_labels
 
 
-class Sizes:
-    """Stands for training examples where only their number and shape matter."""
+class StandIn:
+    """Stands for training examples where only number and shape matter; `like`: examples that have their fields."""
 
-    def __init__(self, n: int, shape: tuple[int, ...]):
-        self.n, self.shape = n, shape
+    def __init__(self, n: int, shape: tuple[int, ...], like: Examples | None = None):
+        self.n, self.shape, self.like = n, shape, like
+        self.classes = 0 if like is None else like.classes
 
     def __len__(self) -> int:
         return self.n
+
+    def batch(self, index: Any) -> Batch:
+        """Return a batch of the structure that a step sees; its values are those of `like`, or zeros."""
+        return Batch(jnp.zeros((len(index), *self.shape))) if self.like is None else self.like.batch(index)
 
 
 class Core(NamedTuple):
@@ -54,12 +61,13 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
     on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.dataset.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
     judge = jax.jit(measure)
+    labelled = needs_labels(config.model)
     per_epoch = core.steps_per_epoch(config, n)
 
     def advance(state: Any, order: Any, count: int) -> Any:
         if inputs.stream is not None:
             for batch in itertools.islice(inputs.stream, count):
-                state = on(state, floats, k_step, batch["x"])
+                state = on(state, floats, k_step, batch["x"], batch["y"] if labelled else None)
             return state
         if dispatch == "loop":
             return many(state, floats, k_step, splits["train"], order, count)

@@ -1,0 +1,27 @@
+"""Independent normals: the posterior of the variational autoencoder."""
+
+from typing import Any
+
+from jaxtyping import Array, Float
+
+from models import distributions
+from models.config import config
+from models.networks.held import Held
+
+
+@config
+class Normal:
+    """Mean and log standard deviation of every code unit (Kingma & Welling 2014)."""
+
+    def numbers(self, latent: int) -> int:
+        """Return 2 per unit."""
+        return 2 * latent
+
+    def build(self, latent: int, rngs: Any) -> Held:
+        """Return the module."""
+        return Held(self)
+
+    def __call__(self, numbers: Float[Array, "batch numbers"], model: Any, key: Any) -> distributions.Normal:
+        """Return the normal: means first, then log standard deviations."""
+        latent = numbers.shape[1] // 2
+        return distributions.Normal(numbers[:, :latent], numbers[:, latent:])
