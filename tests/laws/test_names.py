@@ -10,7 +10,8 @@ TWICE = {
     "Bernoulli": "models", "Categorical": "models", "ContinuousBernoulli": "models", "DiscretizedLogistic": "models",
     "Laplace": "models", "Normal": "models", "Point": "experiments/search",
     "Best": "training", "Outcome": "training",
-    "Dense": "grads", "Layout": "grads", "Options": "grads", "Plan": "grads", "Problem": "grads", "Row": "grads",
+    "Identity": "training/store", "Dense": "grads",
+    "Layout": "grads", "Options": "grads", "Plan": "grads", "Problem": "grads", "Row": "grads",
     "Job": "experiments/search", "Progress": "experiments/search",
 }  # fmt: skip
 

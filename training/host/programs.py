@@ -58,7 +58,7 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
 
     many = jax.jit(core.train_steps, donate_argnums=0)
     one = jax.jit(functools.partial(core.train_steps, count=1), donate_argnums=0)
-    on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.dataset.range), donate_argnums=0)
+    on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
     judge = jax.jit(measure)
     labelled = needs_labels(config.model)
