@@ -15,10 +15,10 @@ def closing(folder: Path, summary: dict[str, Any]) -> None:
     end = summary["end"]
     if summary["status"] == "diverged":
         kept = "the last good checkpoint is kept" if steps(folder / "checkpoints") else "no checkpoint was written yet"
-        print(
-            f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; "
-            "try a smaller --lr or --updates.clip 1"
-        )
+        way = "try a smaller --lr or --updates.clip 1"
+        if "data" in end:  # the very first step: nothing has been learned yet that could have gone wrong
+            way = f"the data are {end['data']}: try --scale standardise, or else a smaller --lr"
+        print(f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; {way}")
     elif summary["status"] == "preempted":
         print(f"stopped at step {end['step']}, saved; continue with: --resume --run-dir {folder}")
     elif summary["status"] == "failed":

@@ -21,6 +21,8 @@ class Options:
     """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
     from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
     """Start from the config of the run in this folder; other options change it."""
+    from_trial: Annotated[str | None, arg(metavar="SWEEP[:POINT]")] = None
+    """Start from the config of a trial: of the sweep's best point, or of the one named; other options change it."""
     accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT")] = ()
     """With --resume or --from, what may differ from the run's record: data, rows, notes, config."""
     threads: int | None = None

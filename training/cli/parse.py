@@ -36,6 +36,7 @@ from training.cli.options import Command, Options
 from training.part_lists import as_fields, from_fields
 from training.store.errors import RunError
 from training.store.identity import read_config
+from training.store.trial import trial_config
 
 
 def usage_error(message: str) -> NoReturn:
@@ -200,10 +201,15 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         default, data_dir = config_class(), None
         look = list(argv)
         source = take_option(look, "from")
+        trial = take_option(look, "from_trial")
         run_dir = take_option(look, "run_dir")
         resumed = "--resume" in look and run_dir and (Path(run_dir) / "config.json").exists()
         if "--resume" in look and not run_dir:
             raise ConfigError("--resume needs --run-dir, the folder of the run to continue")
+        if source and trial:
+            raise ConfigError("--from and --from-trial both give a config to start from: leave one out")
+        if trial and not resumed:
+            default = trial_config(config_class, trial)
         if resumed or source:
             accept = () if resumed else _values(argv, "accept")
             default, data_dir = load_config(config_class, run_dir if resumed else source, accept)  # type: ignore[arg-type]

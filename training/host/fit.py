@@ -141,7 +141,8 @@ def _fit_in(
     with Progress(*steps, start, unit, clock=pace.clock) as progress:
         outcome = loop.run(pieces, state, folder, best, meta, stop, progress.update, pace)
     if outcome.status == "diverged":
-        outcome = outcome._replace(why=cause(folder, core, config, key, pieces, inputs, outcome.why))
+        why = cause(folder, core, config, key, pieces, inputs, outcome.why)
+        outcome = outcome._replace(why=why | ({"data": inputs.unit} if why["step"] == 0 else {}))
     status = finish(folder, command, key, outcome, inputs, stop, meta)
     code = stop.exit_code if status == "preempted" else int(status != "finished")
     return folder.path, folder.summary or {}, code
