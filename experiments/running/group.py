@@ -66,11 +66,14 @@ def stack(configs: Sequence[Any]) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, *configs)
 
 
-def grouped(configs: Sequence[Any]) -> list[list[int]]:
-    """Return the positions of the configs, those of equal structure together, in order of first appearance."""
+def grouped(configs: Sequence[Any], also: Sequence[Any] = ()) -> list[list[int]]:
+    """Return the positions of the configs, those of equal structure together, in order of first appearance.
+
+    also: a value for each config that must be equal too, as the number of its examples.
+    """
     out: dict[Any, list[int]] = {}
     for i, config in enumerate(configs):
-        out.setdefault(jax.tree.structure(config), []).append(i)
+        out.setdefault((jax.tree.structure(config), *also[i : i + 1]), []).append(i)
     return list(out.values())
 
 

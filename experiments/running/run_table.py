@@ -37,10 +37,8 @@ def jobs_of(rows: Mapping[str, Row], seeds: int) -> list[list[TableRun]]:
         if isinstance(row.run, Config)
         for seed in range(seeds)
     ]
-    groups: dict[Any, list[TableRun]] = {}
-    for job in jobs:
-        groups.setdefault((jax.tree.structure(job.config), job.examples), []).append(job)
-    return list(groups.values())
+    groups = group.grouped([job.config for job in jobs], [job.examples for job in jobs])
+    return [[jobs[i] for i in positions] for positions in groups]
 
 
 def run_jobs(

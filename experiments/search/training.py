@@ -19,10 +19,9 @@ import numpy as np
 import data
 import train
 from experiments.running import group
-from experiments.search.problem import Fold, Problem
+from experiments.search.problem import Fold, SweepProblem
 from experiments.search.space.space import Space
-from experiments.search.workers import compiler
-from experiments.search.workers.compiling import compiling, open_cache
+from experiments.search.workers.programs import compiling
 from models.config import ConfigError, nearest
 from training.examples import Examples
 from training.inputs import needs_labels
@@ -93,26 +92,15 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
     """Yield the metrics of configs of equal structure, in order; they compile once."""
     first = configs[0]
     check_read(first.read)
-    open_cache()
     splits = splits_of(first.dataset, first.binarise, first.batch_size, fold, needs_labels(first.model))
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
-    with compiling((plan, jax.tree.structure(first), str(shapes))) as new:
-        if new:
-            compiler.elsewhere(compile_group, first, fold, width)
+    with compiling((plan, jax.tree.structure(first), str(shapes))):
         group.executable(plan, plan.devices * plan.rows, first, splits)
     for take, out, seconds in group.run_with(plan, configs, splits):
         for i in range(len(take)):
             found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
             yield row(found, first.objective.criterion, first.patience)
-
-
-def compile_group(first: Any, fold: Fold | None, width: int) -> None:
-    """Compile the program of the groups that a config belongs to, into the cache of programs."""
-    open_cache()
-    plan = plan_of(width)
-    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold, needs_labels(first.model))
-    group.executable(plan, plan.devices * plan.rows, first, splits)
 
 
 def check(space: Space, data_dir: str | None) -> None:
@@ -133,4 +121,4 @@ def check_read(read: str) -> None:
         raise ConfigError(f"read must be 'memory' in a sweep, got {read!r}: a group's runs share their data")
 
 
-problem = Problem(train.Config(), run_group, "loss", check)
+problem = SweepProblem(train.Config(), run_group, "loss", check)
