@@ -42,7 +42,17 @@ def located(mutation: Mutation, root: Path) -> Path:
 
 def tested(root: Path, tests: tuple[str, ...]) -> tuple[bool, str]:
     """Whether the tests pass in a tree, and the line that says how they ended."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider",]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+    ]
     present = [t for t in dict.fromkeys(tests) if (root / t).exists()]
     env = os.environ | {"AUTOENCODERS_DATA": str(DATA)}
     run = subprocess.run([*command, *present], cwd=root, env=env, capture_output=True, text=True)
@@ -83,7 +93,9 @@ def main() -> int:
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for (i, mutation), (found, line) in zip(chosen.items(), pool.map(noticed, chosen.values()), strict=True):
             count += found
-            print(f"{i + 1:2} {'noticed' if found else 'MISSED '} {mutation.place}: {mutation.fault}; {line}", flush=True)
+            print(
+                f"{i + 1:2} {'noticed' if found else 'MISSED '} {mutation.place}: {mutation.fault}; {line}", flush=True
+            )
     print(f"{count} of {len(chosen)} noticed in {(time.time() - start) / 60:.0f} minutes")
     return 0 if 10 * count >= 9 * len(chosen) else 1
 
