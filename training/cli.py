@@ -59,6 +59,8 @@ class Options:
     """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
     figures: bool = True
     """Draw the figures at the end."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Say in one line how the data are understood, and stop."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
-from data.dataset import DataError
+from data.errors import DataError
 from data.sets import named, sources
 from data.splits import TailOfTrain
 from data.tfds import registry

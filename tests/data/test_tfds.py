@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
-from data.dataset import DataError
+from data.errors import DataError
 from data.sets import named
 from data.splits import TailOfTrain
 from data.tfds import builders

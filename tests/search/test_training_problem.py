@@ -139,7 +139,7 @@ def test_divergence_is_a_reason_and_unfit_settings_are_refused():
     [
         (["--dataset", "digits,mnits"], "unknown data set 'mnits'; did you mean one of: mnist"),
         (["--data-dir", "/nowhere"], "--data-dir '/nowhere' is not a folder"),
-        (["--read", "stream"], "read must be 'memory' in a sweep"),
+        (["--read", "stream"], "read must be 'memory' or 'auto' in a sweep"),
         (["--halving", "epocs:1:9"], "'epocs' is none; the nearest fields: epochs"),
         (["--seed", "1,2", "--seeds", "2"], "the field seed cannot be searched as well"),
     ],
