@@ -1,4 +1,4 @@
-"""Which of forty faults does the suite notice? `python -m tests.laws.mutate [--only 3,18] [--jobs 2]`, about half an hour.
+"""Which of forty faults does the suite notice? `python -m tests.laws.mutate [--only 3,18] [--jobs 2]`, half an hour.
 
 Each fault is put into a copy of the tree, alone, and the tests that touch it run until one fails. First they all run
 without a fault: what fails there would tell nothing.

@@ -1,4 +1,4 @@
-"""Forty faults of one line, each of a kind that people make: a sign, an axis, a factor, a key used twice, one too many."""
+"""Forty faults of one line, of kinds that people make: a sign, an axis, a factor, a key used twice, one too many."""
 
 from typing import NamedTuple
 
