@@ -29,7 +29,7 @@ SUMMARY = {
     "test": ({str: float}, None),
     "last": {str: object},
     "best": _BEST,
-    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool},
+    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool, "data?": str},
     "tested?": (str, None),
     "tested_file?": (str, None),
     "identity": IDENTITY,
