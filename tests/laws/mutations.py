@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Mutation(NamedTuple):
-    """`old` stands exactly once below `place`; `tests` of the suite touch what it does: those that should notice come first."""
+    """`old` stands exactly once below `place`; `tests` touch what it does, those that should notice it first."""
 
     place: str
     old: str
