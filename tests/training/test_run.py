@@ -21,7 +21,7 @@ from training.cli.parse import load_config, parse
 from training.host import Pace
 from training.inputs import load_inputs
 from training.store.arrays import params_sha256
-from training.store.checkpoint import restore_like, steps
+from training.store.checkpoint import load, restore_like, steps
 from training.store.metrics_file import read_metrics
 
 SMALL = ["--model.encoder.hidden", "16", "--model.latent", "2", "--epochs", "4", "--no-figures", "--dispatch", "loop"]
