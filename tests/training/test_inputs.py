@@ -11,7 +11,7 @@ import train
 from models import likelihoods
 from models.autoencoder import Model
 from models.objectives import Reconstruction
-from training.cli import closing
+from training.cli.closing import closing
 from training.inputs import load_inputs
 from training.inputs.resolve import resolved
 

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 from tyro.conf import arg
@@ -32,45 +32,11 @@ from models.config import (
     replace_at,
     validate,
 )
+from training.cli.options import Command, Options
 from training.part_lists import as_fields, from_fields
-from training.progress import result_table
-from training.store.checkpoint import steps
 from training.store.errors import RunError
-from training.store.identity import Accepted, read_config
+from training.store.identity import read_config
 from training.store.trial import trial_config
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What belongs to this machine and this call, not to the config."""
-
-    data_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder with data files, one folder per set (default: this project's cache)."""
-    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder of this run (default: a new one under runs/)."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
-    from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
-    """Start from the config of the run in this folder; other options change it."""
-    from_trial: Annotated[str | None, arg(metavar="SWEEP[:POINT]")] = None
-    """Start from the config of a trial: of the sweep's best point, or of the one named; other options change it."""
-    accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT")] = ()
-    """With --resume or --from, what may differ from the run's record: data, rows, notes, config."""
-    threads: int | None = None
-    """XLA's threads on a CPU, for the same bits on any number of cores (default: one per core)."""
-    dispatch: Literal["auto", "loop", "step"] = "auto"
-    """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
-    figures: bool = True
-    """Draw the figures at the end."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Say in one line how the data are understood, and stop."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(Options):
-    """A run as asked for: its config and its options."""
-
-    config: Any
 
 
 def usage_error(message: str) -> NoReturn:
@@ -261,19 +227,3 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         return command
     except ConfigError as error:
         usage_error(str(error))
-
-
-def closing(folder: Path, summary: dict[str, Any]) -> None:
-    """Print what a run says at its end: the table of test metrics, or why there is none, and where to look."""
-    end = summary["end"]
-    if summary["status"] == "diverged":
-        kept = "the last good checkpoint is kept" if steps(folder / "checkpoints") else "no checkpoint was written yet"
-        way = "try a smaller --lr or --updates.clip 1"
-        if "data" in end:  # the very first step: nothing has been learned yet that could have gone wrong
-            way = f"the data are {end['data']}: try --scale standardise, or else a smaller --lr"
-        print(f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; {way}")
-    elif summary["status"] == "preempted":
-        print(f"stopped at step {end['step']}, saved; continue with: --resume --run-dir {folder}")
-    else:
-        result_table("test split", summary["test"])
-    print(f"{folder}: {summary['status']} after {summary['seconds']:.1f} s")
