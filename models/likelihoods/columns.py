@@ -13,7 +13,8 @@ from jaxtyping import Array, PRNGKeyArray
 
 from models.batch import Sizes
 from models.config import ConfigError, config, setting
-from models.distributions import LOG_2PI, bounded
+from models.distributions import LOG_2PI
+from models.distributions.bounds import DATA_HIGHEST, bounded
 from models.distributions.categorical import log_chosen
 from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
 from models.distributions.softplus import softplus
@@ -132,7 +133,7 @@ class ColumnParameters(nnx.Module):
         log_scale, first, steps = (at_least_float32(p[...]) for p in (self.log_scale, self.first, self.steps))
         rise = jnp.cumsum(softplus(steps), axis=1)
         cuts = first[:, None] + jnp.concatenate([jnp.zeros_like(first)[:, None], rise], axis=1)
-        return Mixed(out, bounded(log_scale), cuts, self.columns)
+        return Mixed(out, bounded(log_scale, DATA_HIGHEST), cuts, self.columns)
 
 
 @config

@@ -11,6 +11,7 @@ from jaxtyping import PRNGKeyArray
 from models import distributions
 from models.batch import Sizes
 from models.config import config, setting
+from models.distributions.bounds import DATA_HIGHEST, bounded
 from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.logistic import clipped_mean, log_level, to_level
 from models.likelihoods.shapes import Bias, Mean, Out, check_levels
@@ -80,7 +81,7 @@ class LogisticMixture:
     def __call__(self, out: Out, key: Any) -> MixtureOfLogistics:
         """Return the mixture; a component's log scale is log width plus the decoder's number, in [-20, 10]."""
         logits, location, offset = jnp.split(out, 3, axis=-1)
-        log_scale = distributions.bounded(jnp.log(self.width) + offset)
+        log_scale = bounded(jnp.log(self.width) + offset, DATA_HIGHEST)
         return MixtureOfLogistics(logits, location, log_scale, self.levels or distributions.LEVELS)
 
     def bias(self, pixel_mean: Mean) -> Bias:

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from models.distributions import at_least_float32
-
 
 def is_kernel(path: tuple[Any, ...]) -> bool:
     """Whether a path of `jax.tree_util` ends in a leaf named `kernel`."""
@@ -20,11 +18,11 @@ def weight_penalty(
 ) -> Float[Array, ""]:
     """Return l1 Σ |w| + l2 Σ w² over all kernels of `params` (as from `nnx.split(model, nnx.Param, ...)`).
 
-    Summed in at least float32, also where the kernels are bfloat16.
+    Summed in at least float32: thousands of small squares in bfloat16 add up to a few of them.
     """
     total = jnp.zeros(())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if is_kernel(path):
-            leaf = at_least_float32(leaf)
+            leaf = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
             total = total + l1 * jnp.sum(jnp.abs(leaf)) + l2 * jnp.sum(jnp.square(leaf))
     return total

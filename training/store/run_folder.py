@@ -156,6 +156,14 @@ class RunFolder:
         gone = [f"{self.figures / name} is gone" for name in self.lost_figures()]
         return said + bits_differ(old, new) + gone
 
+    def extend(self, config: dict[str, Any]) -> None:
+        """Replace config.json by one with more epochs; what carries the digest of the old one stays the run's."""
+        assert self.identity is not None, "a run is extended once it has begun"
+        known, new = self.identity, json_sha256(config)
+        self.identity = known._replace(config=new, earlier_configs=[*known.earlier_configs, known.config])
+        self.identity.write(self.path)
+        write_json(self.path / "config.json", config)
+
     def lost_figures(self) -> list[str]:
         """Return the names of figures that a finished run has drawn and that are no longer there."""
         summary = self.summary
@@ -244,8 +252,8 @@ class RunFolder:
             found = read_sealed(path, SUMMARY)
         except RunError as error:
             raise RunError(f"{error}; remove it, and --resume writes it again") from None
-        if found["status"] not in STATUSES:
-            raise RunError(f"{path}: status is {found['status']!r}; remove it, and --resume writes it again")
+        if found["status"] not in STATUSES or not _says_what_it_must(found):
+            raise RunError(f"{path} is damaged: no run ends so; remove it, and --resume writes it again")
         return found
 
     def log(self, message: str) -> None:
@@ -347,6 +355,13 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _says_what_it_must(summary: dict[str, Any]) -> bool:
+    """Whether a summary has what its status promises: numbers of the test, or the term that was not finite."""
+    if summary["status"] == "finished":
+        return bool(summary["test"]) and not any(isinstance(value, str) for value in summary["test"].values())
+    return summary["status"] == "preempted" or "term" in summary["end"]
 
 
 def _check_free(path: Path) -> None:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from models.config import ConfigError
 from models.distributions import at_least_float32
 
 Values = Float[Array, "batch *features"]
@@ -27,6 +28,11 @@ class BatchNorm(nnx.Module):
         mean, var = self.mean[...], self.var[...]
         if training:
             axes = tuple(range(x.ndim - 1))
+            if x.size == x.shape[-1]:
+                raise ConfigError(
+                    "norm 'batch' needs more than one value of each feature per batch, here one example of one place: "
+                    "use a larger batch_size, or norm 'layer'"
+                )
             # at least float32: a variance in bfloat16 keeps two digits
             full = at_least_float32(x)
             batch_mean, batch_var = jnp.mean(full, axes), jnp.var(full, axes)
