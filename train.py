@@ -39,7 +39,7 @@ from training.evaluate import Best, criterion, evaluate, example_loss, patience_
 from training.examples import Binarisation, Examples, binarise, example_batch, scale
 from training.guard import checked_splits
 from training.host import Pace
-from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
+from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together
 from training.players import Opponent, Rivals, make_rivals, play
 from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
@@ -202,7 +202,7 @@ def train_step(
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
     updates, opt_state = optimizer.update(together(grads), state.opt_state, params)
     params = optax.apply_updates(params, updates)
-    ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
+    ema = () if not config.updates.ema else next_mean(config.updates, state, params)
     bad = ~jnp.isfinite(terms.values)  # a bad gradient shows in the next step's loss: see last_gradient_is_bad
     first = (state.bad_step < 0) & jnp.any(bad)
     names = state.bad_terms.names

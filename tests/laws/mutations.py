@@ -232,9 +232,9 @@ MUTATIONS = [
     ),
     Mutation(
         "train.py",
-        "running_mean(state.ema, params, config.updates.ema)",
-        "running_mean(params, state.ema, config.updates.ema)",
-        "average of parameters the other way round",
+        "next_mean(config.updates, state, params)",
+        "next_mean(config.updates, state, state.ema)",
+        "the average of parameters never moves",
         (STEPS,),
     ),
     Mutation(

@@ -11,7 +11,7 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -125,14 +125,16 @@ def _kinds_of(cfg: Any, path: str, chosen: str | list[str]) -> Any:
     return chosen
 
 
-def load_config(config_class: type, folder: str, accept: Collection[str] = ()) -> tuple[Any, str | None]:
+def load_config(
+    config_class: type, folder: str, accept: Collection[str] = (), report: Callable[[str], None] = lambda _: None
+) -> tuple[Any, str | None]:
     """Return the config and data folder that a run folder's config.json holds.
 
     Raises ConfigError when there is none or it does not fit this version.
     """
     path = Path(folder) / "config.json"
     try:
-        values = read_config(Path(folder), accept, lambda line: print(line, file=sys.stderr))
+        values = read_config(Path(folder), accept, report)
         data_dir = values.pop("data_dir", None)
         return from_dict(config_class, values), data_dir
     except RunError as error:
@@ -211,8 +213,11 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         if trial and not resumed:
             default = trial_config(config_class, trial)
         if resumed or source:
-            accept = () if resumed else _values(argv, "accept")
-            default, data_dir = load_config(config_class, run_dir if resumed else source, accept)  # type: ignore[arg-type]
+            if resumed:  # verified with the rest of its folder
+                default, data_dir = load_config(config_class, run_dir)  # type: ignore[arg-type]
+            else:
+                tell = lambda line: print(line, file=sys.stderr)
+                default, data_dir = load_config(config_class, source, _values(argv, "accept"), tell)  # type: ignore[arg-type]
         command = _tyro(choose_parts(default, rest), rest, data_dir, description)
         if resumed:
             changed = [p for p, v in flat(command.config) if dict(flat(default)).get(p, v) != v]

@@ -85,9 +85,10 @@ def draw(folder: RunFolder, config: Any, state: Any, inputs: Inputs, key: jax.Ar
 
 
 def draw_missing(folder: RunFolder, command: Any, key: jax.Array, state: Any, inputs: Inputs) -> None:
-    """Draw the figures of a finished run that has none, unless the command says --no-figures."""
+    """Draw the figures of a finished run that has none or lost one, unless the command says --no-figures."""
     summary = folder.summary
-    if summary is None or not command.figures or any(folder.figures.glob("*.png")):
+    whole = any(folder.figures.glob("*.png")) and not folder.lost_figures()
+    if summary is None or not command.figures or whole:
         return
     config = command.config
     path = folder.best(summary["best"]["epoch"]) if config.patience else (folder.latest() or (None,))[0]
