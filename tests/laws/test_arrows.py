@@ -37,7 +37,8 @@ ORDERS = {
         "files",
         "splits stored",
         "dataset",
-        "scale options",
+        "scale",
+        "options",
         "errors",
     ],
     "grads": [
