@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import Dataset, check_finite
-from data.errors import DataError, UnknownDataset, nearest, shown
+from data.errors import DataError, UnknownDataset, at_home, nearest, shown
 from data.files.local import load_file
 from data.options import Options
 from data.scale import Stats, blocks, fit, measure
@@ -66,7 +66,7 @@ def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Data
 
 def folder_of(data_dir: str | Path | None) -> Path | None:
     """Return the folder of data files; DataError when it is none."""
-    root = None if data_dir is None else Path(data_dir).expanduser()
+    root = None if data_dir is None else at_home(data_dir)
     if root is not None and not root.is_dir():
         raise DataError(f"data_dir {shown(data_dir)!r} is not a folder; give one that holds <name>/ folders")
     return root

@@ -75,6 +75,18 @@ def test_values_within_the_support_pass(files):
     load_inputs(config(files, "deep", scale="unit", likelihood=likelihoods.Bernoulli()), None)
 
 
+@pytest.mark.parametrize("likelihood", [likelihoods.Categorical(), likelihoods.DiscretizedLogistic()])
+def test_values_between_levels_are_refused(tmp_path, likelihood):
+    levels = RNG.integers(0, 256, (100, 4, 4)) / 255
+    np.save(tmp_path / "on.npy", levels)
+    np.save(tmp_path / "between.npy", levels * 0.9 + 0.01)
+    asked = lambda name: train.Config(dataset=f"file:{tmp_path / name}.npy", model=Model(likelihood=likelihood))
+    load_inputs(asked("on"), None)
+    load_inputs(train.Config(model=Model(likelihood=likelihood)), None)  # digits: 17 levels
+    with pytest.raises(data.DataError, match=r"needs values on 256 levels .* --model.likelihood normal"):
+        load_inputs(asked("between"), None)
+
+
 def test_levels_are_checked_where_a_likelihood_names_them(files):
     if "levels" not in {f.name for f in dataclasses.fields(likelihoods.Categorical)}:
         pytest.skip("likelihoods without a number of levels")
