@@ -4,11 +4,11 @@ Each has `mean` (the shape of x), `sample(key)` and `log_prob(x)` in nats, summe
 and `entropy()` where they have a closed form. `Point` is the posterior of a plain autoencoder: no density.
 """
 
-from models.distributions.bernoulli import Bernoulli
+from models.distributions.bernoulli import Bernoulli, CrossEntropy
 from models.distributions.bounds import bounded
 from models.distributions.categorical import Categorical
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
-from models.distributions.event import Event, PerExample, at_least_float32, sum_event
+from models.distributions.event import Event, PerExample, at_least_float32, sum_event, unit_of
 from models.distributions.laplace import Laplace
 from models.distributions.logistic import LEVELS, DiscretizedLogistic
 from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
@@ -23,6 +23,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
+    "CrossEntropy",
     "DiscretizedLogistic",
     "Distribution",
     "Event",
@@ -36,4 +37,5 @@ __all__ = [
     "log1p_of_unit",
     "softplus",
     "sum_event",
+    "unit_of",
 ]

@@ -14,6 +14,7 @@ class Bernoulli(NamedTuple):
     """Independent bits with P(1) = sigmoid(logits); for x in [0, 1] log_prob is minus the cross-entropy."""
 
     logits: Array
+    UNIT = "bits"
 
     @property
     def mean(self) -> Event:
@@ -41,3 +42,9 @@ class Bernoulli(NamedTuple):
         """Return Σ log(1 + exp l) - p l, nats, from -|l|: a sum of positive terms."""
         size = jnp.abs(self.logits)
         return sum_event(softplus(-size) + jax.nn.sigmoid(-size) * size)
+
+
+class CrossEntropy(Bernoulli):
+    """Bits with fractions as targets, such as grey values: log_prob is no likelihood, for no draw is a fraction."""
+
+    UNIT = "cross_entropy"

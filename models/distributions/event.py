@@ -1,11 +1,23 @@
 """What every density sums over: the batch is the first axis, the event is all the others."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 Event = Float[Array, "batch *event"]
 PerExample = Float[Array, " batch"]
 Mask = Bool[Array, "batch *event"] | None
+
+
+def unit_of(p: Any) -> str:
+    """Return what minus log_prob of a distribution over examples is made of.
+
+    "bits": probabilities of discrete values, so nats and bits are those of a code for the data; "density": of values in
+    their own units, so it may be negative and compares only with densities of the same values; "cross_entropy": of
+    values that the distribution cannot draw, so it bounds nothing. A class says so in `UNIT`; by default a density.
+    """
+    return getattr(p, "UNIT", "density")
 
 
 def at_least_float32(x: Array) -> Array:

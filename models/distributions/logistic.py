@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,7 @@ class DiscretizedLogistic:
     location: Any
     log_scale: Any
     levels: int = LEVELS
+    UNIT: ClassVar[str] = "bits"
 
     @property
     def mean(self) -> Event:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,7 @@ class MixtureOfLogistics:
     location: Any
     log_scale: Any
     levels: int = distributions.LEVELS
+    UNIT: ClassVar[str] = "bits"
 
     @property
     def mean(self) -> Event:

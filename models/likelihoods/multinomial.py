@@ -25,6 +25,7 @@ class Counts(NamedTuple):
 
     logits: Array
     total: Array
+    UNIT = "bits"
 
     def probabilities(self) -> Event:
         """Return softmax(logits) over the event."""

@@ -20,6 +20,8 @@ class Symbols(NamedTuple):
     """Independent symbols 0 .. n - 1 with P(k) = softmax(logits)_k; logits are (batch, *event, n)."""
 
     logits: Array
+    UNIT = "bits"
+    SYMBOLS = True  # no distance between values
 
     @property
     def mean(self) -> Event:

@@ -56,6 +56,33 @@ def test_point_metrics_and_evaluation_mode():
     np.testing.assert_allclose(first["nll_nats"], 6 * (first["mae"] + np.log(2)), rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "bound", "bits"),
+    [
+        (likelihoods.Bernoulli(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.DiscretizedLogistic(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.LogisticMixture(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.Categorical(levels=2), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.Tokens(symbols=2), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.Multinomial(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.Normal(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.Laplace(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.ContinuousBernoulli(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.Columns(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.Bernoulli(grey=True), "penalised_cross_entropy_nats", None),
+    ],
+)
+def test_names_say_what_bits_and_bounds_are_of(likelihood, bound, bits):
+    """Codes for discrete data, densities, and cross-entropy of grey values do not share a name."""
+    got = per_example(build(likelihood=likelihood), X, KEY)
+    names = {"negative_elbo_nats", "penalised_cross_entropy_nats", "bits_per_dim", "density_bits_per_dim"}
+    assert names & set(got) == {bound} | ({bits} if bits else set())
+    nll = got["nll_nats" if bits else "cross_entropy_nats"]
+    np.testing.assert_allclose(got[bound], nll + got["kl_nats"], rtol=1e-12)
+    assert ("wrong_symbols" in got) == isinstance(likelihood, likelihoods.Tokens)
+    assert ("mse" in got) != ("wrong_symbols" in got)
+
+
 def test_summary_is_the_exact_mean_and_rmse_its_root():
     got = summarize({"mse": 8.0, "kl_nats": 3.0}, 2)
     assert got == {"mse": 4.0, "kl_nats": 1.5, "rmse": 2.0}

@@ -95,6 +95,21 @@ def test_levels_are_checked_where_a_likelihood_names_them(files):
         resolved(of(likelihoods.Categorical(levels=18)), digits)
 
 
+def test_grey_values_and_symbols_are_told_from_the_data(files):
+    """Bernoulli of grey values is named cross-entropy, of bits a likelihood; symbols are counted, codes checked."""
+    of = lambda name, **changes: load_inputs(config(files, name, **changes), None).config.model.likelihood
+    assert of("pictures", likelihood=likelihoods.Bernoulli()).grey
+    assert not of("pictures", likelihood=likelihoods.Bernoulli(), binarise="dynamic").grey
+    assert not of("bits", likelihood=likelihoods.Bernoulli()).grey
+    assert of("bits", likelihood=likelihoods.Tokens(), scale="none").symbols == 2
+    assert of("pictures", likelihood=likelihoods.Tokens(), scale="none").symbols == 256
+    of("pictures", likelihood=likelihoods.Multinomial(), scale="none")
+    of("table", likelihood=likelihoods.Columns())  # all numeric: any data
+    for likelihood in (likelihoods.Tokens(symbols=9), likelihoods.Multinomial()):
+        with pytest.raises(data.DataError, match=r"needs whole numbers from 0 .* use --scale none"):
+            of("table", likelihood=likelihood)
+
+
 def test_the_default_batch_is_lowered_for_few_examples_and_another_one_refused(files):
     inputs = load_inputs(config(files, "pictures", batch_size=128), None)
     assert inputs.config.batch_size == 10

@@ -174,8 +174,10 @@ def _end_epoch(programs: Programs, state: Any, step: int, best: Best) -> tuple[d
     sums = jax.device_get(state.sums)
     epoch = step // programs.per_epoch
     unit = {name: f"{name}_nats" for name in ("nll", "kl", "negative_elbo")}  # as the validation metrics are named
-    train = {unit.get(name, name): float(total) / programs.per_epoch for name, total in sums.items()}
     validation, vectors = programs.validate(state)
+    if "cross_entropy_nats" in validation:  # of grey values: no likelihood, and no bound on one
+        unit |= {"nll": "cross_entropy_nats", "negative_elbo": "penalised_cross_entropy_nats"}
+    train = {unit.get(name, name): float(total) / programs.per_epoch for name, total in sums.items()}
     row = {"step": step, "epoch": epoch, "train": train, "validation": validation, **vectors}
     value = float(programs.criterion(validation))
     if value < best.value:

@@ -18,6 +18,7 @@ UNIT = ("auto", "bernoulli", "continuousbernoulli")
 LEVELS = ("discretizedlogistic", "categorical")
 TABLE_STD = 0.3  # first standard deviation of a table's normal, in units of the scaled values' spread
 LEVELS_OF_8_BITS = 256
+WHOLE = ("symbols", "counts", "columns")
 EXACT = 1e-3  # a value may be this far from a level, in units of levels
 
 
@@ -32,6 +33,10 @@ def resolved(config: Any, dataset: data.Dataset) -> Any:
         likelihood = suited(config, dataset)
     if getattr(likelihood, "levels", None) == 0:
         likelihood = dataclasses.replace(likelihood, levels=levels_of(dataset) or 256)
+    if getattr(likelihood, "symbols", None) == 0:
+        likelihood = dataclasses.replace(likelihood, symbols=max(2, round(scaled_range(dataset)[1]) + 1))
+    if isinstance(likelihood, likelihoods.Bernoulli):
+        likelihood = dataclasses.replace(likelihood, grey=not dataset.bits and config.binarise == "none")
     if likelihood is not config.model.likelihood:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
     check_support(config, dataset)
@@ -92,6 +97,9 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
     )
     if support == "real" or config.binarise != "none":
         return
+    if support in WHOLE:
+        _check_whole(likelihood, name, dataset)
+        return
     low, high = scaled_range(dataset)
     loss = "cross-entropy" if getattr(config.objective, "error", "") == "cross_entropy" else f"likelihood {name}"
     raw = dataset.range
@@ -105,6 +113,32 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
             f"{where}: {loss} needs values on {levels} levels from 0 to 1, these are not; use --model.likelihood "
             "normal (or auto)"
         )
+
+
+def _check_whole(likelihood: Any, name: str, dataset: data.Dataset) -> None:
+    """Raise data.DataError unless symbols, counts and codes are whole numbers from 0, below the number there is."""
+    limits = [np.inf]  # codes of a column are below its limit; 0: any number
+    if name == "tokens":
+        limits = [likelihood.symbols]
+    if name == "columns":
+        limits = [abs(size) for size in likelihood.sizes()]
+    coded = np.flatnonzero(limits)
+    if not len(coded):
+        return
+    top = np.array(limits, float)[coded]
+    for split in dataset.splits.values():
+        for x in _scaled_blocks(dataset, split):
+            flat = x.reshape(len(x), -1)
+            if name == "columns" and flat.shape[1] != len(limits):
+                raise data.DataError(f"{dataset.name}: {len(limits)} columns are named, the data have {flat.shape[1]}")
+            codes = flat[:, coded] if name == "columns" else flat
+            bad = ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)))
+            if bad.any():
+                raise data.DataError(
+                    f"{dataset.name}: likelihood {name} needs whole numbers from 0, below its number of symbols or "
+                    f"levels, got {codes[bad][0]:g} with scale {dataset.scale.kind}; use --scale none, a larger "
+                    "number, or --model.likelihood normal (or auto)"
+                )
 
 
 def _on_levels(dataset: data.Dataset, levels: int, exactly: bool) -> bool:
