@@ -41,6 +41,7 @@ from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
     from training.cli import Command
+    from training.trained import LoadedRun
 
 
 @config
@@ -322,6 +323,17 @@ def fit(command: "Command") -> tuple[Path, dict[str, Any], int] | None:
     into dispatches. Raises ConfigError, data.DataError or RunError.
     """
     return host.fit(CORE, command)
+
+
+def load_run(path: str | Path, which: Literal["best", "last"] | None = None) -> "LoadedRun":
+    """Return the trained model in a run folder (or an exported one), ready for use in the data's own units.
+
+    The folder alone is needed, wherever it was copied. which: the best or the last checkpoint; None: the one that the
+    test numbers in summary.json belong to. Raises RunError or ConfigError, one line.
+    """
+    from training.trained import load
+
+    return load(init, trained_model, Config, Path(path), which)
 
 
 def main(argv: list[str] | None = None) -> int:
