@@ -144,7 +144,8 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn)
     sizes = Sizes(examples.shape, examples.classes, len(examples))
     model = Autoencoder(config.model, sizes, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
-    rivals = make_rivals(config.terms, config.opponent, sizes, config.model.latent, jax.random.fold_in(key, 1))
+    seen = sizes._replace(classes=model.classes)  # a critic sees the labels that the model sees
+    rivals = make_rivals(config.terms, config.opponent, seen, config.model.latent, jax.random.fold_in(key, 1))
     batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
     one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]

@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 
 class DataError(ValueError):
-    """A data set cannot be had as asked; the message is one line: what is wrong, the value, what to do."""
+    """A data set cannot be had as asked; the message is one printable line: what is wrong, the value, what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(shown(message, 4000))
 
 
 class UnknownDataset(DataError):

@@ -59,6 +59,8 @@ def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Data
     eight_bit = loaded.picture and next(iter(loaded.splits.values())).x.dtype == np.uint8
     known = (float(low), float(high)) if named or eight_bit or loaded.bits else None
     scale = fit(options.scale, look, loaded.shape, loaded.name, known)
+    if scale.kind == "none" and max(abs(low), abs(high)) > np.finfo(np.float32).max:
+        raise DataError(f"{loaded.name}: values {low:g}..{high:g} do not fit float32; use --scale standardise")
     return dataclasses.replace(loaded, scale=scale)
 
 

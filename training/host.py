@@ -234,6 +234,7 @@ def _fit_in(
     why = outcome.why
     if outcome.status == "diverged":
         why = cause(folder, core, config, key, pieces, inputs, why)
+        why |= {"data": inputs.unit} if why["step"] == 0 else {}
     summary = {
         "params_sha256": params_sha256(nnx.state(outcome.state.model, nnx.Param)),
         "test": None,

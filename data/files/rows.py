@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,11 @@ class Rows(Sequence[Any]):
         where = shown(path, 200)
         self.path = path
         try:
-            self._file = open(path, "rb")
-            head = read_header(self._file, where)
-            size = os.fstat(self._file.fileno()).st_size
+            with open(path, "rb") as file:
+                head = read_header(file, where)
+                size = os.fstat(file.fileno()).st_size
+            self._file = os.open(path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
         except OSError as error:
             raise DataError(f"{where}: cannot be read ({error.strerror or error})") from None
         if head.dtype.kind not in "buif":
@@ -61,7 +64,7 @@ class Rows(Sequence[Any]):
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return rows start..stop, (stop - start, *shape)."""
-        content = os.pread(self._file.fileno(), (stop - start) * self._row, self._start + start * self._row)
+        content = os.pread(self._file, (stop - start) * self._row, self._start + start * self._row)
         x = np.frombuffer(content, self._dtype).reshape(-1, *self.shape)
         return x.astype(self.dtype)
 

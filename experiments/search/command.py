@@ -19,7 +19,7 @@ from experiments.search.workers.choice import make_engine
 from experiments.search.workers.engine import Greeting
 from models.config import ConfigError, to_dict
 from training.store.errors import RunError
-from training.store.files import write_text
+from training.store.files import write_json, write_text
 
 
 def run(job: Job, progress: SweepProgress | None = None) -> list[Record]:
@@ -64,6 +64,9 @@ def write_results(job: Job, records: list[Record]) -> None:
     from experiments.search.report.page import sweep_page
 
     out, winner = Path(job.options.out), best(points_of(records, job.plan), job.plan)
+    if winner is not None:
+        scores = {metric: winner.mean(metric) for metric in job.plan.objectives}
+        write_json(out / "best.json", {"trial": winner.key, "metrics": scores})
     write_text(out / "results.csv", to_csv(records, job.space.names))
     write_text(out / "sweep.html", sweep_page(records, job.plan, job.space, train_line(job, winner)))
 

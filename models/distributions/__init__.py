@@ -5,6 +5,7 @@ and `entropy()` where they have a closed form. `Point` is the posterior of a pla
 """
 
 from models.distributions.bernoulli import Bernoulli
+from models.distributions.bounds import bounded
 from models.distributions.categorical import Categorical
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
 from models.distributions.event import Event, PerExample, sum_event
@@ -30,6 +31,7 @@ __all__ = [
     "OptimalNormal",
     "PerExample",
     "Point",
+    "bounded",
     "log1p_of_unit",
     "softplus",
     "sum_event",

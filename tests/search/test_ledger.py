@@ -13,7 +13,8 @@ import pytest
 
 from experiments.benchmarks.ledger import measure
 from experiments.search.record import lease as leases
-from experiments.search.record.ledger import Ledger, LedgerError, encode
+from experiments.search.record.ledger import Ledger, LedgerError
+from training.store.trial import encode
 
 SPACE = {"space": {"lr": [1, 2]}, "sampler": "random"}
 RESULT = {"status": "ok", "reason": "", "metrics": {"loss": 0.1 + 0.2}}

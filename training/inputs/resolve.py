@@ -55,9 +55,10 @@ def suited(config: Any, dataset: data.Dataset) -> Any:
 
 
 def spread(dataset: data.Dataset) -> float:
-    """Return the root of the mean variance of scaled values (of validation where train stays on disk); 1 for none."""
-    split = dataset.splits.get("train", next(iter(dataset.splits.values())))
-    x = dataset.scale.apply(split.x[:10_000]).reshape(min(len(split), 10_000), -1)
+    """Return the root of the mean variance of scaled values: 1 when standardised, else that of validation."""
+    if dataset.scale.kind == "standardise":
+        return 1.0
+    x = dataset.scale.apply(dataset.splits["validation"].x).reshape(len(dataset.splits["validation"]), -1)
     return float(np.sqrt(np.mean(np.var(x, axis=0, dtype=np.float64)))) or 1.0
 
 
@@ -72,9 +73,12 @@ def levels_of(dataset: data.Dataset) -> int:
 
 
 def scaled_range(dataset: data.Dataset) -> tuple[float, float]:
-    """Return the lowest and highest scaled value of the splits in memory."""
-    ends = [dataset.scale.apply(f(split.x.reshape(-1, split.x.shape[-1]), axis=0)) for split in dataset.splits.values()
-            for f in (np.min, np.max)]  # fmt: skip
+    """Return the lowest and highest scaled value: possible ones where one number scales all, else those in memory."""
+    if np.ndim(dataset.scale.factor) == 0:
+        ends = [dataset.scale.apply(np.asarray(dataset.range))]
+    else:
+        flat = [split.x.reshape(-1, split.x.shape[-1]) for split in dataset.splits.values()]
+        ends = [dataset.scale.apply(end) for x in flat for end in (x.min(0), x.max(0))]
     return float(min(e.min() for e in ends)), float(max(e.max() for e in ends))
 
 

@@ -165,11 +165,7 @@ class RunFolder:
     def _verify(self) -> None:
         """Raise RunError unless the folder's files are what the run wrote, or their change is accepted."""
         identity = Identity.read(self.path)
-        if json_sha256(read_json(self.path / "config.json")) != identity.config:
-            raise RunError(
-                f"{self.path / 'config.json'} was changed since the run began; "
-                f"for another run use --from {self.path} --accept config and a new --run-dir"
-            )
+        read_config(self.path)
         if "notes" in self.accept:
             environment = json_sha256(read_environment(self.path))
             identity = identity._replace(environment=environment).seal_notes(self.path)
@@ -212,11 +208,11 @@ class RunFolder:
         if changed is None:
             return []
         others = f"for a run on these data use --from {self.path} --accept data and a new --run-dir"
-        if "data" not in self.accept:
-            raise RunError(f"the data are not those of {self.path}: {changed}; {others}, or --resume --accept data")
+        finished = self.summary is not None and self.summary["status"] == "finished"
         same_size = data["shape"] == self.identity.data["shape"] and data["examples"] == self.identity.data["examples"]
-        if not same_size:
-            raise RunError(f"{self.path} cannot go on with data of another size: {changed}; {others}")
+        if finished or not same_size or "data" not in self.accept:
+            others += ", or --resume --accept data" if same_size and not finished else ""
+            raise RunError(f"the data are not those of {self.path}: {changed}; {others}")
         earlier = [*self.identity.earlier_data, self.identity.data]
         self.identity = self.identity._replace(data=data, earlier_data=earlier)
         return [f"other data from here on, as accepted: {changed}"]

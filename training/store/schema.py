@@ -17,7 +17,6 @@ STATUSES = ("finished", "preempted", "diverged", "failed")
 DEPTH = 64  # levels of nesting that a file of ours may have
 LIMIT = 2**63  # integers beyond are none of ours
 
-_METRICS = {str: (float, [float], str, bool, None)}
 _BEST = {"value": float, "epoch": int, "metrics": ({str: float}, None)}
 IDENTITY = {"run": str, "config": str, "data": str, "rows": {"count": int, "digest": str}}
 _MEANS = {str: (float, [float])}  # of all, or one per dimension of the code
@@ -27,10 +26,10 @@ SUMMARY = {
     "status": str,
     "seconds": float,
     "params_sha256": str,
-    "test": (_METRICS, None),
+    "test": ({str: float}, None),
     "last": {str: object},
     "best": _BEST,
-    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool},
+    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool, "data?": str},
     "tested?": (str, None),
     "tested_file?": (str, None),
     "identity": IDENTITY,

@@ -11,7 +11,6 @@ leaves nothing half-written under a final name.
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
 import os
@@ -25,6 +24,7 @@ from typing import Any
 from experiments.search.record import lease as leases
 from experiments.search.record.lease import Lease
 from training.store.files import json_ready
+from training.store.trial import decode, encode
 
 Record = dict[str, Any]
 PROCESS = uuid.uuid4().hex[:12]
@@ -40,21 +40,6 @@ class LedgerError(RuntimeError):
     """The folder cannot be the record of this sweep; the message is one line that says why."""
 
 
-def encode(record: Any) -> bytes:
-    """Return the bytes of a trial's file: the record and the digest of its text."""
-    body = json.dumps(json_ready(record), sort_keys=True, allow_nan=False)
-    return f'{{"digest": "{hashlib.sha256(body.encode()).hexdigest()}", "record": {body}}}\n'.encode()
-
-
-def _decode(data: bytes) -> Record | None:
-    """Return the record, or None when the bytes are not what was written or its fields have other types."""
-    try:
-        record = json.loads(data)["record"]
-        return record if encode(record) == data and is_record(record) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "spec": {},
     "result": {"status": str, "reason": str, "metrics": dict},
@@ -63,7 +48,7 @@ FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
 
 
 def is_record(record: Any) -> bool:
-    """Whether a value has the fields of a record with their types; what a spec holds is compared with the plan's."""
+    """Whether what a file holds has the fields of a record and their types; its spec is compared with the plan's."""
     parts = isinstance(record, dict) and all(
         isinstance(record.get(part), dict) and all(isinstance(record[part].get(n), t) for n, t in fields.items())
         for part, fields in FIELDS.items()
@@ -175,10 +160,10 @@ class Ledger:
         """Return the record of a trial, None when it has none; a damaged file is set aside and counts as none."""
         path = self.trials / f"{key}.json"
         try:
-            record = _decode(path.read_bytes())
+            record = decode(path.read_bytes())
         except FileNotFoundError:
             return None
-        if record is None or record.get("key") != key:
+        if not is_record(record) or record["key"] != key:
             self._set_aside(path)
             return None
         return record
@@ -194,8 +179,8 @@ class Ledger:
         except FileNotFoundError:  # another process set it aside
             aside.unlink()
         else:
-            good = _decode(aside.read_bytes())
-            if good is not None and good.get("key") == path.stem:  # another process had mended it meanwhile
+            good = decode(aside.read_bytes())
+            if is_record(good) and good["key"] == path.stem:  # another process had mended it meanwhile
                 os.link(aside, path)
                 aside.unlink()
             else:

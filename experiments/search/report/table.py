@@ -53,6 +53,11 @@ class TriedPoint(NamedTuple):
     values: dict[str, Any]
     scores: dict[str, list[float]]  # metric -> one number per run
 
+    @property
+    def key(self) -> str:
+        """The name of its trial with the first seed and fold."""
+        return f"{self.point:05d}-r{self.rung}-s0-f0"
+
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the runs."""
         return plain.fmean(self.scores[metric])

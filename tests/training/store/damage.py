@@ -98,7 +98,7 @@ def checkpoint_damages(other: Path, rng: random.Random) -> Iterator[Damage]:
         return sorted((folder / "checkpoints").glob("*.safetensors"))
 
     def swap(folder: Path) -> None:
-        first, *_, last = paths(folder)
+        first, last = paths(folder)[0], paths(folder)[-1]
         raw = first.read_bytes(), last.read_bytes()
         _write(first, raw[1])
         _write(last, raw[0])
