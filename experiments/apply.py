@@ -183,7 +183,8 @@ def write(out: Path, made: Made, run: Any) -> None:
 
     if out.suffix == ".npz":
         with replacing(out) as file:
-            np.savez(file, **made.arrays, names=np.array(made.names), columns=np.array(made.columns or []))
+            arrays: Any = made.arrays | {"names": np.array(made.names), "columns": np.array(made.columns or [])}
+            np.savez(file, **arrays)
     elif out.suffix == ".csv":
         with replacing(out) as file:
             file.write("".join(csv_lines(made)).encode())

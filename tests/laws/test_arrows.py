@@ -21,7 +21,8 @@ ORDERS = {
         "batch config",
     ],
     "training": [
-        "cli host trained",
+        "trained",
+        "cli host",
         "progress part_lists",
         "inputs loop pictures players",
         "exported",

@@ -20,11 +20,15 @@ from models.batch import Batch
 from models.codes import has_density
 from models.config import ConfigError, from_dict
 from models.networks import Nothing
+from training.evaluate import trained_model
 from training.examples import Examples, binarise
 from training.host import StandIn
 from training.store import schema
 from training.store.checkpoint import best_path, latest, restore_like
+from training.store.checkpoint import load as read_checkpoint
 from training.store.errors import RunError
+from training.store.identity import NAME as IDENTITY
+from training.store.identity import Identity, read_config
 from training.trained import exported
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
@@ -92,16 +96,18 @@ class Facts:
         return Examples(np.zeros((1, *self.shape), np.float32), label=label, classes=self.classes)
 
 
-def load(
-    init: Callable[..., Any], trained_model: Callable[..., Any], config_class: type, folder: Path, which: Which | None
-) -> "LoadedRun":
+def load(init: Callable[..., Any], config_class: type, folder: Path, which: Which | None) -> "LoadedRun":
     """Return the trained run in a folder; see `train.load_run`, which says how a run begins."""
     if not folder.is_dir():
         raise RunError(f"there is no run folder {folder}")
-    values = schema.read_json(folder / "config.json", schema.CONFIG)
-    values.pop("data_dir", None)
+    if exported.is_exported(folder):
+        values = schema.read_json(folder / exported.CONFIG, schema.CONFIG)
+    else:
+        values = read_config(folder, report=lambda _: None)
+    for name in ("data_dir", "init_from"):  # of the run's beginning, not of its config
+        values.pop(name, None)
     try:
-        config = from_dict(config_class, values)
+        config: Any = from_dict(config_class, values)
     except (ConfigError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"{folder / 'config.json'} is not the config of a run: {error}") from None
     facts = Facts.of(folder)
@@ -110,9 +116,9 @@ def load(
     if exported.is_exported(folder):
         model = restore_like(trained_model(config, template), folder / exported.WEIGHTS)
         return LoadedRun(folder, config, facts, jax.tree.map(jnp.asarray, model), "exported")
-    path, which = checkpoint_of(folder, which)
+    path, found = checkpoint_of(folder, which)
     state = restore_like(template, path)
-    return LoadedRun(folder, config, facts, trained_model(config, jax.tree.map(jnp.asarray, state)), which)
+    return LoadedRun(folder, config, facts, trained_model(config, jax.tree.map(jnp.asarray, state)), found)
 
 
 def checkpoint_of(folder: Path, which: Which | None) -> tuple[Path, str]:
@@ -125,12 +131,16 @@ def checkpoint_of(folder: Path, which: Which | None) -> tuple[Path, str]:
     summary = folder / "summary.json"
     if which is None and summary.exists():
         which = schema.read_json(summary, schema.SUMMARY).get("tested")
+    known = Identity.read(folder) if (folder / IDENTITY).exists() else None
+    strange = lambda meta: None if known is None else known.difference(meta.get("identity", {}))
+    path = best_path(folder / "checkpoints")
     if which == "best":
-        path = best_path(folder / "checkpoints")
         if not path.exists():
             raise RunError(f"{folder} has no best checkpoint: no epoch was validated; use which='last'")
+        if why := strange(read_checkpoint(path).meta):
+            raise RunError(f"refused checkpoint {path}: {why}")
         return path, "best"
-    found = latest(folder / "checkpoints", lambda _: None)
+    found = latest(folder / "checkpoints", lambda _: None, strange)
     if found is None:
         raise RunError(f"{folder} has no checkpoint: the run has not saved one yet")
     return found[0], "last"
