@@ -355,7 +355,7 @@ def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], 
     return host.fit(CORE, command, pace)
 
 
-def load_run(path: str | Path, which: Literal["best", "last"] | None = None) -> "LoadedRun":
+def load_run(path: str | Path, which: str | None = None) -> "LoadedRun":
     """Return the trained model in a run folder (or an exported one), ready for use in the data's own units.
 
     The folder alone is needed, wherever it was copied. which: the best or the last checkpoint; None: the one that the

@@ -16,7 +16,8 @@ X = load_digits().images[..., None]  # 0..16, as the set's file holds them
 
 
 def trained(folder, *argv):
-    assert train.main(["--run-dir", str(folder), "--epochs", "2", "--no-figures", *argv]) == 0
+    epochs = () if "--epochs" in argv else ("--epochs", "2")
+    assert train.main(["--run-dir", str(folder), *epochs, "--no-figures", *argv]) == 0
     return folder
 
 
@@ -116,7 +117,7 @@ def test_other_values_are_refused_in_one_line(run, x, message):
 
 
 def test_a_plain_autoencoder_offers_a_prior_fitted_to_its_codes(tmp_path):
-    plain = ("--model.posterior", "point", "--objective", "reconstruction", "--model.latent", "3")
+    plain = ("--model.posterior", "point", "--objective", "reconstruction", "--model.latent", "3", "--epochs", "20")
     folder = trained(tmp_path / "run", *plain)
     run = train.load_run(folder, "last")
     with pytest.raises(ConfigError, match=r"no prior .* run.with_prior\(x\)"):
@@ -125,10 +126,9 @@ def test_a_plain_autoencoder_offers_a_prior_fitted_to_its_codes(tmp_path):
         run.score(X[:3], samples=2)
     with pytest.raises(ConfigError, match="needs at least 40 examples, got 39"):
         run.with_prior(X[:39])
-    fitted = run.with_prior(X)
-    z = fitted.encode(fitted.sample(2000, 3).clip(0, 16))
-    codes = run.encode(X)
-    assert np.abs(z.mean(0) - codes.mean(0)).max() < 0.5 * codes.std(0).max()
+    drawn, seen = run.with_prior(X).sample(4000, 3), run.reconstruct(X)  # the same distribution, nearly
+    np.testing.assert_allclose(drawn.mean(0), seen.mean(0), atol=0.15 * seen.std(0).max())
+    np.testing.assert_allclose(drawn.std(0), seen.std(0), atol=0.15 * seen.std(0).max())
 
 
 def test_a_table_is_used_in_its_own_units_after_its_file_is_gone(tmp_path):
@@ -148,15 +148,16 @@ def test_a_table_is_used_in_its_own_units_after_its_file_is_gone(tmp_path):
 
 def test_a_folder_of_pictures_is_used_after_it_is_gone(tmp_path):
     rng = np.random.default_rng(1)
-    pictures = rng.integers(0, 256, (60, 6, 5, 3)).astype(np.uint8)
+    shades = rng.integers(0, 256, (60, 1, 1, 1))
+    pictures = np.broadcast_to(shades, (60, 6, 5, 3)).astype(np.uint8)
     (tmp_path / "pictures").mkdir()
     for i, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "pictures" / f"{i:03d}.png")
-    run = train.load_run(trained(tmp_path / "run", "--dataset", f"file:{tmp_path / 'pictures'}"))
+    run = train.load_run(trained(tmp_path / "run", "--dataset", f"file:{tmp_path / 'pictures'}", "--epochs", "60"))
     shutil.rmtree(tmp_path / "pictures")
     again = run.reconstruct(pictures)
     assert again.shape == pictures.shape
-    assert again.mean() == pytest.approx(127, abs=20)
+    assert np.corrcoef(again.mean((1, 2, 3)), shades.ravel())[0, 1] > 0.95
 
 
 def test_what_is_no_run_is_one_line(digits, tmp_path):

@@ -7,7 +7,7 @@ config, and the shape, range and scale of the data, are recorded there beside th
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,6 @@ from training.trained import exported
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
 
-Which = Literal["best", "last"]
 Raw = Shaped[np.ndarray, "n ..."]
 
 
@@ -96,7 +95,7 @@ class Facts:
         return Examples(np.zeros((1, *self.shape), np.float32), label=label, classes=self.classes)
 
 
-def load(init: Callable[..., Any], config_class: type, folder: Path, which: Which | None) -> "LoadedRun":
+def load(init: Callable[..., Any], config_class: type, folder: Path, which: str | None) -> "LoadedRun":
     """Return the trained run in a folder; see `train.load_run`, which says how a run begins."""
     if not folder.is_dir():
         raise RunError(f"there is no run folder {folder}")
@@ -121,7 +120,7 @@ def load(init: Callable[..., Any], config_class: type, folder: Path, which: Whic
     return LoadedRun(folder, config, facts, trained_model(config, jax.tree.map(jnp.asarray, state)), found)
 
 
-def checkpoint_of(folder: Path, which: Which | None) -> tuple[Path, str]:
+def checkpoint_of(folder: Path, which: str | None) -> tuple[Path, str]:
     """Return a checkpoint's file, and which it is; None: the one that the run's test numbers belong to, else the last.
 
     Raises RunError when there is none, or none that is sound.
