@@ -38,7 +38,7 @@ class Map(NamedTuple):
     @property
     def outputs(self) -> int:
         """Return the number of outputs of an example."""
-        return jax.eval_shape(self, self.at).shape[1]
+        return jax.eval_shape(lambda x: self(x), self.at).shape[1]
 
     def each(self, fun: Callable[[Callable[[Array], Array], Array], Any]) -> Any:
         """Return fun(function of one example (n,) -> (m,), example) of every example."""
