@@ -22,8 +22,8 @@ ORDERS = {
     ],
     "training": [
         "cli host trained",
-        "progress part_lists",
-        "inputs loop pictures players",
+        "inputs evaluate pictures",
+        "players",
         "exported",
         "examples optimizers devices",
         "store signals terms",
