@@ -8,7 +8,7 @@ from models.distributions.bernoulli import Bernoulli
 from models.distributions.bounds import bounded
 from models.distributions.categorical import Categorical
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, PerExample, at_least_float32, sum_event
 from models.distributions.laplace import Laplace
 from models.distributions.logistic import LEVELS, DiscretizedLogistic
 from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
@@ -31,6 +31,7 @@ __all__ = [
     "OptimalNormal",
     "PerExample",
     "Point",
+    "at_least_float32",
     "bounded",
     "log1p_of_unit",
     "softplus",

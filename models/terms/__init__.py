@@ -15,6 +15,17 @@ from jaxtyping import Array
 
 from models.batch import Pass
 from models.terms.adversarial import Adversarial
+from models.terms.geometry import (
+    Contractive,
+    FlatMetric,
+    HessianPenalty,
+    Implicit,
+    Isometric,
+    LogVolume,
+    Orthogonal,
+    SparseJacobian,
+    Spectral,
+)
 from models.terms.mmd import MMD
 from models.terms.sparsity import Sparsity
 from models.terms.weights import is_kernel, weight_penalty
@@ -30,6 +41,37 @@ class OwnTerm(Protocol):
         """Return the term of each example."""
 
 
-Term = Sparsity | MMD | Adversarial | OwnTerm
+Term = (
+    Sparsity
+    | MMD
+    | Adversarial
+    | Contractive
+    | Isometric
+    | FlatMetric
+    | Orthogonal
+    | LogVolume
+    | HessianPenalty
+    | Spectral
+    | Implicit
+    | SparseJacobian
+    | OwnTerm
+)
 
-__all__ = ["MMD", "Adversarial", "OwnTerm", "Sparsity", "Term", "is_kernel", "weight_penalty"]
+__all__ = [
+    "MMD",
+    "Adversarial",
+    "Contractive",
+    "FlatMetric",
+    "HessianPenalty",
+    "Implicit",
+    "Isometric",
+    "LogVolume",
+    "Orthogonal",
+    "OwnTerm",
+    "SparseJacobian",
+    "Sparsity",
+    "Spectral",
+    "Term",
+    "is_kernel",
+    "weight_penalty",
+]
