@@ -90,6 +90,7 @@ class Autoencoder(nnx.Module):
         if cfg.labels != "none" and not sizes.classes:
             raise ConfigError(f"labels {cfg.labels!r} needs data with labels, these have none: use labels none")
         self.shape, self.latent, self.labels = tuple(sizes.shape), cfg.latent, cfg.labels
+        self.examples = sizes.examples
         self.classes = classes = sizes.classes if cfg.labels != "none" else 0
         channels, numbers = cfg.likelihood.channels(), cfg.posterior.numbers(cfg.latent)
         self.encoder = cfg.encoder.build_encoder(sizes, numbers, classes, rngs)

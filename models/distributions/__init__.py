@@ -7,9 +7,12 @@ and `entropy()` where they have a closed form. `Point` is the posterior of a pla
 from models.distributions.bernoulli import Bernoulli
 from models.distributions.categorical import Categorical
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
-from models.distributions.event import Event, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
+from models.distributions.flowed import Flowed
+from models.distributions.full_normal import FullNormal, LowRank
 from models.distributions.laplace import Laplace
 from models.distributions.logistic import LEVELS, DiscretizedLogistic
+from models.distributions.mixture import Mixture
 from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
 from models.distributions.point import Point
 from models.distributions.softplus import log1p_of_unit, softplus
@@ -25,7 +28,12 @@ __all__ = [
     "DiscretizedLogistic",
     "Distribution",
     "Event",
+    "Flowed",
+    "FullNormal",
     "Laplace",
+    "LowRank",
+    "Mask",
+    "Mixture",
     "Normal",
     "OptimalNormal",
     "PerExample",

@@ -11,6 +11,7 @@ posterior, dropout and batch statistics to `training`. Keys for all come from th
 
 from typing import Any
 
+from models.objectives.bound import Bound
 from models.objectives.corruption import corrupt
 from models.objectives.denoising import Denoising
 from models.objectives.elbo import ELBO, ramp
@@ -29,10 +30,11 @@ def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"objective": reconstruction, "terms": [sparsity | {"kind": "Sparsity"}]}
 
 
-Objective = Reconstruction | Denoising | ELBO | Sampling
+Objective = Reconstruction | Denoising | ELBO | Bound | Sampling
 
 __all__ = [
     "ELBO",
+    "Bound",
     "Denoising",
     "Objective",
     "Reconstruction",

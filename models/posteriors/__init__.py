@@ -5,9 +5,11 @@
     module(numbers, model, key)    -> q(z|x); a key means training mode (state may move)
 """
 
+from models.posteriors.full import Full
+from models.posteriors.low_rank import LowRank
 from models.posteriors.normal import Normal
 from models.posteriors.point import Point
 
-Posterior = Point | Normal
+Posterior = Point | Normal | Full | LowRank
 
-__all__ = ["Normal", "Point", "Posterior"]
+__all__ = ["Full", "LowRank", "Normal", "Point", "Posterior"]

@@ -4,8 +4,11 @@
     module(model, label, key)      -> p(z); the key is for what is random in it, not for training mode
 """
 
+from models.priors.labelled import Labelled
+from models.priors.mixture import Mixture, Normals
 from models.priors.standard import Standard, standard_normal
+from models.priors.vamp import Vamp
 
-Prior = Standard
+Prior = Standard | Mixture | Vamp | Labelled
 
-__all__ = ["Prior", "Standard", "standard_normal"]
+__all__ = ["Labelled", "Mixture", "Normals", "Prior", "Standard", "Vamp", "standard_normal"]

@@ -15,8 +15,12 @@ from jaxtyping import Array
 
 from models.batch import Pass
 from models.terms.adversarial import Adversarial
+from models.terms.code_norm import CodeNorm
+from models.terms.dip import DIP
 from models.terms.mmd import MMD
+from models.terms.sliced_wasserstein import SlicedWasserstein
 from models.terms.sparsity import Sparsity
+from models.terms.total_correlation import TotalCorrelation
 from models.terms.weights import is_kernel, weight_penalty
 
 
@@ -30,6 +34,18 @@ class OwnTerm(Protocol):
         """Return the term of each example."""
 
 
-Term = Sparsity | MMD | Adversarial | OwnTerm
+Term = Sparsity | CodeNorm | MMD | SlicedWasserstein | TotalCorrelation | DIP | Adversarial | OwnTerm
 
-__all__ = ["MMD", "Adversarial", "OwnTerm", "Sparsity", "Term", "is_kernel", "weight_penalty"]
+__all__ = [
+    "DIP",
+    "MMD",
+    "Adversarial",
+    "CodeNorm",
+    "OwnTerm",
+    "SlicedWasserstein",
+    "Sparsity",
+    "Term",
+    "TotalCorrelation",
+    "is_kernel",
+    "weight_penalty",
+]
