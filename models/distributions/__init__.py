@@ -6,6 +6,7 @@ and `entropy()` where they have a closed form. `Point` is the posterior of a pla
 
 from models.distributions.bernoulli import Bernoulli
 from models.distributions.categorical import Categorical
+from models.distributions.chain import Chain
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
 from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.flowed import Flowed
@@ -14,7 +15,7 @@ from models.distributions.laplace import Laplace
 from models.distributions.logistic import LEVELS, DiscretizedLogistic
 from models.distributions.mixture import Mixture
 from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
-from models.distributions.point import Point
+from models.distributions.point import Point, Quantised
 from models.distributions.softplus import log1p_of_unit, softplus
 
 Distribution = Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical
@@ -24,6 +25,7 @@ __all__ = [
     "LOG_2PI",
     "Bernoulli",
     "Categorical",
+    "Chain",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Distribution",
@@ -38,6 +40,7 @@ __all__ = [
     "OptimalNormal",
     "PerExample",
     "Point",
+    "Quantised",
     "log1p_of_unit",
     "softplus",
     "sum_event",

@@ -16,6 +16,7 @@ from jaxtyping import Array
 from models.batch import Pass
 from models.terms.adversarial import Adversarial
 from models.terms.code_norm import CodeNorm
+from models.terms.commitment import Commitment
 from models.terms.dip import DIP
 from models.terms.mmd import MMD
 from models.terms.sliced_wasserstein import SlicedWasserstein
@@ -34,13 +35,14 @@ class OwnTerm(Protocol):
         """Return the term of each example."""
 
 
-Term = Sparsity | CodeNorm | MMD | SlicedWasserstein | TotalCorrelation | DIP | Adversarial | OwnTerm
+Term = Sparsity | CodeNorm | Commitment | MMD | SlicedWasserstein | TotalCorrelation | DIP | Adversarial | OwnTerm
 
 __all__ = [
     "DIP",
     "MMD",
     "Adversarial",
     "CodeNorm",
+    "Commitment",
     "OwnTerm",
     "SlicedWasserstein",
     "Sparsity",

@@ -24,6 +24,9 @@ ROWS = {
     "mixture": (priors.Mixture(components=4), {}),
     "vamp": (priors.Vamp(inputs=5), {}),
     "vamp of full normals": (priors.Vamp(inputs=5), {"posterior": posteriors.Full()}),
+    "flow": (priors.Flow(hidden=7), {}),
+    "iaf": (priors.Flow("iaf", hidden=7), {}),
+    "chain": (priors.Chain(hidden=7), {}),
     "labelled": (priors.Labelled(), {}),
 }
 FIELDS = {
@@ -31,6 +34,11 @@ FIELDS = {
     priors.Mixture: {"components": 3, "spread": 2.0},
     priors.Vamp: {"inputs": 7},
     priors.Labelled: {"spread": 2.0},
+    priors.Flow: {"kind": "iaf", "steps": 2, "hidden": 7},
+    priors.Codes: {},
+    priors.Sphere: {},
+    priors.Chain: {"groups": (2, 1), "hidden": 7},
+    priors.Deeper: {"units": 2, "hidden": 7},
 }
 
 
@@ -66,8 +74,10 @@ def test_every_field_changes_the_prior(kind):
     assert set(FIELDS[kind]) == {f.name for f in dataclasses.fields(kind)}
     z = jax.random.normal(KEY, (4, LATENT))
 
+    fitting = {priors.Codes: posteriors.FSQ(), priors.Sphere: posteriors.VMF()}
+
     def density(prior):
-        model = Autoencoder(Model(encoder=Dense((5,)), latent=LATENT, prior=prior), SIZES, rngs=nnx.Rngs(0))
+        model = build(prior, posterior=fitting.get(kind, posteriors.Normal()))
         return jax.jit(lambda: model.prior(jnp.arange(4) % 3, KEY).log_prob(z))()
 
     for name, change in FIELDS[kind].items():
@@ -95,11 +105,35 @@ def test_vamp_is_the_same_in_training_and_evaluation_under_batch_norm():
     jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model, nnx.BatchStat))
 
 
+def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
+    """Mean over keys of exp(bound) is p(z), which integrates to one; a draw of it has that density's moments."""
+    model = build(priors.Deeper(units=2, hidden=7))
+    n = 4000
+
+    @jax.jit
+    def estimates():
+        z = 3 * jax.random.normal(jax.random.key(2), (n, LATENT))
+        log_wide = jnp.sum(-0.5 * (z / 3) ** 2 - np.log(3) - 0.5 * np.log(2 * np.pi), axis=1)
+        bounds = jax.vmap(lambda k: model.prior(None, k).log_prob(z))(jax.random.split(KEY, 200))
+        weights = jnp.exp(jax.nn.logsumexp(bounds, axis=0) - np.log(200) - log_wide)
+        drawn = jax.vmap(lambda k: model.prior().sample(k)[0])(jax.random.split(jax.random.key(3), n))
+        return weights, bounds, weights[:, None] * z * z, drawn * drawn
+
+    weights, bounds, weighted, plain = estimates()
+    assert abs(weights.mean() - 1) < 4 * weights.std() / n**0.5
+    error = jnp.sqrt(weighted.var(0) + plain.var(0)) / n**0.5
+    np.testing.assert_array_less(jnp.abs(weighted.mean(0) - plain.mean(0)), 4 * error)
+    assert (bounds.mean(0) <= jax.nn.logsumexp(bounds, axis=0) - np.log(200) + 1e-9).all()
+
+
 @pytest.mark.parametrize(
     ("prior", "more", "sizes", "words"),
     [
         (priors.Vamp(), {"labels": "given"}, SIZES, "labels none"),
         (priors.Labelled(), {}, Sizes((6,)), "data with labels"),
+        (priors.Codes(), {}, SIZES, "use posterior vq"),
+        (priors.Sphere(), {}, SIZES, "use posterior vmf"),
+        (priors.Chain((1, 1)), {}, SIZES, "groups must sum to latent=20"),
     ],
 )
 def test_impossible_priors_are_named(prior, more, sizes, words):
