@@ -33,7 +33,7 @@ from training import RunError, host
 from training.devices import cast_floats, shard_batch
 from training.examples import Binarisation, Examples, binarise, example_batch, scale
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
-from training.players import Opponent, Rivals, make_rivals, network, play
+from training.players import Opponent, Rivals, check_players, make_rivals, network, play
 from training.progress import keep_going_without_output
 from training.terms import Terms, last_gradient_is_bad
 
@@ -98,6 +98,10 @@ class Config:
     """Seed of initial weights, batches and noise."""
 
     renamed = staticmethod(sparse_as_term)
+
+    def check(self) -> None:
+        """Raise ConfigError for parts that do not fit each other."""
+        check_players(self.terms, self.opponent)
 
 
 class TrainState(NamedTuple):

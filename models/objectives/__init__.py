@@ -18,6 +18,7 @@ from models.objectives.elbo import ELBO, ramp
 from models.objectives.passing import reconstruction_error, run
 from models.objectives.reconstruction import Reconstruction
 from models.objectives.sampling import Sampling
+from models.objectives.semisupervised import SemiSupervised
 
 
 def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"objective": reconstruction, "terms": [sparsity | {"kind": "Sparsity"}]}
 
 
-Objective = Reconstruction | Denoising | ELBO | Bound | Sampling
+Objective = Reconstruction | Denoising | ELBO | Bound | SemiSupervised | Sampling
 
 __all__ = [
     "ELBO",
@@ -39,6 +40,7 @@ __all__ = [
     "Objective",
     "Reconstruction",
     "Sampling",
+    "SemiSupervised",
     "corrupt",
     "ramp",
     "reconstruction_error",

@@ -9,7 +9,22 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import ELBO, Autoencoder, Bound, ConfigError, Dense, Model, likelihoods, posteriors
+from models import (
+    ELBO,
+    Autoencoder,
+    Batch,
+    Bound,
+    ConfigError,
+    Dense,
+    Model,
+    SemiSupervised,
+    Sizes,
+    likelihoods,
+    log_likelihood,
+    posteriors,
+    priors,
+)
+from models.codes import weigher
 from models.objectives.bound import scale_gradient
 
 from .test_posteriors import stirred
@@ -47,6 +62,60 @@ def test_a_bound_of_many_draws_is_the_likelihood_of_a_linear_model():
     exact = jax.scipy.stats.multivariate_normal.logpdf(X, bias, covariance)
     found = -terms_of(Bound(samples=2000), model, jax.random.split(KEY, 8))["negative_bound"].mean(0)
     np.testing.assert_allclose(found, exact, atol=0.02)
+
+
+def test_likelihood_by_chunks_is_that_of_all_draws():
+    """13 draws in chunks of 5: the mean of weights over a masked last chunk; a deep chain and a deeper prior work."""
+    model = build()
+    found = jax.jit(lambda: log_likelihood(model, X, KEY, samples=13, chunk=5))()
+    log_w = []
+    for number in range(3):
+        _, z, log_q, weigh = weigher(model, X, jax.random.fold_in(KEY, number), 5, training=False)
+        log_w.append(weigh(z, log_q))
+    wanted = jax.nn.logsumexp(jnp.concatenate(log_w)[:13], axis=0) - np.log(13)
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        log_likelihood(model, X, KEY, samples=0)
+    for posterior, prior in ((posteriors.Chain(), priors.Chain()), (posteriors.Normal(), priors.Deeper(2, 5))):
+        deep = build(posterior, prior=prior)
+        few, many = (jax.jit(lambda m, k=k: log_likelihood(m, X, KEY, k))(deep).mean() for k in (1, 2000))
+        assert few < many
+
+
+def semisupervised(x, label, key=KEY, objective=SemiSupervised()):
+    model = stirred(
+        Autoencoder(Model(encoder=Dense((5,)), latent=2, labels="inferred"), Sizes((6,), classes=3), rngs=nnx.Rngs(0))
+    )
+    return model, objective(model, Batch(x, label), key, False)
+
+
+def test_semisupervised_bound_by_the_elbo_of_each_label():
+    """Known: ELBO given y, plus log C, plus alpha cross-entropy. Unknown: the mean over q(y|x), minus its entropy."""
+    keys = jax.random.split(KEY, 4000)
+    label = jnp.asarray([2, 0, -1, -1])
+    loss = jax.jit(jax.vmap(lambda k: semisupervised(X, label, k)[1][0]))(keys)
+    model = semisupervised(X, label)[0]
+    each = []
+    for y in range(3):
+        given = Batch(X, jnp.full(4, y))
+        each.append(jax.jit(jax.vmap(lambda k, g=given: ELBO()(model, g, k, False)[0]))(keys))
+    each = jnp.stack(each)  # (class, key, example)
+    q = jnp.exp(model.classify(X))
+    known = jnp.stack([each[2, :, 0] - 10 * jnp.log(q[0, 2]), each[0, :, 1] - 10 * jnp.log(q[1, 0])], axis=1)
+    rest = jnp.einsum("ycb,by->cb", each[:, :, 2:], q[2:]) + (q[2:] * jnp.log(q[2:])).sum(1)[None]
+    wanted = jnp.concatenate([known, rest], axis=1) + np.log(3)
+    error = jnp.sqrt((loss.var(0) + wanted.var(0)) / 4000)
+    np.testing.assert_array_less(jnp.abs(loss.mean(0) - wanted.mean(0)), 4 * error)
+
+
+def test_semisupervised_needs_a_classifier_and_its_weight_acts():
+    label = jnp.asarray([2, 0, -1, -1])
+    light, heavy = (semisupervised(X, label, objective=SemiSupervised(alpha=a))[1] for a in (1.0, 3.0))
+    np.testing.assert_allclose((heavy[0] - light[0])[:2], 2 * light[1]["cross_entropy"][:2], rtol=1e-9)
+    np.testing.assert_array_equal((heavy[0] - light[0])[2:], 0)
+    assert light[2].z.shape == (4, 2)
+    with pytest.raises(ConfigError, match="labels inferred"):
+        SemiSupervised()(build(), Batch(X, label), KEY)
 
 
 def gradients(objective, model, keys, part):
