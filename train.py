@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data import DataError, UnknownDataset
+from data.options import ScaleKind, SplitKind
 from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.batch import Batch, Sizes, as_batch
 from models.config import ConfigError, config, kind, setting
+from models.likelihoods import Auto
 from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
@@ -35,25 +37,10 @@ from training.examples import Binarisation, Examples, binarise, example_batch, s
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
 from training.players import Opponent, Rivals, check_players, make_rivals, network, play
 from training.progress import keep_going_without_output
-from training.terms import Terms, last_gradient_is_bad
+from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
     from training.cli import Command
-
-
-@config
-class Off:
-    """No penalty on the weights."""
-
-
-@config
-class Weights:
-    """l1 * sum |w| + l2 * sum w^2 over all kernels, added to the mean loss."""
-
-    l1: float = setting(0.0, at_least=0)
-    """Weight of the sum of absolute values."""
-    l2: float = setting(1e-4, at_least=0)
-    """Weight of the sum of squares."""
 
 
 @config
@@ -64,9 +51,21 @@ class Config:
     """Data set: digits, mnist, fashion_mnist, binarized_mnist, ..., tfds:NAME or file:PATH."""
     binarise: Binarisation = "none"
     """Pixels to 0 or 1: none, threshold at 1/2, static (one draw, ever), dynamic (a draw per visit)."""
-    read: Literal["memory", "stream"] = "memory"
-    """Training examples: memory (all on the device) or stream (batches from disk, for sets larger than memory)."""
-    model: Model = Model()
+    read: Literal["auto", "memory", "stream"] = "auto"
+    """Training examples: memory (all on the device), stream (batches from disk), auto (stream for one large npy)."""
+    scale: ScaleKind = "auto"
+    """Values as the model sees them: unit (possible range to [0, 1]), standardise, minmax, none; auto: by the data."""
+    split: SplitKind = "auto"
+    """Splits of a file: random (stratified by label), blocks (ordered data), given (by the file); auto: by the data."""
+    label: str = ""
+    """Column (or array) of the labels of a file; none: no labels; default: one called so, or the only text."""
+    ignore: tuple[str, ...] = ()
+    """Columns of a file to leave out."""
+    resize: str = ""
+    """Size of a file's pictures, HEIGHTxWIDTH."""
+    channels: Literal[0, 1, 3] = 0
+    """Channels of a file's pictures: 1 (grey) or 3 (colours); 0: as they are."""
+    model: Model = Model(likelihood=Auto())
     """The autoencoder's parts."""
     objective: Objective = ELBO()
     """What is minimised."""
@@ -148,7 +147,8 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn)
     sizes = Sizes(examples.shape, examples.classes, len(examples))
     model = Autoencoder(config.model, sizes, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
-    rivals = make_rivals(config.terms, config.opponent, sizes, config.model.latent, jax.random.fold_in(key, 1))
+    seen = sizes._replace(classes=model.classes)  # a critic sees the labels that the model sees
+    rivals = make_rivals(config.terms, config.opponent, seen, config.model.latent, jax.random.fold_in(key, 1))
     batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
     one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]
@@ -320,8 +320,8 @@ def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Arr
 CORE = host.Core(init, train_steps, train_on, start_epoch, epoch_order, run_keys, evaluate, trained_model)
 
 
-def fit(command: "Command") -> tuple[Path, dict[str, Any], int]:
-    """Run a command to its end in its run folder; return that folder, the summary and the exit code.
+def fit(command: "Command") -> tuple[Path, dict[str, Any], int] | None:
+    """Run a command to its end in its run folder; return that folder, the summary and the exit code (None: a dry run).
 
     The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
     into dispatches. Raises ConfigError, data.DataError or RunError.
@@ -335,12 +335,15 @@ def main(argv: list[str] | None = None) -> int:
 
     command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split("\n")[0])
     try:
-        folder, summary, code = fit(command)
+        found = fit(command)
     except (ConfigError, UnknownDataset) as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
+    if found is None:
+        return 0
+    folder, summary, code = found
     closing(folder, summary)
     return code
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.dataset import DataError, Split, digest
-from data.files.formats import parse_npz, write_atomic
+from data.dataset import Split, digest
+from data.errors import DataError
+from data.files.formats import write_atomic
+from data.files.npz import parse_npz
 
 _LARGEST = 2**30
 

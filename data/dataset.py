@@ -1,31 +1,27 @@
 """What `load` returns: arrays as stored, split in three, with the facts a model and a run's record need."""
 
 import dataclasses
-import difflib
 import hashlib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from data.errors import DataError
+from data.scale import Scale
+
 Parts = dict[str, tuple[np.ndarray, np.ndarray | None]]
 """Arrays as a source gives them: part name -> (x, y or None)."""
 
+RAW = Scale()
 SPLITS = ("train", "validation", "test")
-
-
-class DataError(ValueError):
-    """A data set cannot be had as asked; the message is one line: what is wrong, the value, what to do."""
-
-
-class UnknownDataset(DataError):
-    """No data set has this name: a mistyped option rather than missing or damaged data."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples of one split: `x` (n, *shape) uint8 or float32, `y` (n,) int32, `factors` (n, k) int32."""
+    """Examples of one split: `x` (n, *shape) raw values, `y` (n,) int32, `factors` (n, k) int32."""
 
     x: Shaped[np.ndarray, "n ..."]
     y: Int[np.ndarray, "n"] | None = None
@@ -46,6 +42,10 @@ class Dataset:
     sha256: file (or array) name -> hex digest of what was read.
     binarisation: "published" when the stored values are already 0 and 1, else "none".
     factor_names: the columns of `Split.factors` (generated sets only).
+    scale: from raw values to those a model sees, fitted on the training split.
+    columns: names of a table's columns. classes: names of the classes where they have any.
+    reading: what a later reading of the same kind of file needs: see `data.read`.
+    remarks: what was found, left out or changed on reading, for the line before training and the record.
     """
 
     name: str
@@ -58,6 +58,11 @@ class Dataset:
     binarisation: Literal["none", "published"] = "none"
     notes: str = ""
     factor_names: tuple[str, ...] = ()
+    scale: Scale = RAW
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
         """Return the JSON-ready facts that belong in a run's record."""
@@ -69,20 +74,75 @@ class Dataset:
             "shape": list(self.shape),
             "range": list(self.range),
             "labels": self.labels,
+            "classes": list(self.classes) or self.labels,
+            "columns": list(self.columns) or None,
+            "dtype": str(next(iter(self.splits.values())).x.dtype),
+            "scale": self.scale.to_json(),
+            "constant": self.constant,
+            "reading": dict(self.reading),
+            "remarks": list(self.remarks),
             "binarisation": self.binarisation,
             "sha256": dict(self.sha256),
         }
+
+    @property
+    def constant(self) -> list[str]:
+        """Names (else numbers from 1) of the columns that the scale keeps at 0: they held one value in training."""
+        if np.ndim(self.scale.factor) == 0:
+            return []
+        return [self.columns[i] if self.columns else str(i + 1) for i in np.flatnonzero(self.scale.factor == 0)]
+
+    def display(self, scaled: np.ndarray) -> np.ndarray:
+        """Return scaled values as they are drawn: pictures with their possible range at 0 and 1, rows as they are."""
+        if not self.picture or self.scale.kind in ("none", "unit"):
+            return scaled
+        low, high = self.range
+        return ((self.scale.invert(scaled) - low) / max(high - low, 1e-300)).astype(np.float32)
+
+    @property
+    def bits(self) -> bool:
+        """Whether every value is 0 or 1."""
+        return self.binarisation == "published"
+
+    @property
+    def picture(self) -> bool:
+        """Whether an example is a picture: (H, W, C)."""
+        return len(self.shape) == 3
+
+    def line(self, train: int | None = None) -> str:
+        """Return what was understood, as one line; `train` is the number of training examples that stay on disk."""
+        sizes = {key: len(split) for key, split in self.splits.items()}
+        if train is not None:
+            sizes = {"train": train} | sizes
+        what = "x".join(map(str, self.shape)) if self.picture else f"{math.prod(self.shape)}"
+        kind = f"pictures of {what}" if self.picture else f"rows of {what} numbers"
+        low, high = self.range
+        unit = "bits" if self.bits else f"values {low:g}..{high:g}"
+        each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())
+        labels = "no labels" if self.labels is None else f"{self.labels} classes"
+        constant = self.constant
+        kept = [f"kept at 0 because constant: {names_of(constant)}"] if constant else []
+        return "; ".join(
+            [
+                f"{self.name}: {sum(sizes.values()):,} {kind}, {unit}, scale {self.scale.kind}",
+                f"{each} ({self.notes})" if self.notes else each,
+                labels,
+                *kept,
+                *self.remarks,
+            ]
+        )
+
+
+def names_of(names: list[str], most: int = 6) -> str:
+    """Return names as a list in words, cut after `most`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def digest(data: bytes | np.ndarray) -> str:
     """Return the SHA-256, in hex, of bytes or of an array's values in C order."""
     content = data if isinstance(data, bytes) else np.ascontiguousarray(data).data
     return hashlib.sha256(content).hexdigest()
-
-
-def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
-    """Return the `n` known names most like `name`, best first, as one comma-separated text."""
-    return ", ".join(difflib.get_close_matches(name, sorted(known), n=n, cutoff=0.0))
 
 
 def check_finite(x: np.ndarray, where: str) -> None:

@@ -1,9 +1,16 @@
-"""`load`: one name, one Dataset."""
+"""`load`: one name, one Dataset, with the scale of its values fitted on the training split."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
-from data.dataset import DataError, Dataset, UnknownDataset, check_finite, nearest
-from data.files import local
+import numpy as np
+
+from data.dataset import Dataset, check_finite
+from data.errors import DataError, UnknownDataset, nearest, shown
+from data.files.local import load_file
+from data.options import Options
+from data.scale import Stats, blocks, fit, measure
 from data.sets import bundled, sources
 from data.sets.named import NAMED
 from data.tfds import builders
@@ -12,36 +19,69 @@ NAMES = ("digits", "sprites", *NAMED)
 
 
 def load(
-    name: str, data_dir: str | Path | None = None, *, labels: bool = False, connect_seconds: float = 1.5
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    labels: bool = False,
+    options: Options | None = None,
+    connect_seconds: float = 1.5,
 ) -> Dataset:
     """Return the data set `name`.
 
-    name: one of `NAMES`, "tfds:<builder>" ("tfds:mnist", "tfds:emnist/letters:3.1.0"), or "file:<path>"
-        (idx, idx.gz, npz, npy, csv, or a folder of images with class subfolders).
+    name: one of `NAMES`, "tfds:<builder>[#feature]" ("tfds:mnist", "tfds:emnist/letters:3.1.0"), or
+        "file:<path>[#array]" (see `data.read`).
     data_dir: folder with one subfolder of raw files per set, or with prepared TFDS folders.
     labels: raise when the set has none.
+    options: the user's choices; those but the scale are for "file:" only.
     connect_seconds: how long to wait for the first answer of a download before calling it offline.
 
     Sources are tried in the order of `data.sets.sources`. Raises DataError, one line, for an unknown name, a set
     that cannot be had, a damaged file, NaN or infinite values, and missing labels.
     """
-    root = None if data_dir is None else Path(data_dir).expanduser()
-    if root is not None and not root.is_dir():
-        raise DataError(f"data_dir {str(data_dir)!r} is not a folder; give one that holds <name>/ folders")
+    options = options or Options()
+    root = folder_of(data_dir)
+    check_options(name, options)
     try:
-        loaded = _load(name, root, connect_seconds)
+        loaded = _load(name, root, connect_seconds, options)
     except OSError as error:
-        raise DataError(f"{name}: {' '.join(str(error).split())}") from None
+        raise DataError(f"{shown(name, 200)}: {' '.join(str(error).split())}") from None
     for key, split in loaded.splits.items():
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:
-        raise DataError(
-            f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without"
-        )
-    return loaded
+        raise DataError(f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without")
+    return scaled(loaded, options, lambda: measure(blocks(loaded.splits["train"].x)))
 
 
-def _load(name: str, root: Path | None, seconds: float) -> Dataset:
+def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Dataset:
+    """Return the set with its scale; `look` passes over the training split, where that is needed."""
+    low, high = loaded.range
+    named = not loaded.name.startswith(("file:", "tfds:"))
+    eight_bit = loaded.picture and next(iter(loaded.splits.values())).x.dtype == np.uint8
+    known = (float(low), float(high)) if named or eight_bit or loaded.bits else None
+    scale = fit(options.scale, look, loaded.shape, loaded.name, known)
+    if scale.kind == "none" and max(abs(low), abs(high)) > np.finfo(np.float32).max:
+        raise DataError(f"{loaded.name}: values {low:g}..{high:g} do not fit float32; use --scale standardise")
+    return dataclasses.replace(loaded, scale=scale)
+
+
+def folder_of(data_dir: str | Path | None) -> Path | None:
+    """Return the folder of data files; DataError when it is none."""
+    root = None if data_dir is None else Path(data_dir).expanduser()
+    if root is not None and not root.is_dir():
+        raise DataError(f"data_dir {shown(data_dir)!r} is not a folder; give one that holds <name>/ folders")
+    return root
+
+
+def check_options(name: str, options: Options) -> None:
+    """Raise DataError for options that a named set or a TFDS set would not heed."""
+    if name.startswith("file:"):
+        return
+    given = {k: v for k, v in dataclasses.asdict(options).items() if k != "scale" and v != getattr(Options(), k)}
+    if given:
+        raise DataError(f"--{next(iter(given))} is for file: sets; {shown(name)} has its own shape, labels and splits")
+
+
+def _load(name: str, root: Path | None, seconds: float, options: Options) -> Dataset:
     if name == "digits":
         return bundled.load_digits()
     if name == "sprites":
@@ -52,7 +92,7 @@ def _load(name: str, root: Path | None, seconds: float) -> Dataset:
     if kind == "tfds" and rest:
         return builders.load_tfds(rest, root, sources.cache_folder(), seconds)
     if kind == "file" and rest:
-        return local.load_file(Path(rest).expanduser())
+        return load_file(rest, options)
     raise UnknownDataset(
-        f"unknown data set {name!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
+        f"unknown data set {shown(name)!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
     )

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data.dataset import DataError, Parts, Split
+from data.dataset import SPLITS, Parts, Split
+from data.errors import DataError
 
 
 def cut(x: np.ndarray, y: np.ndarray | None, take: slice | np.ndarray) -> Split:
@@ -154,6 +155,41 @@ def proportional(sizes: np.ndarray, total: int, rng: np.random.RandomState) -> n
         out[drawn] += 1
         left -= len(drawn)
     return out
+
+
+SEED = 0  # of the order in which the examples of a user's set are dealt out
+
+
+def divide(n: int, y: np.ndarray | None, kind: str) -> tuple[dict[str, np.ndarray], str]:
+    """Return the positions of train, validation and test among a user's `n` examples, and the rule in words.
+
+    A tenth each for validation and test, at least one. random: dealt out by a stated seed, every class in proportion
+    where there are labels `y`; positions stay in stored order. blocks: train, validation, test in stored order, so
+    that neighbours in time stay in one split. DataError for fewer than 10 examples.
+    """
+    if n < 10:
+        raise DataError(f"{n} examples are too few to split in three: at least 10 are needed")
+    tenth = n // 10
+    if kind == "blocks":
+        a, b = n - 2 * tenth, n - tenth
+        words = "blocks in stored order: the last tenth is test, the tenth before it validation"
+        return {"train": np.arange(a), "validation": np.arange(a, b), "test": np.arange(b, n)}, words
+    rng = np.random.RandomState(SEED)  # numpy's legacy generator: its stream is frozen
+    classes = [np.arange(n)] if y is None else [np.flatnonzero(y == label) for label in np.unique(y)]
+    sizes = np.array([len(c) if len(c) > 2 else 0 for c in classes])  # a class of two is for training
+    stratified = y is not None and sizes.sum() >= 3 * tenth
+    if not stratified:
+        classes, sizes = [np.arange(n)], np.array([n])
+    test = proportional(sizes, tenth, rng)
+    validation = proportional(sizes - test, tenth, rng)
+    out: dict[str, list[np.ndarray]] = {key: [] for key in SPLITS}
+    for members, m, k in zip(classes, test, validation, strict=True):
+        order = members[rng.permutation(len(members))]
+        for key, take in (("test", order[:m]), ("validation", order[m : m + k]), ("train", order[m + k :])):
+            out[key].append(take)
+    fair = "every class in proportion, " if stratified else ""
+    words = f"random, {fair}a tenth each for validation and test, seed {SEED}"
+    return {key: np.sort(np.concatenate(takes)) for key, takes in out.items()}, words
 
 
 Rule = TailOfTrain | AsGiven | Blocks | Interleaved | Stratified

@@ -1,53 +1,16 @@
 """Batches from disk for sets larger than memory: shuffled, endless or for some epochs, resumable exactly."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.dataset import DataError, nearest
-from data.load import load
-from data.sets import sources
-from data.splits import three_way
-from data.stored import as_stored
-from data.tfds import builders, prepared
+from data.disk import Arrays, load_disk
+from data.errors import DataError, nearest
+from data.scale import Scale
 
 Batch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Examples(Sequence[Any]):
-    """Examples start..stop of a source as {"x": ..., "y": ...}; read one at a time, when asked for."""
-
-    source: Any
-    x: str
-    y: str | None
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: Any) -> Any:
-        example = self.source[self.start + int(index)]
-        out = {"x": as_stored(np.asarray(example[self.x])[None], f"example {index}")[0]}
-        return out if self.y is None else out | {"y": np.int32(example[self.y])}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Arrays(Sequence[Any]):
-    """A split in memory, seen as a source of examples."""
-
-    x: np.ndarray
-    y: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: Any) -> Any:
-        return {"x": self.x[index]} if self.y is None else {"x": self.x[index], "y": self.y[index]}
 
 
 class Stream:
@@ -58,19 +21,25 @@ class Stream:
     remaining batches after `set_state`.
     """
 
-    def __init__(self, source: Sequence[Any], labels: int | None, about: dict[str, Any], threads: int):
-        """Build the pipeline; `stream` is the way to make one."""
+    def __init__(
+        self,
+        source: Sequence[Any],
+        labels: int | None,
+        about: dict[str, Any],
+        threads: int = 2,
+        scale: Scale | None = None,
+    ):
+        """Build the pipeline; `stream` is the way to make one. With a scale, x is given as a model sees it."""
         import grain
 
+        self._scale = scale
         self.examples, self.labels, self._about = len(source), labels, about
         self.shape = tuple(source[0]["x"].shape)
         pipeline = grain.MapDataset.source(source).seed(about["seed"])
         if about["shuffle"]:
             pipeline = pipeline.shuffle()
         # an epoch is a whole permutation: batches are cut after repeating, so none is short but the very last
-        pipeline = pipeline.repeat(about["epochs"]).batch(
-            about["batch_size"], drop_remainder=about["epochs"] is None
-        )
+        pipeline = pipeline.repeat(about["epochs"]).batch(about["batch_size"], drop_remainder=about["epochs"] is None)
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
         self._batches: Any = iter(pipeline.to_iter_dataset(options))
 
@@ -78,7 +47,8 @@ class Stream:
         return self
 
     def __next__(self) -> Batch:
-        return next(self._batches)
+        batch = next(self._batches)
+        return batch if self._scale is None else batch | {"x": self._scale.apply(batch["x"])}
 
     def get_state(self) -> dict[str, Any]:
         """Return the position as a JSON-ready dict, with what the stream was made from."""
@@ -91,9 +61,7 @@ class Stream:
             raise DataError(f"not a state of a data stream: {state!r}")
         for key, value in self._about.items():
             if other.get(key) != value:
-                raise DataError(
-                    f"the state is of another stream: {key} is {other.get(key)!r}, here {value!r}"
-                )
+                raise DataError(f"the state is of another stream: {key} is {other.get(key)!r}, here {value!r}")
         self._batches.set_state(state["position"])
 
 
@@ -118,32 +86,24 @@ def stream(
     if batch_size < 1:
         raise DataError(f"batch_size must be at least 1, got {batch_size}")
     if split not in ("train", "validation", "test"):
-        raise DataError(
-            f"unknown split {split!r}; nearest: {nearest(split, ('train', 'validation', 'test'), 1)}"
-        )
-    if name.startswith("tfds:"):
-        root = None if data_dir is None else Path(data_dir).expanduser()
-        source, labels = _from_tfds(name[5:], split, root, connect_seconds)
-    else:
-        loaded = load(name, data_dir, connect_seconds=connect_seconds)
-        source, labels = _Arrays(loaded.splits[split].x, loaded.splits[split].y), loaded.labels
-    about = {
+        raise DataError(f"unknown split {split!r}; nearest: {nearest(split, ('train', 'validation', 'test'), 1)}")
+    dataset, train = load_disk(name, data_dir, connect_seconds=connect_seconds)
+    held = train if split == "train" else Arrays(dataset.splits[split].x, dataset.splits[split].y)
+    return Stream(
+        held, dataset.labels, about_stream(name, split, len(held), batch_size, seed, epochs, shuffle), threads
+    )
+
+
+def about_stream(
+    name: str, split: str, examples: int, batch_size: int, seed: int, epochs: int | None = None, shuffle: bool = True
+) -> dict[str, Any]:
+    """Return what a stream is made from, JSON-ready: its state fits no other."""
+    return {
         "name": name,
         "split": split,
-        "examples": len(source),
+        "examples": examples,
         "batch_size": batch_size,
         "seed": seed,
         "epochs": epochs,
         "shuffle": shuffle,
     }
-    return Stream(source, labels, about, threads)
-
-
-def _from_tfds(name: str, split: str, root: Path | None, seconds: float) -> tuple[Sequence[Any], int | None]:
-    builder, _ = builders.builder_of(name, root, sources.cache_folder(), seconds)
-    x, y = builders.keys(builder)
-    stored = {part: prepared.records(builder, part) for part in prepared.parts(builder)}
-    cuts, _ = three_way({part: len(s) for part, s in stored.items()}, f"tfds:{name}")
-    part, start, stop = cuts[split]
-    labels = None if y is None else int(builder.info.features[y].num_classes)
-    return _Examples(stored[part], x, y, start, stop), labels

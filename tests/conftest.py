@@ -1,6 +1,8 @@
 """Every test runs in float64, with implicit rank promotion an error and warnings as errors."""
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,6 +16,12 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# A folder in which a later run of the suite finds the programs of an earlier one. Each worker has its own: JAX writes
+# an entry in place, so that another process could read half of it.
+if programs := os.environ.get("SHARED_PROGRAMS"):
+    jax.config.update("jax_compilation_cache_dir", os.path.join(programs, os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,3 +32,29 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data files: {folder} is absent (set AUTOENCODERS_DATA)")
     return folder
+
+
+ONLY_SKIP = os.environ.get("ONLY_SKIP")  # where all extras are installed: the reasons that remain, as a pattern
+
+
+def refused(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Make a skip fail whose reason ONLY_SKIP does not hold; what is expected to fail is no skip."""
+    if ONLY_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not re.search(ONLY_SKIP, reason):
+            report.outcome = "failed"
+            report.longrepr = f"{reason}\nno test may skip here for another reason than: {ONLY_SKIP}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report = yield
+    refused(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report = yield
+    refused(report)
+    return report

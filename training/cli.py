@@ -37,6 +37,7 @@ from training.progress import result_table
 from training.store.checkpoint import steps
 from training.store.errors import RunError
 from training.store.identity import Accepted, read_config
+from training.store.trial import trial_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,8 @@ class Options:
     """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
     from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
     """Start from the config of the run in this folder; other options change it."""
+    from_trial: Annotated[str | None, arg(metavar="SWEEP[:POINT]")] = None
+    """Start from the config of a trial: of the sweep's best point, or of the one named; other options change it."""
     accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT")] = ()
     """With --resume or --from, what may differ from the run's record: data, rows, notes, config."""
     threads: int | None = None
@@ -59,6 +62,8 @@ class Options:
     """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
     figures: bool = True
     """Draw the figures at the end."""
+    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Say in one line how the data are understood, and stop."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -230,10 +235,15 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         default, data_dir = config_class(), None
         look = list(argv)
         source = take_option(look, "from")
+        trial = take_option(look, "from_trial")
         run_dir = take_option(look, "run_dir")
         resumed = "--resume" in look and run_dir and (Path(run_dir) / "config.json").exists()
         if "--resume" in look and not run_dir:
             raise ConfigError("--resume needs --run-dir, the folder of the run to continue")
+        if source and trial:
+            raise ConfigError("--from and --from-trial both give a config to start from: leave one out")
+        if trial and not resumed:
+            default = trial_config(config_class, trial)
         if resumed or source:
             accept = () if resumed else _values(argv, "accept")
             default, data_dir = load_config(config_class, run_dir if resumed else source, accept)  # type: ignore[arg-type]
@@ -258,10 +268,10 @@ def closing(folder: Path, summary: dict[str, Any]) -> None:
     end = summary["end"]
     if summary["status"] == "diverged":
         kept = "the last good checkpoint is kept" if steps(folder / "checkpoints") else "no checkpoint was written yet"
-        print(
-            f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; "
-            "try a smaller --lr or --updates.clip 1"
-        )
+        way = "try a smaller --lr or --updates.clip 1"
+        if "data" in end:  # the very first step: nothing has been learned yet that could have gone wrong
+            way = f"the data are {end['data']}: try --scale standardise, or else a smaller --lr"
+        print(f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; {way}")
     elif summary["status"] == "preempted":
         print(f"stopped at step {end['step']}, saved; continue with: --resume --run-dir {folder}")
     else:

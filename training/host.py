@@ -72,7 +72,7 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
 
     many = jax.jit(core.train_steps, donate_argnums=0)
     one = jax.jit(functools.partial(core.train_steps, count=1), donate_argnums=0)
-    on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.dataset.range), donate_argnums=0)
+    on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
     measure = jax.jit(core.evaluate)
     labelled = needs_labels(config.model)
@@ -137,18 +137,23 @@ def begin(folder: RunFolder, command: Any, dataset: Any, threads: int | None) ->
         print(line)
 
 
-def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int]:
+def fit(core: Core, command: Any) -> tuple[Path, dict[str, Any], int] | None:
     """Run a command to its end in its run folder; return its folder, summary and exit code (0, 1, 129, 130, 143).
 
     The folder is locked before any data are read. Raises ConfigError, data.DataError or RunError (one line each)
-    for what its user can put right.
+    for what its user can put right. A dry run says how the data are understood and returns None.
     """
-    config = command.config
+    if command.dry_run:
+        print(load_inputs(command.config, command.data_dir).line)
+        return None
     with StopSignals() as stop, open_run(command) as folder:
         threads = command.threads or folder.threads
         fix_threads(threads)
         with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
-            inputs = load_inputs(config, command.data_dir)
+            inputs = load_inputs(command.config, command.data_dir)
+            print(inputs.line)
+            config = inputs.config
+            command = dataclasses.replace(command, config=config)
             mesh = batch_mesh(config.batch_size)
         with jax.set_mesh(mesh), jax.default_matmul_precision(config.matmul_precision):
             key = jax.random.key(config.seed)
@@ -229,6 +234,7 @@ def _fit_in(
     why = outcome.why
     if outcome.status == "diverged":
         why = cause(folder, core, config, key, pieces, inputs, why)
+        why |= {"data": inputs.unit} if why["step"] == 0 else {}
     summary = {
         "params_sha256": params_sha256(nnx.state(outcome.state.model, nnx.Param)),
         "test": None,

@@ -93,7 +93,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         if self.out.isatty():
-            self._bar, self._task = _bar(self.out, self.steps, self.step)
+            self._bar, self._task = live_bar(self.out, self.steps, self.step)
             self._bar.start()
         return self
 
@@ -121,7 +121,7 @@ class Progress:
         head = f"epoch {epoch}/{max(1, self.steps // self.steps_per_epoch)}  step {step}/{self.steps}"
         rate = self.rate
         text = ("" if loss is None else f"loss {loss:.4g}") + ("" if rate is None else f"  {rate:,.0f} {self.unit}/s")
-        left = "" if not rate else f"  {_clock((self.steps - step) * self.batch_size / rate)} left"
+        left = "" if not rate else f"  {clock((self.steps - step) * self.batch_size / rate)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=head, text=text + left)
             return
@@ -141,17 +141,20 @@ class Progress:
         print(line, file=self.out, flush=True)
 
 
-def _bar(out: Any, steps: int, done: int) -> tuple[Any, Any]:
+def live_bar(out: Any, total: int, done: int, first: str = "compiling") -> tuple[Any, Any]:
+    """Return a bar on the terminal `out` and its task: `bar.update(task, completed=, description=, text=)`."""
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[text]}"))
+    text = lambda field: TextColumn(field, markup=False)
+    columns = (text("{task.description}"), BarColumn(bar_width=24), text("{task.fields[text]}"))
     bar = Bar(*columns, console=Console(file=out), refresh_per_second=5)
-    return bar, bar.add_task("compiling", total=steps, completed=done, text="")
+    return bar, bar.add_task(first, total=total, completed=done, text="")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a duration as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool
 
+from models.config import config, setting
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["names"])
 @dataclasses.dataclass(frozen=True)
@@ -57,3 +59,18 @@ def first_bad_term(state: Any) -> dict[str, Any]:
     """Return the step and the names of its non-finite terms, causes before consequences."""
     names = [name for name, bad in state.bad_terms.items() if bool(bad)]
     return {"step": int(state.bad_step), "term": names[0], "all_terms": names}
+
+
+@config
+class Off:
+    """No penalty on the weights."""
+
+
+@config
+class Weights:
+    """l1 * sum |w| + l2 * sum w^2 over all kernels, added to the mean loss."""
+
+    l1: float = setting(0.0, at_least=0)
+    """Weight of the sum of absolute values."""
+    l2: float = setting(1e-4, at_least=0)
+    """Weight of the sum of squares."""

@@ -2,16 +2,17 @@
 
 import gzip
 import io
+import math
 import os
+import stat
 import struct
 import tempfile
-import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from data.dataset import DataError
+from data.errors import DataError, shown
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -19,9 +20,18 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 def read_bytes(path: Path) -> bytes:
     """Return a file's bytes; DataError when it is missing, unreadable or empty."""
     try:
+        about = os.stat(path)
+        if not stat.S_ISREG(about.st_mode):
+            raise DataError(f"{shown(path, 200)}: not a file but {_kind(about.st_mode)}")
+        if about.st_size > memory() // 2:
+            raise DataError(
+                f"{path}: {about.st_size / 2**30:.1f} GiB do not fit memory; save one array as .npy, use --read stream"
+            )
         content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{shown(path, 200)}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if not content:
         raise DataError(f"{path}: the file is empty (0 bytes); fetch or export it again")
     return content
@@ -48,16 +58,37 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
-def gunzip(content: bytes, where: str) -> bytes:
-    """Return decompressed gzip bytes; DataError when they are damaged or cut short."""
+def memory() -> int:
+    """Return the bytes of memory of this machine, or of this process's control group where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
-        return gzip.decompress(content)
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):
+        pass
+    return total
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def gunzip(content: bytes, where: str, most: int | None = None) -> bytes:
+    """Return decompressed gzip bytes; DataError when they are damaged, cut short or more than `most` bytes.
+
+    most: a tenth of memory, at most 1 GiB, unless given.
+    """
+    most = min(memory() // 10, 2**30) if most is None else most
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+            out = file.read(most + 1)
     except EOFError:
-        raise DataError(
-            f"{where}: the gzip data are truncated ({len(content)} bytes); fetch the file again"
-        ) from None
-    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{where}: the gzip data are truncated ({len(content)} bytes); fetch the file again") from None
+    except (gzip.BadGzipFile, zlib.error, OSError) as error:
         raise DataError(f"{where}: damaged gzip data ({error}); fetch the file again") from None
+    if len(out) > most:
+        raise DataError(f"{where}: the gzip data expand beyond {most / 2**20:.0f} MiB; unpack the file first")
+    return out
 
 
 def parse_idx(content: bytes, where: str) -> np.ndarray:
@@ -74,40 +105,8 @@ def parse_idx(content: bytes, where: str) -> np.ndarray:
         raise DataError(f"{where}: truncated in the idx header ({len(content)} of {head} bytes)")
     shape = struct.unpack(f">{rank}I", content[4:head])
     kind = np.dtype(_IDX_TYPES[content[2]])
-    expected = head + int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+    expected = head + math.prod(shape) * kind.itemsize  # Python's integers do not overflow
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "longer than its header says"
         raise DataError(f"{where}: {what}: shape {shape} needs {expected} bytes, the file has {len(content)}")
     return np.frombuffer(content, kind, offset=head).reshape(shape).astype(kind.newbyteorder("="))
-
-
-def parse_npz(content: bytes, where: str) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file; arrays of Python objects (pickles) are refused."""
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{where}: not an npz file but a single array; name it .npy")
-            return {key: archive[key] for key in archive.files}
-    except DataError:
-        raise
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{where}: {_npy_reason(error)}") from None
-
-
-def parse_npy(content: bytes, where: str) -> np.ndarray:
-    """Return the array of an npy file; arrays of Python objects (pickles) are refused."""
-    try:
-        array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{where}: {_npy_reason(error)}") from None
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{where}: not an npy file but an archive of arrays; name it .npz")
-    return array
-
-
-def _npy_reason(error: Exception) -> str:
-    if "pickle" in str(error).lower() and "Object arrays" in str(error):
-        return "it holds Python objects, which are never unpickled; save plain numeric arrays"
-    if "pickle" in str(error).lower():
-        return "not a numpy file (wrong first bytes)"
-    return f"damaged or truncated numpy file ({' '.join(str(error).split())})"

@@ -1,135 +1,123 @@
-"""`file:<path>`: the user's own arrays, tables and images."""
-
-import re
-from collections.abc import Mapping
-from pathlib import Path
+"""`file:<path>` as a Dataset: read, brought to its stored form, labelled, split."""
 
 import numpy as np
 
-from data.dataset import DataError, Dataset, Parts, Split, array_digests, check_finite, digest
-from data.files import formats, images, tables
-from data.splits import Interleaved, cut, three_way
-from data.stored import as_labels, as_stored, facts_of
+from data.dataset import Dataset, Split, array_digests
+from data.errors import DataError, shown
+from data.files.read import located, read
+from data.files.reading import Part, Reading, pooled
+from data.options import Options
+from data.splits import cut, divide
+from data.stored import as_labels, facts_of, together
 
-_X, _Y = ("x", "X", "images", "image", "data", "faces"), ("y", "Y", "labels", "label", "targets", "target")
-_TEN = Interleaved(10)
 
+def load_file(path: str, options: Options) -> Dataset:
+    """Return the set in a file or folder; see `data.files.read.read` for what is read.
 
-def load_file(path: Path) -> Dataset:
-    """Return the set in a file or folder, chosen by its name: idx, idx.gz, npz, npy, csv, or an image folder.
-
-    Split: as in the file when an npz has x_train and x_test (and x_validation); else by position modulo 10.
-    Raises DataError, one line, naming the file, what is wrong and what is expected.
+    Split: as given by the file or folder, what is missing drawn from its training part; else by `options.split`: random
+    (stratified by the labels), or blocks where a column of dates was left out. Raises DataError, one line, naming the
+    file, what is wrong and the way out.
     """
-    if path.is_dir():
-        x, y, names = images.read_images(path)
-        return _dataset(path, {"all": (x, y)}, {}, f"classes: {', '.join(names)}" if names else "no classes")
-    if not path.exists():
-        raise DataError(f"file:{path}: there is no such file or folder")
-    content = formats.read_bytes(path)
-    sha256, name = {path.name: digest(content)}, path.name.lower()
-    if name.endswith(".npz"):
-        return _dataset(path, _npz_parts(formats.parse_npz(content, str(path)), str(path)), sha256)
-    if name.endswith(".npy"):
-        return _dataset(path, {"all": (formats.parse_npy(content, str(path)), None)}, sha256)
-    if name.endswith(".csv"):
-        return _dataset(path, {"all": tables.read_csv(path)}, sha256)
-    if re.search(r"idx\d?(-ubyte)?(\.gz)?$", name) or content[:3] == b"\0\0\x08":
-        x, y = formats.parse_idx(content, str(path)), None
-        beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-        if beside != path and beside.is_file():
-            labels = formats.read_bytes(beside)
-            y, sha256[beside.name] = formats.parse_idx(labels, str(beside)), digest(labels)
-        return _dataset(path, {"all": (x, y)}, sha256)
-    raise DataError(
-        f"file:{path}: unknown kind of file; known are idx, idx.gz, npz, npy, csv and a folder of images "
-        f"({', '.join(images.KINDS)})"
-    )
-
-
-def _dataset(path: Path, parts: Parts, sha256: dict[str, str], notes: str = "") -> Dataset:
-    """Bring the arrays to their stored form, check and split them."""
-    where = str(path)
-    clean = {key: as_stored(x, where if key == "all" else f"{where}, {key}") for key, (x, _) in parts.items()}
-    for key, x in clean.items():
-        check_finite(x, where if key == "all" else f"{where}, {key}")
-    labels, classes = _labels(parts, where)
+    found = read(path, options)
+    where = shown(located(path)[0], 200)
+    parts = found.parts
+    if options.split == "given" and "all" in parts:
+        raise DataError(
+            f"{where}: --split given needs splits in the file (x_train and x_test, or folders train and test)"
+        )
+    if options.split in ("random", "blocks") and "all" not in parts:
+        parts = {"all": pooled(parts, where)}
+    x = together({key: part.x for key, part in parts.items()}, where)
+    labels, classes, names = _labels(parts, where)
     try:
-        splits, words = _split({key: (x, labels.get(key)) for key, x in clean.items()}, where)
+        splits, words = _split({k: (v, labels.get(k)) for k, v in x.items()}, found, options)
     except DataError as error:
         message = str(error)
         raise DataError(message if where in message else f"{where}: {message}") from None
-    low_high, binarisation = facts_of(list(clean.values()))
-    shape = tuple(splits["train"].x.shape[1:])
-    source, words = str(path.resolve()), f"{words}; {notes}" if notes else words
+    low_high, binarisation = facts_of(list(x.values()))
     return Dataset(
-        f"file:{path}",
-        source,
+        f"file:{shown(path, 200)}",
+        shown(located(path)[0].resolve(), 400),
         splits,
-        shape,
+        tuple(splits["train"].x.shape[1:]),
         low_high,
         classes,
-        sha256 or array_digests(splits),
+        found.sha256 or array_digests(splits),
         binarisation,
         words,
+        columns=found.columns,
+        classes=found.classes or names,
+        reading=dict(found.how),
+        remarks=(*found.remarks, *_hints(splits["train"], found, options)),
     )
 
 
-def _labels(parts: Parts, where: str) -> tuple[dict[str, np.ndarray], int | None]:
+def _labels(parts: dict[str, Part], where: str) -> tuple[dict[str, np.ndarray], int | None, tuple[str, ...]]:
     """Number the labels of all parts together; labels of one part only are an error."""
-    given = {key: y for key, (_, y) in parts.items() if y is not None}
+    given = {key: part.y for key, part in parts.items() if part.y is not None}
     if not given:
-        return {}, None
+        return {}, None, ()
     if len(given) < len(parts):
-        raise DataError(
-            f"{where}: labels for {', '.join(given)} but not for {', '.join(set(parts) - set(given))}"
-        )
-    sizes = [len(x) for x, _ in parts.values()]
-    flat = [y.reshape(-1) if y.ndim == 2 and 1 in y.shape else y for y in given.values()]
-    for y, n in zip(flat, sizes, strict=True):
-        if y.shape != (n,):
-            raise DataError(f"{where}: labels of shape {y.shape} for {n} examples; give one per example")
-    numbers, classes = as_labels(np.concatenate(flat), where)
-    return dict(zip(given, np.split(numbers, np.cumsum(sizes)[:-1]), strict=True)), classes
+        raise DataError(f"{where}: labels for {', '.join(given)} but not for {', '.join(set(parts) - set(given))}")
+    flat = {key: y.reshape(-1) if y.ndim == 2 and 1 in y.shape else y for key, y in given.items()}
+    for key, y in flat.items():
+        if y.shape != (len(parts[key].x),):
+            raise DataError(
+                f"{where}: labels of shape {y.shape} for {len(parts[key].x)} examples; give one per example"
+            )
+    numbers, classes, names = as_labels(np.concatenate(list(flat.values())), where)
+    ends = np.cumsum([len(y) for y in flat.values()])[:-1]
+    return dict(zip(flat, np.split(numbers, ends), strict=True)), classes, names
 
 
-def _split(parts: Parts, where: str) -> tuple[dict[str, Split], str]:
-    """Split one array by position, or arrays that are splits already as `three_way` says."""
+def _split(
+    parts: dict[str, tuple[np.ndarray, np.ndarray | None]], found: Reading, options: Options
+) -> tuple[dict[str, Split], str]:
+    """Return the three splits and how they came about."""
     if "all" in parts:
-        return _TEN(parts), _TEN.words
-    shapes = {key: (x.shape[1:], str(x.dtype)) for key, (x, _) in parts.items()}
+        x, y = parts["all"]
+        kind = options.split if options.split != "auto" else "blocks" if found.ordered else "random"
+        index, words = divide(len(x), y, kind)
+        return {key: cut(x, y, take) for key, take in index.items()}, words
+    shapes = {key: x.shape[1:] for key, (x, _) in parts.items()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"{where}: splits differ in shape or type: {shapes}")
-    cuts, words = three_way({key: len(x) for key, (x, _) in parts.items()}, where)
-    return {key: cut(*parts[part], slice(a, b)) for key, (part, a, b) in cuts.items()}, words
+        raise DataError(f"splits differ in shape: {shapes}")
+    if "train" not in parts:
+        raise DataError(f"there is no split 'train'; it has {', '.join(parts)}")
+    splits = {key: cut(x, y, slice(None)) for key, (x, y) in parts.items()}
+    missing = [key for key in ("validation", "test") if key not in splits]
+    if not missing:
+        return {k: splits[k] for k in ("train", "validation", "test")}, "as given"
+    x, y = parts["train"]
+    index, words = divide(len(x), y, "random")
+    keep = np.sort(np.concatenate([index[k] for k in index if k not in missing]))
+    splits["train"] = cut(x, y, keep)
+    for key in missing:
+        splits[key] = cut(x, y, index[key])
+    given = ", ".join(k for k in ("train", "validation", "test") if k in parts)
+    tenth = " and ".join(missing)
+    return {
+        k: splits[k] for k in ("train", "validation", "test")
+    }, f"given: {given}; {tenth}: a tenth of train, {words.split(', a tenth')[0]}, seed 0"
 
 
-def _npz_parts(arrays: Mapping[str, np.ndarray], where: str) -> Parts:
-    """Find x and y in an npz: one array, known keys, or x_train / train_images and so on."""
-    parts: Parts = {}
-    for part, spellings in (
-        ("train", ("train",)),
-        ("validation", ("validation", "valid", "val")),
-        ("test", ("test",)),
-    ):
-        found = [_pick(arrays, keys, spellings) for keys in (_X, _Y)]
-        if found[0] is not None:
-            parts[part] = (found[0], found[1])
-    if parts:
-        return parts
-    x = next((arrays[k] for k in _X if k in arrays), None)
-    if x is None and len(arrays) == 1:
-        x = next(iter(arrays.values()))
-    if x is None:
-        raise DataError(
-            f"{where}: no known array; it holds {', '.join(arrays) or 'nothing'}; name it one of "
-            f"{', '.join(_X)} (labels: y), or x_train, x_test (labels: y_train, y_test)"
+def _hints(train: Split, found: Reading, options: Options) -> list[str]:
+    """Return what a user may want to know: rows that look like pictures laid flat, neighbours that look alike."""
+    out = []
+    x = train.x
+    side = round(x.shape[-1] ** 0.5)
+    if x.ndim == 2 and x.dtype == np.uint8 and side >= 8 and side * side == x.shape[-1] and x.max() > 15:
+        out.append(
+            f"rows of {side * side} whole numbers up to {x.max()}: if these are {side} x {side} pictures, "
+            "use --scale unit"
         )
-    return {"all": (x, next((arrays[k] for k in _Y if k in arrays), None))}
-
-
-def _pick(
-    arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], parts: tuple[str, ...]
-) -> np.ndarray | None:
-    names = [form for k in keys for p in parts for form in (f"{k}_{p}", f"{p}_{k}")]
-    return next((arrays[n] for n in names if n in arrays), None)
+    if options.split == "auto" and train.y is None and "all" in found.parts and not found.ordered and len(x) >= 50:
+        some = found.parts["all"].x[:1000].reshape(min(1000, len(found.parts["all"].x)), -1).astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            some = some / np.maximum(some.std(0), 1e-12)
+        with np.errstate(over="ignore", invalid="ignore"):
+            near = np.mean(np.square(some[1:] - some[:-1]))
+            far = np.mean(np.square(some - np.roll(some, len(some) // 2, axis=0)))
+        if far > 0 and near < 0.25 * far:
+            out.append("neighbouring examples look alike: if they are in time order, use --split blocks")
+    return out

@@ -3,7 +3,8 @@
 import importlib.util
 from pathlib import Path
 
-from data.dataset import DataError, Dataset, Split, array_digests, digest
+from data.dataset import Dataset, Split, array_digests, digest
+from data.errors import DataError
 from data.sets import parsers, sprites
 from data.splits import Interleaved, Stratified
 

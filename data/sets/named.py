@@ -75,9 +75,7 @@ _SUBSET = {
 
 _OMNIGLOT_LAYOUTS = (
     Layout(("images_background.zip", "images_evaluation.zip"), parsers.omniglot_zip),
-    Layout(
-        ("images_background.npz", "images_evaluation.npz"), parsers.omniglot_npz, _array_digests, _OMNIGLOT
-    ),
+    Layout(("images_background.npz", "images_evaluation.npz"), parsers.omniglot_npz, _array_digests, _OMNIGLOT),
 )
 # 1,928 = 2 drawers x 964 classes: raw files are read drawer by drawer
 _OMNIGLOT_RULE = TailOfTrain(1928)
@@ -114,9 +112,7 @@ NAMED: dict[str, Named] = {
         from_prepared=parsers.omniglot_prepared,
         after=parsers.omniglot28,
     ),
-    "cifar10": Named(
-        (Layout(("cifar-10-binary.tar.gz",), parsers.cifar10_binary),), TailOfTrain(5000), 10, "cifar10"
-    ),
+    "cifar10": Named((Layout(("cifar-10-binary.tar.gz",), parsers.cifar10_binary),), TailOfTrain(5000), 10, "cifar10"),
     "cifar10_subset": Named(
         (Layout(("cifar10_subset.npz",), parsers.cifar10_subset, _array_digests, _SUBSET),),
         TailOfTrain(1000),

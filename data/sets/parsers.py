@@ -10,8 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from data.dataset import DataError, Parts
-from data.files.formats import gunzip, parse_idx, parse_npz
+from data.dataset import Parts
+from data.errors import DataError
+from data.files.formats import gunzip, parse_idx
+from data.files.npz import parse_npz
 
 Files = Mapping[str, bytes]
 
@@ -85,8 +87,7 @@ def _omniglot(background: np.ndarray, evaluation: np.ndarray) -> Parts:
 def omniglot_npz(files: Files) -> Parts:
     """Two npz (key images: class, drawer, 105, 105, True = paper) -> 0/1 images with 1 = ink."""
     read = [
-        entry(parse_npz(files[f"images_{k}.npz"], k), "images", f"images_{k}.npz")
-        for k in ("background", "evaluation")
+        entry(parse_npz(files[f"images_{k}.npz"], k), "images", f"images_{k}.npz") for k in ("background", "evaluation")
     ]
     return _omniglot(*read)
 
@@ -145,9 +146,7 @@ def cifar10_binary(files: Files) -> Parts:
             for member in tar.getmembers():
                 if member.name.endswith(".bin"):
                     file = tar.extractfile(member)
-                    batches[member.name.rpartition("/")[2]] = np.frombuffer(
-                        file.read() if file else b"", np.uint8
-                    )
+                    batches[member.name.rpartition("/")[2]] = np.frombuffer(file.read() if file else b"", np.uint8)
     except tarfile.TarError as error:
         raise DataError(f"{name}: damaged tar archive ({error}); fetch it again") from None
     parts: Parts = {}

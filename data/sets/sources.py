@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.dataset import DataError, Dataset, Parts, array_digests, digest
+from data.dataset import Dataset, Parts, array_digests, digest
+from data.errors import DataError
 from data.files.formats import read_bytes
 from data.sets.named import NAMED, Layout, Named
 from data.tfds import builders, prepared, registry
@@ -40,9 +41,7 @@ def load_named(name: str, data_dir: Path | None, seconds: float) -> Dataset:
     sha256 = found.sha256 or array_digests(splits)
     shape = tuple(splits["train"].x.shape[1:])
     words = spec.rule.words + ("" if found.sha256 else "; in the order of the prepared folder")
-    return Dataset(
-        name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, words
-    )
+    return Dataset(name, found.source, splits, shape, spec.range, spec.labels, sha256, spec.binarisation, words)
 
 
 def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Found:
@@ -70,7 +69,7 @@ def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Foun
         tried.append("no raw files (no --data-dir given)")
     if spec.registry and (fetched := _fetch(folder, spec, cache, seconds, tried)):
         return fetched
-    raise DataError(_missing(name, spec, folder, tried))
+    raise DataError(_missing(name, spec, folder, tried) + prepared.too_deep(folder, data_dir))
 
 
 def _fetch(folder: str, spec: Named, cache: Path, seconds: float, tried: list[str]) -> Found | None:
@@ -116,9 +115,7 @@ def read_layout(layout: Layout, folder: Path, facts: Mapping[str, registry.Fact]
                 f"{folder / layout.files[0]}: not the known data: {key} has sha256 {value}, "
                 f"known is {expected.get(key)}"
             )
-    return Found(
-        parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found
-    )
+    return Found(parts, f"raw files in {folder}", {f: digest(content) for f, content in files.items()} | found)
 
 
 def _missing(name: str, spec: Named, folder: str, tried: list[str]) -> str:

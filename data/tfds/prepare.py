@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from data.dataset import DataError
+from data.errors import DataError
 from data.tfds import registry
 
 INSTALL = "pip install tensorflow-cpu (the extra: pip install -e '.[tf]')"
@@ -42,9 +42,7 @@ def prepare(name: str, data_dir: Path | None, cache: Path, seconds: float, looke
     # would silently get the extracted images of mnist
     downloads = cache / "tfds" / "downloads" / builder.name
     try:
-        builder.download_and_prepare(
-            file_format="array_record", download_dir=downloads, download_config=config
-        )
+        builder.download_and_prepare(file_format="array_record", download_dir=downloads, download_config=config)
     except Exception as error:  # downloads, checksums, parsers: many kinds
         raise DataError(f"tfds:{name}: preparing failed ({_short(error)})") from None
     return builder

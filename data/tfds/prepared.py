@@ -1,12 +1,13 @@
 """Folders prepared by TensorFlow Datasets, read without TensorFlow: array_record and tfrecord."""
 
+import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.dataset import DataError
+from data.errors import DataError, shown
 from data.tfds.registry import import_tfds
 from data.tfds.tfrecord import TFRecords
 
@@ -31,9 +32,7 @@ def find(builder: str, among: Sequence[Path]) -> Path | None:
         if not places and "/" not in path and (root / path).is_dir():
             configs = {c.name: v for c in sorted((root / path).iterdir()) if (v := _versions(c, version))}
             if len(configs) > 1:
-                raise DataError(
-                    f"tfds:{builder}: several configurations in {root / path}: {', '.join(configs)}"
-                )
+                raise DataError(f"tfds:{builder}: several configurations in {root / path}: {', '.join(configs)}")
             places = next(iter(configs.values()), [])
         if places:
             return places[-1]
@@ -56,14 +55,47 @@ def _versions(folder: Path, wanted: str) -> list[Path]:
 
 def open_folder(folder: Path) -> Any:
     """Return the TFDS builder of a prepared folder; DataError when its description is damaged."""
+    _check_classes(folder / "features.json")
     tfds = import_tfds()
     try:
         return tfds.builder_from_directory(folder)
     except Exception as error:  # protobuf and json errors of many kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise DataError(
-            f"{folder}: not a readable prepared TFDS folder ({reason}); prepare it again"
-        ) from None
+        raise DataError(f"{folder}: not a readable prepared TFDS folder ({reason}); prepare it again") from None
+
+
+_KNOWN = re.compile(r"tensorflow_datasets\.core\.features\.(\w+\.)?[A-Z]\w*")
+
+
+def _check_classes(path: Path) -> None:
+    """Raise DataError when the description names a class that is none of TFDS's features: it would be imported."""
+    try:
+        text = path.read_bytes()
+        if len(text) > 2**24:
+            raise ValueError(f"{len(text)} bytes")
+        todo: list[Any] = [json.loads(text)]
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not a readable description ({shown(error)}); prepare the set again") from None
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict):
+            name = item.get("pythonClassName", item.get("type") if "content" in item else None)
+            if name is not None and not (isinstance(name, str) and _KNOWN.fullmatch(name)):
+                raise DataError(f"{path}: names the feature class {shown(name)!r}, which is none of TFDS's; not opened")
+            todo.extend(item.values())
+        elif isinstance(item, list):
+            todo.extend(item)
+
+
+def too_deep(name: str, data_dir: Path | None) -> str:
+    """Return advice when `data_dir` is the folder of the set itself (or of a version of it), else ""."""
+    if data_dir is None:
+        return ""
+    plain = name.partition(":")[0].partition("/")[0]
+    for place in (data_dir.resolve(), *list(data_dir.resolve().parents)[:2]):
+        if place.name == plain:
+            return f"; --data-dir {shown(data_dir)} seems to be one level too deep: give {shown(place.parent)}"
+    return ""
 
 
 def parts(builder: Any) -> list[str]:

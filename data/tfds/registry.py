@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from data.dataset import DataError, digest
+from data.dataset import digest
+from data.errors import DataError
 from data.files.formats import read_bytes, write_atomic
 
 
@@ -68,8 +69,7 @@ def check(content: bytes, fact: Fact, where: str) -> None:
     if len(content) != fact.size:
         what = "truncated" if len(content) < fact.size else "too long"
         raise DataError(
-            f"{where}: {what}: {len(content)} bytes, registered are {fact.size}; "
-            f"fetch it again from {fact.url}"
+            f"{where}: {what}: {len(content)} bytes, registered are {fact.size}; fetch it again from {fact.url}"
         )
     found = digest(content)
     if found != fact.sha256:
@@ -141,9 +141,7 @@ def _writable(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); set XDG_CACHE_HOME"
-        ) from None
+        raise DataError(f"{folder}: cannot be written ({error.strerror or error}); set XDG_CACHE_HOME") from None
 
 
 def _short(error: Exception) -> str:

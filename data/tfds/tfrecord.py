@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.dataset import DataError
+from data.errors import DataError
 
 
 def _table() -> list[int]:
@@ -49,13 +49,9 @@ def offsets(content: bytes | mmap.mmap, where: str) -> list[tuple[int, int]]:
             raise DataError(f"{where}: truncated in the head of record {len(out)} (byte {at} of {size})")
         length, crc = struct.unpack("<QI", head)
         if masked_crc(head[:8]) != crc:
-            raise DataError(
-                f"{where}: corrupted: the length of record {len(out)} (byte {at}) fails its check value"
-            )
+            raise DataError(f"{where}: corrupted: the length of record {len(out)} (byte {at}) fails its check value")
         if at + 16 + length > size:
-            raise DataError(
-                f"{where}: truncated in record {len(out)} (needs byte {at + 16 + length} of {size})"
-            )
+            raise DataError(f"{where}: truncated in record {len(out)} (needs byte {at + 16 + length} of {size})")
         out.append((at + 12, length))
         at += 16 + length
     return out
@@ -78,9 +74,7 @@ class TFRecords(Sequence[Any]):
                 raise DataError(f"{path}: cannot be read ({error}); prepare the data set again") from None
             found = offsets(content, str(path))
             if len(found) != expected:
-                raise DataError(
-                    f"{path}: holds {len(found)} records, its folder's dataset_info.json says {expected}"
-                )
+                raise DataError(f"{path}: holds {len(found)} records, its folder's dataset_info.json says {expected}")
             self._maps.append(content)
             self._offsets.append(found)
             self._ends.append((self._ends[-1] if self._ends else 0) + len(found))

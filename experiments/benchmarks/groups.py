@@ -92,7 +92,7 @@ def prepare(
     hidden: int, dataset: str, epochs: int, seeds: int, train: int, rest: int, data_dir: str | None
 ) -> tuple[list[Config], group.Splits]:
     """Return the runs and their data."""
-    splits = cut(group.data_of(dataset, "none", 128, data_dir)[0], train, rest)
+    splits = cut(group.data_of(Config(dataset=dataset), data_dir)[0], train, rest)
     return configs(dataset, hidden, epochs, seeds), splits
 
 

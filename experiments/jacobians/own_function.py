@@ -1,23 +1,11 @@
 """`python -m experiments jacobians --function package.module:f --shape 64`: all methods on a function of your own."""
 
-import difflib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 
 import grads
-
-
-class UsageError(ValueError):
-    """The command line asks for what there is not; the message is one line."""
-
-
-class UserFunctionError(RuntimeError):
-    """A user's module or function raised; the message is one line that says what."""
+from experiments.running.named import UsageError, UserFunctionError, load, short
 
 
 def own_function(path: str, shape: str) -> None:
@@ -25,11 +13,11 @@ def own_function(path: str, shape: str) -> None:
 
     Raises UsageError for a path or a shape that means nothing, UserFunctionError where the user's code raises.
     """
-    fun, x = load(path), normal(parse_shape(shape))
+    fun, x = load_function(path), normal(parse_shape(shape))
     try:
         out = jax.eval_shape(fun, x)
     except Exception as error:
-        raise UserFunctionError(f"{path} of a {x.dtype} array of shape {x.shape} raised {_short(error)}") from error
+        raise UserFunctionError(f"{path} of a {x.dtype} array of shape {x.shape} raised {short(error)}") from error
     kinds = sorted({str(leaf.dtype) for leaf in jax.tree.leaves(out)})
     if not any(jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact) for leaf in jax.tree.leaves(out)):
         what = f"{', '.join(kinds)} values only" if kinds else "no array"
@@ -38,35 +26,15 @@ def own_function(path: str, shape: str) -> None:
         print(grads.explain(fun, x), "\n")
         print(grads.compare(fun, x))
     except Exception as error:
-        raise UserFunctionError(f"{path} cannot be compared: {_short(error)}") from error
+        raise UserFunctionError(f"{path} cannot be compared: {short(error)}") from error
 
 
-def load(path: str) -> Callable:
-    """Import `package.module:name`. Raises UsageError, or UserFunctionError where the import itself raises."""
-    module, _, name = path.partition(":")
-    if not module or not name:
-        raise UsageError(f"--function wants package.module:name, got {path!r}")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
-            raise UsageError(f"--function: no module {error.name!r} (from {Path.cwd()} or installed)") from error
-        raise UserFunctionError(f"importing {module} raised {_short(error)}") from error
-    except (Exception, SystemExit) as error:
-        raise UserFunctionError(f"importing {module} raised {_short(error)}") from error
-    finally:
-        sys.path.pop(0)
-    target = loaded
-    for part in name.split("."):
-        if not hasattr(target, part):
-            near = difflib.get_close_matches(part, [n for n in dir(target) if not n.startswith("_")], n=2, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise UsageError(f"--function: {module} has no {name!r}{hint}")
-        target = getattr(target, part)
+def load_function(path: str) -> Callable:
+    """Return the function that `package.module:name` names. Raises UsageError, or what `named.load` raises."""
+    target = load(path)
     if not callable(target):
         raise UsageError(f"--function: {path} is no function but {type(target).__name__} {str(target)[:60]!r}")
-    return target
+    return target  # type: ignore[no-any-return]
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -83,9 +51,3 @@ def parse_shape(text: str) -> tuple[int, ...]:
 def normal(shape: tuple[int, ...]) -> jax.Array:
     """Return a fixed standard normal sample."""
     return jax.random.normal(jax.random.key(0), shape)
-
-
-def _short(error: BaseException) -> str:
-    """The type and the first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

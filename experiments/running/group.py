@@ -18,9 +18,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train
 from experiments.running.one_run import Splits, run
-from models import Model
+from models.autoencoder import Model
+from models.likelihoods import Auto
 from training.devices import measured_choice
-from training.inputs import load_inputs, needs_labels
+from training.inputs import DATA_FIELDS, load_inputs, needs_labels, resolved
 from training.loop import first_bad_term
 
 SMALL = 1e13  # operations (6 per weight and example) of a group below which measuring costs more than it can save
@@ -66,11 +67,14 @@ def stack(configs: Sequence[Any]) -> Any:
     return jax.tree_util.tree_map_with_path(leaf, *configs)
 
 
-def grouped(configs: Sequence[Any]) -> list[list[int]]:
-    """Return the positions of the configs, those of equal structure together, in order of first appearance."""
+def grouped(configs: Sequence[Any], also: Sequence[Any] = ()) -> list[list[int]]:
+    """Return the positions of the configs, those of equal structure together, in order of first appearance.
+
+    also: a value for each config that must be equal too, as the number of its examples.
+    """
     out: dict[Any, list[int]] = {}
     for i, config in enumerate(configs):
-        out.setdefault(jax.tree.structure(config), []).append(i)
+        out.setdefault((jax.tree.structure(config), *also[i : i + 1]), []).append(i)
     return list(out.values())
 
 
@@ -160,18 +164,26 @@ def limited(splits: Splits, examples: int | None, seen: bool) -> Splits:
     return splits
 
 
-@functools.lru_cache(maxsize=4)
-def data_of(
-    dataset: str, binarise: Any, batch_size: int, data_dir: str | None, labelled: bool = False
-) -> tuple[Splits, Any]:
-    """Return the splits of a data set, `labelled` for models that read labels, and the data set itself.
+def data_of(config: train.Config, data_dir: str | None) -> tuple[Splits, Any]:
+    """Return the splits that a config reads, in memory, and its data set. Raises data.DataError and ConfigError."""
+    return _read(data_key(config), data_dir)
 
-    Raises data.DataError and ConfigError.
-    """
-    model = Model(labels="given" if labelled else "none")
-    config = train.Config(dataset=dataset, binarise=binarise, batch_size=batch_size, model=model)
+
+def data_key(config: train.Config) -> train.Config:
+    """Return the config of which only the fields that decide its data are left."""
+    model = Model(labels="given" if needs_labels(config.model) else "none", likelihood=Auto())
+    return train.Config(**{name: getattr(config, name) for name in DATA_FIELDS}, read="memory", model=model)
+
+
+@functools.lru_cache(maxsize=4)
+def _read(config: train.Config, data_dir: str | None) -> tuple[Splits, Any]:
     inputs = load_inputs(config, data_dir)
     return inputs.splits, inputs.dataset
+
+
+def fitting(configs: Sequence[train.Config], dataset: Any) -> list[train.Config]:
+    """Return the configs as they fit the data: likelihoods resolved, supports checked, as `train.py` does."""
+    return [resolved(config, dataset) for config in configs]
 
 
 def iterate_group(
@@ -181,12 +193,17 @@ def iterate_group(
     seen: bool = False,
     plan: str = "auto",
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (position, result) of configs of one structure as they finish; see `run_group`."""
+    """Yield (position, result) of configs of one structure as they finish; they compile once.
+
+    data_dir: folder of data files. examples: train on the first so many (None: all). seen: measure training examples
+    too. plan: a name in `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data
+    and configs that cannot be run.
+    """
     first = configs[0]
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
-    splits = data_of(first.dataset, first.binarise, first.batch_size, data_dir, needs_labels(first.model))[0]
-    splits = limited(splits, examples, seen)
+    splits, dataset = data_of(first, data_dir)
+    splits, configs = limited(splits, examples, seen), fitting(configs, dataset)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
     name = choose(configs, splits) if plan == "auto" else plan
@@ -224,25 +241,3 @@ class Ends(NamedTuple):
 
     bad_step: int
     bad_terms: dict[str, Any]
-
-
-def run_group(
-    configs: Sequence[train.Config],
-    data_dir: str | None = None,
-    examples: int | None = None,
-    seen: bool = False,
-    plan: str = "auto",
-) -> list[dict[str, Any]]:
-    """Return the result of every config (see `result`), in order; any mixture of structures and seeds.
-
-    configs: rows; those of equal `jax.tree.structure` compile once. data_dir: folder of data files.
-    examples: train on the first so many (None: all). seen: measure training examples too. plan: a name in
-    `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data and configs that
-    cannot be run.
-    """
-    out: list[Any] = [None] * len(configs)
-    for positions in grouped(configs):
-        members = [configs[i] for i in positions]
-        for i, found in iterate_group(members, data_dir, examples, seen, plan):
-            out[positions[i]] = found
-    return out

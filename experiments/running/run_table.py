@@ -37,10 +37,8 @@ def jobs_of(rows: Mapping[str, Row], seeds: int) -> list[list[TableRun]]:
         if isinstance(row.run, Config)
         for seed in range(seeds)
     ]
-    groups: dict[Any, list[TableRun]] = {}
-    for job in jobs:
-        groups.setdefault((jax.tree.structure(job.config), job.examples), []).append(job)
-    return list(groups.values())
+    groups = group.grouped([job.config for job in jobs], [job.examples for job in jobs])
+    return [[jobs[i] for i in positions] for positions in groups]
 
 
 def run_jobs(
@@ -49,7 +47,7 @@ def run_jobs(
     """Yield (job, result), first those that an earlier, unfinished call left behind."""
     for jobs in groups:
         first = jobs[0]
-        dataset = group.data_of(*(first.config.dataset, first.config.binarise, first.config.batch_size), data_dir)[1]
+        dataset = group.data_of(first.config, data_dir)[1]
         facts = [dataset.sha256, first.examples, table.seen]
         identity = {job: [to_dict(job.config), *facts] for job in jobs}
         missing = []
@@ -86,7 +84,7 @@ def derive(found: dict[str, Any], values: int) -> None:
 
 def baseline(run: Pca, data_dir: str | None) -> dict[str, Any]:
     """Return PCA's test metrics, and its pictures; exact, so it has no seeds."""
-    splits, dataset = group.data_of(run.dataset, "none", 1, data_dir)
+    splits, dataset = group.data_of(Config(dataset=run.dataset, batch_size=1), data_dir)
     flat = {
         part: np.asarray(scale(splits[part].x, splits[part].range), np.float64).reshape(len(splits[part]), -1)
         for part in ("train", "test")
@@ -156,13 +154,13 @@ def announce(table: Table, job: TableRun, result: dict[str, Any], done: int, tot
 
 def data_record(config: Config, data_dir: str | None) -> dict[str, Any]:
     """Return the facts of a run's data set: source, splits, SHA-256 of its files."""
-    return group.data_of(config.dataset, config.binarise, config.batch_size, data_dir)[1].record()
+    return group.data_of(config, data_dir)[1].record()
 
 
 def originals(groups: list[list[TableRun]], data_dir: str | None) -> np.ndarray:
     """Return the first test examples of the first group, as a model sees them."""
     config = groups[0][0].config
-    test = group.data_of(config.dataset, config.binarise, config.batch_size, data_dir)[0]["test"]
+    test = group.data_of(config, data_dir)[0]["test"]
     return np.asarray(test.take(jax.numpy.arange(min(PICTURES, len(test)))), np.float32)
 
 

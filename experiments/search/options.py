@@ -5,15 +5,16 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from experiments.search.problem import Problem, load_problem
-from experiments.search.proposals.samplers import PLAIN, Grid, Sampler, make_sampler
-from experiments.search.proposals.schedule import Plan, budgets_of
-from experiments.search.space.domains import SpaceError
-from experiments.search.space.space import Space, all_fields, owners, parse_space, read_space_file
+from experiments.search.problem import DEFAULT, SweepProblem, load_problem
+from experiments.search.proposals.choice import make_sampler
+from experiments.search.proposals.plain import Grid
+from experiments.search.proposals.sampler import Sampler
+from experiments.search.proposals.schedule import SweepPlan, budgets_of
+from experiments.search.space.domains import MOST_POINTS, Range, SpaceError
+from experiments.search.space.space import Space, all_fields, owners, parse_domain, parse_space, read_space_file
 from experiments.search.sweep import check_seeds
-from experiments.search.workers.engine import check_engine
-from experiments.search.workers.processors import default_workers
-from experiments.search.workers.spawn import PROBLEM
+from experiments.search.workers.choice import ENGINES, check_engine
+from experiments.search.workers.cores import default_workers
 from models.config import flat, nearest
 
 EPILOG = """\
@@ -24,9 +25,13 @@ Every other option is a field of the config and what it may be:
   --model.encoder.hidden [400],[400,200]                               a list of tuples
 --fields prints all fields with their defaults.
 
---halving trains a promoted point again from its first step, with the larger budget: so every row of the table is a
-whole run, equal to `train.py` with those settings, also where a schedule depends on the number of epochs. Going on
-from the smaller run would save less than 1/ETA of the work (25% of the 108 epochs of 27 trials at epochs:1:27)."""
+--halving trains every point with the budget LOW, and the best 1 of ETA of a rung with ETA times its budget, while that
+is at most HIGH. It trains a promoted point again from its first step: so every row of the table is a whole run, equal
+to `train.py` with those settings, also where a schedule depends on the number of epochs. Going on from the smaller run
+would save less than 1/ETA of the work (25% of the 108 epochs of 27 trials at epochs:1:27)."""
+
+
+MOST_WORKERS, LONGEST_LEASE = 4096, 1e6
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,14 +67,14 @@ def parser() -> argparse.ArgumentParser:
     add("--asha", action="store_true", help="with --halving: promote as results come in, not bracket by bracket")
     add("--eta", type=int, default=3, help="halving keeps 1 of ETA and multiplies the budget by it (default 3)")
     add("--space", metavar="FILE", help="a .toml or .json file of fields and domains; the command line overrides it")
-    add("--engine", choices=("local", "ray"), default="local", help="worker processes here (default), or Ray")
+    add("--engine", choices=ENGINES, default="local", help="worker processes here (default), or Ray")
     add("--workers", type=int, metavar="N", help="worker processes (default: one per core; 1 with an accelerator)")
     add("--group", type=int, default=8, metavar="N", help="most trials in one program (default 8)")
     add("--out", default="runs/search", metavar="DIR", help="folder of the ledger and results (default runs/search)")
     add("--resume", action="store_true", help="go on with the sweep in --out: finish what is missing, repeat nothing")
     add("--data-dir", metavar="DIR", help="folder of data files, one subfolder per set (default: the usual places)")
     add("--lease-seconds", type=float, default=60.0, metavar="S", help="silence after which a trial is taken over (60)")
-    add("--problem", default=PROBLEM, help=argparse.SUPPRESS)
+    add("--problem", default=DEFAULT, help=argparse.SUPPRESS)
     add("--fields", action="store_true", help="print the fields that can be searched, and exit")
     return p
 
@@ -78,11 +83,12 @@ def parser() -> argparse.ArgumentParser:
 class Job:
     """A parsed command line."""
 
+    words: Sequence[str]
     options: argparse.Namespace
-    problem: Problem
+    problem: SweepProblem
     texts: dict[str, Any]
     space: Space
-    plan: Plan
+    plan: SweepPlan
     sampler: Sampler
 
 
@@ -109,7 +115,7 @@ def _names(text: str | None) -> tuple[str, ...]:
     return tuple(w.strip() for w in text.split(",") if w.strip()) if text else ()
 
 
-def _plan(o: argparse.Namespace, problem: Problem, points: int | None) -> Plan:
+def _plan(o: argparse.Namespace, problem: SweepProblem, points: int | None) -> SweepPlan:
     """Return the plan of the options. Raises SpaceError when a number or a combination is not possible."""
     trials = o.trials if o.trials is not None else points
     if trials is None:
@@ -120,7 +126,7 @@ def _plan(o: argparse.Namespace, problem: Problem, points: int | None) -> Plan:
     field, budgets = "", tuple[int, ...]()
     if o.halving:
         words = o.halving.split(":")
-        if len(words) != 3 or not (words[1].isdigit() and words[2].isdigit()):
+        if len(words) != 3:
             raise SpaceError(f"--halving {o.halving!r} is not FIELD:LOW:HIGH, as in epochs:1:27")
         field = words[0]
         if not any(c.__hints__[n] is int for c, n in owners(type(problem.config), field)):  # type: ignore[attr-defined]
@@ -128,27 +134,30 @@ def _plan(o: argparse.Namespace, problem: Problem, points: int | None) -> Plan:
             raise SpaceError(f"--halving needs an int field, and {field!r} is none; the nearest fields: {near}")
         if o.eta < 2:
             raise SpaceError(f"eta must be at least 2, got {o.eta}")
-        budgets = budgets_of(int(words[1]), int(words[2]), o.eta)
+        ends = parse_domain(type(problem.config), field, f"{words[1]}:{words[2]}")
+        if not isinstance(ends, Range):
+            raise SpaceError(f"--halving {o.halving!r} is not FIELD:LOW:HIGH, as in epochs:1:27")
+        budgets = budgets_of(int(ends.low), int(ends.high), o.eta)
     elif o.asha:
         raise SpaceError("--asha needs --halving FIELD:LOW:HIGH")
     halving = ("asha" if o.asha else "sha") if budgets else "none"
     halves: dict[str, Any] = {"halving": halving, "budget_field": field, "budgets": budgets, "eta": o.eta}
-    return Plan(trials, o.sampler, o.sweep_seed, o.seeds, o.folds, o.generation, minimize, maximize, **halves)
+    return SweepPlan(trials, o.sampler, o.sweep_seed, o.seeds, o.folds, o.generation, minimize, maximize, **halves)
 
 
-def parse(argv: Sequence[str]) -> Job:
+def parse(words: Sequence[str]) -> Job:
     """Return the sweep that a command line describes. Raises SpaceError, one line, when it is not possible."""
-    options, rest = parser().parse_known_args(argv)
+    options, rest = parser().parse_known_args(words)
     problem = load_problem(options.problem)
     if options.fields:
         _print_fields(problem.config)
         raise SystemExit(0)
-    for name, least in (("workers", 1), ("group", 1), ("sweep_seed", 0)):
+    for name, most in (("workers", MOST_WORKERS), ("group", MOST_POINTS)):
         value = getattr(options, name)
-        if value is not None and value < least:
-            raise SpaceError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
-    if not options.lease_seconds > 0:
-        raise SpaceError(f"--lease-seconds must be above 0, got {options.lease_seconds:g}")
+        if value is not None and not 1 <= value <= most:
+            raise SpaceError(f"--{name} must be from 1 to {most:,}, got {value}")
+    if not 0 < options.lease_seconds <= LONGEST_LEASE:
+        raise SpaceError(f"--lease-seconds must be above 0 and at most 1e6, got {options.lease_seconds:g}")
     check_engine(options.engine)
     options.workers = options.workers or default_workers()
     texts = {**(read_space_file(options.space) if options.space else {}), **field_texts(rest)}
@@ -158,13 +167,10 @@ def parse(argv: Sequence[str]) -> Job:
     plan = _plan(options, problem, points)
     check_seeds(plan, problem.config, texts)
     sampler = make_sampler(plan.sampler, space, plan.sweep_seed, len(plan.objectives), plan.generation or 8)
-    return Job(options, problem, texts, space, plan, sampler)
+    return Job(words, options, problem, texts, space, plan, sampler)
 
 
 def _print_fields(config: Any) -> None:
     defaults = dict(flat(config))
     for path in dict.fromkeys(all_fields(type(config))):
         print(f"{path:40} {defaults.get(path, '(of another part)')}")
-
-
-__all__ = ["PLAIN", "Job", "field_texts", "parse", "parser"]

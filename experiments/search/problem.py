@@ -1,12 +1,13 @@
 """What a sweep searches over and how one group of its trials is run."""
 
 import dataclasses
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.running.named import UsageError, UserFunctionError, load
 from experiments.search.space.domains import SpaceError
 
+DEFAULT = "experiments.search.training:problem"
 Fold = tuple[int, int]  # which fold is held out, of how many
 RunGroup = Callable[[Sequence[Any], Fold | None, int], Iterable[Mapping[str, Any]]]
 
@@ -16,7 +17,7 @@ def accept(space: Any, data_dir: str | None) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
+class SweepProblem:
     """A default config and the function that runs configs of equal structure in one program.
 
     `run_group(configs, fold, width)` returns, or yields as they end, one dict of numbers (finite or not) per config,
@@ -32,17 +33,15 @@ class Problem:
     check: Callable[[Any, str | None], None] = accept
 
 
-def load_problem(name: str) -> Problem:
-    """Return the Problem that `module:attribute` names; workers load it by the same name.
+def load_problem(name: str) -> SweepProblem:
+    """Return the problem that `module:name` names; workers load it by the same name.
 
     Raises SpaceError when there is none.
     """
-    module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute or "problem")
-    except (ImportError, AttributeError) as error:
+        found = load(name)
+    except (UsageError, UserFunctionError) as error:
         raise SpaceError(f"no problem {name!r}: {error}") from None
-    found = found() if callable(found) else found
-    if not isinstance(found, Problem):
-        raise SpaceError(f"{name!r} is a {type(found).__name__}, not a Problem")
+    if not isinstance(found, SweepProblem):
+        raise SpaceError(f"{name!r} is a {type(found).__name__}, not a SweepProblem")
     return found

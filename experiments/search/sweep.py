@@ -1,15 +1,16 @@
 """The coordinator: runs the generations of a schedule on an engine, over a ledger."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.search.proposals.samplers import Sampler, Score
-from experiments.search.proposals.schedule import Plan, Trial, schedule
+from experiments.search.proposals.sampler import Sampler, Score
+from experiments.search.proposals.schedule import SweepPlan, Trial, schedule
 from experiments.search.record.lease import newest
 from experiments.search.record.ledger import Ledger, LedgerError, Record
 from experiments.search.space.domains import SpaceError
@@ -35,22 +36,19 @@ class State:
     new: Sequence[Record]
 
 
-def structure(space: Space, trial: Trial) -> Hashable:
-    """Return what trials must share to be one program: the structure of their config, and their fold."""
-    import jax
-
-    try:
-        return jax.tree.structure(configure(space, trial)), fold_of(trial)
-    except ConfigError as error:
-        return str(error), trial.key  # it will fail on its own
-
-
 def chunks(space: Space, trials: Sequence[Trial], size: int) -> list[list[Trial]]:
-    """Split trials into groups of equal structure, at most `size` each."""
-    groups: dict[Hashable, list[Trial]] = {}
+    """Split trials into groups that share a program, at most `size` each: equal structure of config, equal fold."""
+    from experiments.running.group import grouped
+
+    configs: list[Any] = []
     for trial in trials:
-        groups.setdefault(structure(space, trial), []).append(trial)
-    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+        try:
+            configs.append(configure(space, trial))
+        except ConfigError:
+            configs.append(None)  # it fails on its own, and says why
+    lone = [t.key if c is None else "" for t, c in zip(trials, configs, strict=True)]
+    groups = grouped(configs, list(zip(lone, map(fold_of, trials), strict=True)))
+    return [[trials[i] for i in part[k : k + size]] for part in groups for k in range(0, len(part), size)]
 
 
 class Coordinator:
@@ -58,7 +56,7 @@ class Coordinator:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: SweepPlan,
         space: Space,
         ledger: Ledger,
         engine: Engine,
@@ -147,7 +145,7 @@ class Coordinator:
         return [t for t in left if t.key not in self.records]
 
 
-def check_metrics(plan: Plan, record: Record) -> None:
+def check_metrics(plan: SweepPlan, record: Record) -> None:
     """Raise SweepError when a trial that went well does not report a metric of the plan: the first one tells."""
     known = record["result"]["metrics"]
     absent = [m for m in plan.objectives if m not in known]
@@ -156,7 +154,7 @@ def check_metrics(plan: Plan, record: Record) -> None:
         raise SweepError(f"no metric {absent[0]!r}; {hint}the trials report {', '.join(sorted(known))}")
 
 
-def scores_of(plan: Plan, records: Sequence[Record]) -> list[Score]:
+def scores_of(plan: SweepPlan, records: Sequence[Record]) -> list[Score]:
     """Return the scores of records; None where a run failed or diverged."""
     scores: list[Score] = []
     for record in records:
@@ -169,7 +167,7 @@ def scores_of(plan: Plan, records: Sequence[Record]) -> list[Score]:
 
 
 def run_sweep(
-    plan: Plan,
+    plan: SweepPlan,
     space: Space,
     sampler: Sampler,
     ledger: Ledger,
@@ -181,23 +179,15 @@ def run_sweep(
 ) -> list[Record]:
     """Run the plan to its end and return the records, sorted by trial key. What is in the ledger is not repeated."""
     coordinator = Coordinator(plan, space, ledger, engine, size, workers, report)
-    for _ in _generations(plan, sampler, coordinator):
-        pass
+    steps = schedule(plan, sampler)
+    trials = next(steps)
+    with contextlib.suppress(StopIteration):
+        while True:
+            trials = steps.send(scores_of(plan, coordinator.run(trials)))
     return [coordinator.records[key] for key in sorted(coordinator.records)]
 
 
-def _generations(plan: Plan, sampler: Sampler, coordinator: Coordinator) -> Iterator[int]:
-    steps = schedule(plan, sampler)
-    try:
-        trials = next(steps)
-        while True:
-            yield len(trials)
-            trials = steps.send(scores_of(plan, coordinator.run(trials)))
-    except StopIteration:
-        return
-
-
-def fingerprint(plan: Plan, space: Space, problem: str) -> dict[str, Any]:
+def fingerprint(plan: SweepPlan, space: Space, problem: str) -> dict[str, Any]:
     """Return what decides the trials of a sweep, and with them its table.
 
     The number of trials is not part of it unless halving compares them, so a sweep can be made longer; nor is the
@@ -212,7 +202,7 @@ def fingerprint(plan: Plan, space: Space, problem: str) -> dict[str, Any]:
     return {"problem": problem, "plan": options, **space.fingerprint()}
 
 
-def check_seeds(plan: Plan, base: Any, fields: Mapping[str, Any]) -> None:
+def check_seeds(plan: SweepPlan, base: Any, fields: Mapping[str, Any]) -> None:
     """Raise SpaceError when repeated seeds cannot be made, or the budget's field is not an int or is searched too."""
     if plan.seeds > 1 and not isinstance(getattr(base, "seed", None), int):
         raise SpaceError("--seeds needs a config with an int field seed")

@@ -19,25 +19,32 @@ import numpy as np
 import data
 import train
 from experiments.running import group
-from experiments.search.problem import Fold, Problem
+from experiments.search.problem import Fold, SweepProblem
 from experiments.search.space.space import Space
-from experiments.search.workers import compiler
-from experiments.search.workers.compiling import compiling, open_cache
+from experiments.search.workers.programs import compiling
 from models.config import ConfigError, nearest
 from training.examples import Examples
-from training.inputs import needs_labels
 
 Splits = dict[str, Examples]
 
 
-@functools.lru_cache(maxsize=2)
-def splits_of(dataset: str, binarise: str, batch_size: int, fold: Fold | None, labelled: bool = False) -> Splits:
-    """Return the splits of a data set, or those of one fold of its training and validation examples.
+def splits_of(config: Any, fold: Fold | None) -> Splits:
+    """Return the splits that a config reads, or those of one fold of its training and validation examples.
 
     AUTOENCODERS_DATA names the folder of data files; without it the usual places are tried.
     """
-    splits = group.data_of(dataset, binarise, batch_size, os.environ.get("AUTOENCODERS_DATA"), labelled)[0]
-    return splits if fold is None else fold_splits(splits, fold, batch_size)
+    return _splits(group.data_key(config), fold)
+
+
+@functools.lru_cache(maxsize=2)
+def _splits(config: Any, fold: Fold | None) -> Splits:
+    splits = group.data_of(config, os.environ.get("AUTOENCODERS_DATA"))[0]
+    return splits if fold is None else fold_splits(splits, fold, config.batch_size)
+
+
+def fitting(configs: Sequence[Any]) -> list[Any]:
+    """Return the configs as they fit their data (`training.inputs`); raises data.DataError where one does not."""
+    return group.fitting(configs, group.data_of(configs[0], os.environ.get("AUTOENCODERS_DATA"))[1])
 
 
 def fold_splits(splits: Splits, fold: Fold, batch_size: int) -> Splits:
@@ -91,28 +98,18 @@ def plan_of(width: int) -> group.Placement:
 
 def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator[dict[str, Any]]:
     """Yield the metrics of configs of equal structure, in order; they compile once."""
+    check_read(configs[0].read)
+    configs = fitting(configs)
     first = configs[0]
-    check_read(first.read)
-    open_cache()
-    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold, needs_labels(first.model))
+    splits = splits_of(first, fold)
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
-    with compiling((plan, jax.tree.structure(first), str(shapes))) as new:
-        if new:
-            compiler.elsewhere(compile_group, first, fold, width)
+    with compiling((plan, jax.tree.structure(first), str(shapes))):
         group.executable(plan, plan.devices * plan.rows, first, splits)
     for take, out, seconds in group.run_with(plan, configs, splits):
         for i in range(len(take)):
             found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
             yield row(found, first.objective.criterion, first.patience)
-
-
-def compile_group(first: Any, fold: Fold | None, width: int) -> None:
-    """Compile the program of the groups that a config belongs to, into the cache of programs."""
-    open_cache()
-    plan = plan_of(width)
-    splits = splits_of(first.dataset, first.binarise, first.batch_size, fold, needs_labels(first.model))
-    group.executable(plan, plan.devices * plan.rows, first, splits)
 
 
 def check(space: Space, data_dir: str | None) -> None:
@@ -123,14 +120,14 @@ def check(space: Space, data_dir: str | None) -> None:
     for name in getattr(domains.get("dataset"), "values", (space.base.dataset,)):
         if name not in known and not name.startswith(("tfds:", "file:")):
             raise ConfigError(f"unknown data set {name!r}; did you mean one of: {', '.join(nearest(name, known))}")
-    for read in getattr(domains.get("read"), "values", ("memory",)):
+    for read in getattr(domains.get("read"), "values", (space.base.read,)):
         check_read(read)
 
 
 def check_read(read: str) -> None:
     """Raise ConfigError unless the training examples are in memory."""
-    if read != "memory":
-        raise ConfigError(f"read must be 'memory' in a sweep, got {read!r}: a group's runs share their data")
+    if read == "stream":
+        raise ConfigError(f"read must be 'memory' or 'auto' in a sweep, got {read!r}: a group's runs share their data")
 
 
-problem = Problem(train.Config(), run_group, "loss", check)
+problem = SweepProblem(train.Config(), run_group, "loss", check)

@@ -9,6 +9,7 @@ from models.distributions.categorical import Categorical
 from models.distributions.chain import Chain
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
 from models.distributions.event import Event, Mask, PerExample, sum_event
+from models.distributions.finite import bounded, log1p_of_unit, softplus
 from models.distributions.flowed import Flowed
 from models.distributions.full_normal import FullNormal, LowRank
 from models.distributions.laplace import Laplace
@@ -16,7 +17,6 @@ from models.distributions.logistic import LEVELS, DiscretizedLogistic
 from models.distributions.mixture import Mixture
 from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
 from models.distributions.point import Point, Quantised
-from models.distributions.softplus import log1p_of_unit, softplus
 
 Distribution = Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical
 
@@ -41,6 +41,7 @@ __all__ = [
     "PerExample",
     "Point",
     "Quantised",
+    "bounded",
     "log1p_of_unit",
     "softplus",
     "sum_event",

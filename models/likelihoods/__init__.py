@@ -8,6 +8,7 @@
     bias(pixel_mean)               -> an output bias whose distribution has about that mean: a good start
 """
 
+from models.likelihoods.auto import Auto
 from models.likelihoods.bernoulli import Bernoulli
 from models.likelihoods.categorical import Categorical
 from models.likelihoods.continuous_bernoulli import ContinuousBernoulli
@@ -15,9 +16,10 @@ from models.likelihoods.laplace import Laplace
 from models.likelihoods.logistic import DiscretizedLogistic
 from models.likelihoods.normal import Normal
 
-Likelihood = Bernoulli | ContinuousBernoulli | Normal | Laplace | DiscretizedLogistic | Categorical
+Likelihood = Auto | Bernoulli | ContinuousBernoulli | Normal | Laplace | DiscretizedLogistic | Categorical
 
 __all__ = [
+    "Auto",
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",

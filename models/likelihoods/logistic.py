@@ -38,10 +38,10 @@ class DiscretizedLogistic:
         return self.distribution(out)
 
     def distribution(self, out: Out, log_scale: Scale = None) -> distributions.DiscretizedLogistic:
-        """Return the levels around `out[..., 0]`; a pixel's log scale is log width + `out[..., 1]`."""
+        """Return the levels around `out[..., 0]`; a pixel's log scale is log width + `out[..., 1]`, in [-20, 10]."""
         scale = self.initial_log_scale() if log_scale is None else log_scale
         if self.scale == "pixel":
-            return distributions.DiscretizedLogistic(out[..., 0], scale + out[..., 1])
+            return distributions.DiscretizedLogistic(out[..., 0], distributions.bounded(scale + out[..., 1]))
         return distributions.DiscretizedLogistic(out[..., 0], scale)
 
     def bias(self, pixel_mean: Mean) -> Bias:

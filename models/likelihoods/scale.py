@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from models.batch import Batch
-from models.distributions import Normal, OptimalNormal
+from models.distributions import Normal, OptimalNormal, bounded
 from models.networks.held import Held
 
 MOMENTUM = 0.9  # of the running variance
@@ -21,7 +21,7 @@ def with_scale(cfg: Any) -> Any:
 
 
 class LearnedScale(nnx.Module):
-    """One log scale, trained with the rest."""
+    """One log scale, trained with the rest and cut to [-20, 10] (`distributions.bounded`)."""
 
     def __init__(self, cfg: Any):
         self.held = Held(cfg)
@@ -29,7 +29,7 @@ class LearnedScale(nnx.Module):
 
     def __call__(self, out: Array, key: Any) -> Any:
         """Return p(x|z)."""
-        return self.held().distribution(out, self.log_scale[...])
+        return self.held().distribution(out, bounded(self.log_scale[...]))
 
 
 class OptimalScale(nnx.Module):

@@ -41,5 +41,5 @@ class PushedByExample(nnx.Module):
     def __call__(self, numbers: Float[Array, "batch numbers"], model: Any, key: Any) -> distributions.Flowed:
         """Return the pushed normal: means, log standard deviations, then the context."""
         n = self.latent
-        base = distributions.Normal(numbers[:, :n], numbers[:, n : 2 * n])
+        base = distributions.Normal(numbers[:, :n], distributions.bounded(numbers[:, n : 2 * n]))
         return distributions.Flowed(base, self.flow, numbers[:, 2 * n :])

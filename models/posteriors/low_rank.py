@@ -32,4 +32,4 @@ class LowRank:
         """Return the normal: means, log standard deviations, then F."""
         n = model.latent
         factor = numbers[:, 2 * n :].reshape(numbers.shape[0], n, self.rank)
-        return distributions.LowRank(numbers[:, :n], numbers[:, n : 2 * n], factor)
+        return distributions.LowRank(numbers[:, :n], distributions.bounded(numbers[:, n : 2 * n]), factor)

@@ -22,6 +22,6 @@ class Normal:
         return Held(self)
 
     def __call__(self, numbers: Float[Array, "batch numbers"], model: Any, key: Any) -> distributions.Normal:
-        """Return the normal: means first, then log standard deviations."""
+        """Return the normal: means first, then log standard deviations, cut to [-20, 10] (`distributions.bounded`)."""
         latent = numbers.shape[1] // 2
-        return distributions.Normal(numbers[:, :latent], numbers[:, latent:])
+        return distributions.Normal(numbers[:, :latent], distributions.bounded(numbers[:, latent:]))

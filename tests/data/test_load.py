@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import data
 from data import splits, stored
-from data.dataset import DataError
+from data.errors import DataError
 from data.files import formats
 from data.tfds import tfrecord
 
@@ -34,11 +34,10 @@ def images(n: int = 20) -> np.ndarray:
     return RNG.integers(0, 256, (n, 4, 6), dtype=np.uint8)
 
 
-def merged(loaded: data.Dataset, part: str = "x") -> np.ndarray:
-    """Undo the interleaving of `file:` sets: example i of every ten is validation at 8, test at 9."""
+def merged(loaded: data.Dataset, part: str = "x", y: np.ndarray | None = None) -> np.ndarray:
+    """Undo the split of a `file:` set whose examples have the labels `y`."""
     n = sum(map(len, loaded.splits.values()))
-    phase = np.arange(n) % 10
-    take = {"train": phase < 8, "validation": phase == 8, "test": phase == 9}
+    take = splits.divide(n, y, "random")[0]
     first = getattr(loaded.splits["train"], part)
     out = np.empty((n, *first.shape[1:]), first.dtype)
     for key, at in take.items():
@@ -61,9 +60,7 @@ def test_rules_partition_the_examples(n: int, k: int) -> None:
     every = [
         splits.Interleaved(k)({"all": (x, x[:, 0])}),
         splits.Blocks(2, k)({"all": (x[: 40 + k], x[: 40 + k, 0])}) if n >= 40 + k else None,
-        splits.TailOfTrain(k)({"train": (x[:-2], x[:-2, 0]), "test": (x[-2:], x[-2:, 0])})
-        if n > k + 2
-        else None,
+        splits.TailOfTrain(k)({"train": (x[:-2], x[:-2, 0]), "test": (x[-2:], x[-2:, 0])}) if n > k + 2 else None,
     ]
     for made in filter(None, every):
         found = np.concatenate([made[key].x[:, 0] for key in ("train", "validation", "test")])
@@ -112,8 +109,8 @@ def test_file_idx_with_labels_beside(tmp_path: Path) -> None:
     (tmp_path / "t-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(x)))
     (tmp_path / "t-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_bytes(y)))
     loaded = data.load(f"file:{tmp_path / 't-images-idx3-ubyte.gz'}", labels=True)
-    np.testing.assert_array_equal(merged(loaded)[..., 0], x)
-    np.testing.assert_array_equal(merged(loaded, "y"), y)
+    np.testing.assert_array_equal(merged(loaded, y=y)[..., 0], x)
+    np.testing.assert_array_equal(merged(loaded, "y", y), y)
     assert (loaded.shape, loaded.labels, loaded.range) == ((4, 6, 1), 3, (0, 255))
 
 
@@ -128,11 +125,11 @@ def test_file_npz_npy_csv(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(rows))
     for name, classes in (("a.npz", 4), ("a.npy", None), ("a.csv", 4)):
         loaded = data.load(f"file:{tmp_path / name}")
-        np.testing.assert_array_equal(merged(loaded), table)
+        np.testing.assert_array_equal(merged(loaded, y=y if classes else None), table)
         assert (loaded.shape, loaded.labels) == ((3,), classes)
         assert loaded.range == (table.min(), table.max())
         if classes:
-            np.testing.assert_array_equal(merged(loaded, "y"), y)
+            np.testing.assert_array_equal(merged(loaded, "y", y), y)
 
 
 def test_file_npz_with_splits_keeps_them(tmp_path: Path) -> None:
@@ -140,9 +137,11 @@ def test_file_npz_with_splits_keeps_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x_train=x[:20], y_train=y[:20], x_test=x[20:], y_test=y[20:])
     loaded = data.load(f"file:{tmp_path / 'a.npz'}")
     np.testing.assert_array_equal(loaded.splits["test"].x[..., 0], x[20:])
-    np.testing.assert_array_equal(loaded.splits["validation"].x[..., 0], x[18:20])
+    at = splits.divide(20, np.array([1, 0, 2] * 7)[:20], "random")[0]["validation"]
+    np.testing.assert_array_equal(loaded.splits["validation"].x[..., 0], x[at])
+    assert len(loaded.splits["train"]) == 18
     np.testing.assert_array_equal(loaded.splits["test"].y, (np.array([1, 0, 2] * 10))[20:])
-    assert "last tenth" in loaded.notes
+    assert "given: train, test" in loaded.notes
 
 
 def test_file_image_folder(tmp_path: Path) -> None:
@@ -154,9 +153,10 @@ def test_file_image_folder(tmp_path: Path) -> None:
         place.mkdir(exist_ok=True)
         Image.fromarray(image).save(place / f"{i:02}.png")
     loaded = data.load(f"file:{tmp_path}", labels=True)
-    np.testing.assert_array_equal(merged(loaded)[..., 0], np.concatenate([x[1::2], x[::2]]))
-    np.testing.assert_array_equal(merged(loaded, "y"), [0] * 6 + [1] * 6)
-    assert "ant, cat" in loaded.notes
+    y = np.repeat([0, 1], 6)
+    np.testing.assert_array_equal(merged(loaded, y=y)[..., 0], np.concatenate([x[1::2], x[::2]]))
+    np.testing.assert_array_equal(merged(loaded, "y", y), y)
+    assert loaded.classes == ("ant", "cat")
     Image.fromarray(images(1)[0][:3]).save(tmp_path / "cat" / "smaller.png")
     with pytest.raises(DataError, match=r"cat/smaller.png is \(3, 6, 1\), ant/01.png is \(4, 6, 1\)"):
         data.load(f"file:{tmp_path}")
@@ -198,7 +198,7 @@ def _save(folder: Path, name: str, content: object) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.npz", {"pixels": images(), "more": images()}, "no known array; it holds pixels, more"),
+        ("a.npz", {"pixels": images(), "more": images()}, r"2 arrays could be the examples; it holds pixels \(20"),
         ("a.npz", b"PK\x03\x04 cut", "numpy file"),
         ("a.npy", b"nonsense", "not a numpy file"),
         ("a.npy", b"", "empty"),
@@ -207,20 +207,19 @@ def _save(folder: Path, name: str, content: object) -> None:
         ("a.npy", np.zeros((0, 4)), "empty"),
         ("a.npy", np.zeros((5, 4)), "too few"),
         ("a.npy", np.zeros((20, 3, 32, 32)), "channels first"),
-        ("a.npy", np.full((20, 4), 1e300), "float32"),
+        ("a.npy", np.outer(np.arange(20), np.full(4, 1e300)), "too large to be standardised"),
         (
             "a.npy",
             np.where(np.arange(80).reshape(20, 4) == 13, np.nan, 1.0),
             r"1 of 80 .*nan at index \(3, 1\)",
         ),
         ("a.npz", {"x": images(), "y": np.arange(19)}, "labels of shape"),
-        ("a.npz", {"x": images(), "y": np.arange(20) / 7}, "not whole numbers"),
         ("a.npz", {"x_train": images(), "x_test": images()[:, :3]}, "differ in shape"),
         ("a.csv", "1,2\n3\n", "row 2 has 1 fields"),
-        ("a.csv", "1,2\n3,x\n", "row 2, column 2: 'x'"),
+        ("a.csv", "1,2\n3,x\n", "column '2', row 2: 'x' is not a number"),
         ("a.csv", "a,b\n", "no rows"),
-        ("a.csv", "a,b\n1,\n", "row 2, column 2: ''"),
-        ("a.csv", "1,nan\n" * 20, "not finite"),
+        ("a.csv", "a,b\n1,\n", r"1 values are missing: b \(1\); the first is in row 2, column 'b'"),
+        ("a.csv", "1,nan\n" * 20, r"20 values are missing: 2 \(20\)"),
         ("a.xyz", b"?", "unknown kind of file"),
     ],
 )
@@ -258,11 +257,13 @@ def test_stored_types() -> None:
     for given_, kind in (
         (np.bool_, np.uint8),
         (np.int64, np.uint8),
-        (np.float64, np.float32),
+        (np.float64, np.uint8),
         (np.uint8, np.uint8),
     ):
         assert stored.as_stored(np.ones((2, 3, 3), given_), "a").dtype == kind
     assert stored.as_stored(np.full((2, 3), -1), "a").dtype == np.float32
+    assert stored.as_stored(np.full((2, 3), 0.1), "a").dtype == np.float64  # float32 would round it
+    assert stored.as_stored(np.full((2, 3), 0.5), "a").dtype == np.float32
     assert stored.facts_of([np.ones((2, 3, 3, 1), np.uint8)]) == ((0, 1), "published")
     assert stored.facts_of([np.full((2, 3, 3, 1), 0.5, np.float32)]) == ((0.0, 1.0), "none")
 

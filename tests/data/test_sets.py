@@ -10,7 +10,7 @@ import pytest
 
 import data
 from data import splits
-from data.dataset import DataError
+from data.errors import DataError
 from data.sets import parsers, sprites
 
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
-from data.dataset import DataError
+from data.errors import DataError
 from data.sets import named
 from data.splits import TailOfTrain
 from data.tfds import builders
@@ -69,9 +69,7 @@ def prepare(root: Path, layout: str, counts: dict[str, int]) -> dict[str, np.nda
             writer.close()
         template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
         size = str(path.stat().st_size)
-        infos.append(
-            {"name": split, "shardLengths": [str(n)], "numBytes": size, "filepathTemplate": template}
-        )
+        infos.append({"name": split, "shardLengths": [str(n)], "numBytes": size, "filepathTemplate": template})
     info = {"name": "shapes", "version": "1.2.0", "fileFormat": layout, "splits": infos}
     info["supervisedKeys"] = {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}}
     (folder / "dataset_info.json").write_text(json.dumps(info))
@@ -101,9 +99,7 @@ def test_prepared_folder_loads_and_streams(tmp_path: Path, layout: str) -> None:
     assert str(tmp_path / "own" / "shapes" / "1.2.0") in loaded.source
 
     def make(**kwargs: object) -> data.Stream:
-        return data.stream(
-            "tfds:shapes", data_dir=tmp_path / "own", **({"batch_size": 4, "seed": 5} | kwargs)
-        )
+        return data.stream("tfds:shapes", data_dir=tmp_path / "own", **({"batch_size": 4, "seed": 5} | kwargs))
 
     whole = make(epochs=2)
     batches = [b["x"] for b in whole]

@@ -1,6 +1,7 @@
 """One call of `jacobian` can be read in one sitting."""
 
 import itertools
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from grads.methods.evaluate import forget
 from tests.entered import entered
 
 FOLDER = Path(grads.__file__).parent
-FILES, CHANGES = 19, 410  # reached; one more of either is a step back
+FILES = 19  # reached, and so are the changes: one more file or a tenth more changes is a step back
+CHANGES = 410 if sys.version_info >= (3, 12) else 450  # before 3.12 a list comprehension is a function of its own
 
 
 def autoencoder(sizes=(784, 400, 20, 400, 784)):

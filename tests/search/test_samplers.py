@@ -1,12 +1,13 @@
 """Samplers and schedules: what they propose, and that nothing but seed, index and finished results matters."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 
-from experiments.search.proposals.samplers import make_sampler
-from experiments.search.proposals.schedule import Plan, budgets_of, schedule
+from experiments.search.proposals.choice import make_sampler
+from experiments.search.proposals.schedule import SweepPlan, budgets_of, schedule
 from experiments.search.space.domains import SpaceError
 from experiments.search.space.space import parse_space
 from tests.search.fake_trials import FakeConfig, metrics
@@ -63,7 +64,7 @@ def test_grid_is_the_product_without_repeats_of_absent_fields():
 @pytest.mark.parametrize("name", MANY)
 def test_a_longer_sweep_begins_with_the_shorter_one(name):
     make(name)
-    plans = [Plan(n, sampler=name, generation=4, sweep_seed=3) for n in (6, 12)]
+    plans = [SweepPlan(n, sampler=name, generation=4, sweep_seed=3) for n in (6, 12)]
     short, long = ([t for g in drive(p) for t in g] for p in plans)
     assert [t.values for t in long[:6]] == [t.values for t in short]
     assert len(long) == 12
@@ -72,7 +73,7 @@ def test_a_longer_sweep_begins_with_the_shorter_one(name):
 @pytest.mark.parametrize("name", ["tpe", "nsgaii"])
 def test_adaptive_proposals_wait_for_the_scores_of_earlier_generations(name):
     make(name)
-    plan = Plan(24, sampler=name, generation=12)
+    plan = SweepPlan(24, sampler=name, generation=12)
     calm, other = drive(plan), drive(plan, score=lambda t: (t.values["lr"],))
     assert calm[0] == other[0]
     assert [t.values for t in calm[0]] == [t.values for t in other[0]]
@@ -83,14 +84,14 @@ def test_tpe_finds_the_bowl_better_than_chance():
     make("tpe")
     best = {}
     for name in ("tpe", "random"):
-        runs = [[t for g in drive(Plan(48, sampler=name, sweep_seed=s)) for t in g] for s in range(3)]
+        runs = [[t for g in drive(SweepPlan(48, sampler=name, sweep_seed=s)) for t in g] for s in range(3)]
         best[name] = np.mean([sorted(metrics(SPACE.configure(t.values))["loss"] for t in r)[8] for r in runs])
     assert best["tpe"] < best["random"]
 
 
 def test_failed_trials_are_told_as_the_worst_and_do_not_stop_tpe():
     make("tpe")
-    plan = Plan(32, sampler="tpe", generation=8)
+    plan = SweepPlan(32, sampler="tpe", generation=8)
     fail = lambda t: None if t.values["lr"] > 1e-3 else plan.score(metrics(SPACE.configure(t.values)))
     generations = drive(plan, score=fail)
     share = [np.mean([t.values["lr"] > 1e-3 for t in g]) for g in generations]
@@ -113,7 +114,7 @@ def test_every_sampler_on_offer_runs_or_says_at_once_why_not(name, objectives):
         assert refused[name] in str(error)  # noqa: PT017 - what may be refused, and why
         return
     names = ("loss", "rate")[:objectives]
-    runs = [drive(Plan(20, sampler=name, generation=4, minimize=names)) for _ in range(2)]
+    runs = [drive(SweepPlan(20, sampler=name, generation=4, minimize=names)) for _ in range(2)]
     points = [[t.values for g in run for t in g] for run in runs]
     assert points[0] == points[1]
     assert len({str(p) for p in points[0]}) > 12
@@ -136,23 +137,23 @@ by_index = lambda t: (float(t.point),)
 
 
 def test_successive_halving_keeps_the_best_of_each_rung():
-    rungs = drive(Plan(9, **HALVING), score=by_index)
+    rungs = drive(SweepPlan(9, **HALVING), score=by_index)
     assert [[t.point for t in r] for r in rungs] == [list(range(9)), [0, 1, 2], [0]]
     assert [r[0].budget["epochs"] for r in rungs] == [1, 3, 9]
-    failed = drive(Plan(9, **HALVING), score=lambda t: None if t.point < 8 else (0.0,))
+    failed = drive(SweepPlan(9, **HALVING), score=lambda t: None if t.point < 8 else (0.0,))
     assert [[t.point for t in r] for r in failed] == [list(range(9)), [8], [8]]
 
 
 def test_halving_averages_seeds_and_brackets_follow_each_other():
     rungs = drive(
-        Plan(6, **{**HALVING, "budgets": (1, 9)}, seeds=2, generation=3), score=lambda t: (-t.point + t.seed,)
+        SweepPlan(6, **{**HALVING, "budgets": (1, 9)}, seeds=2, generation=3), score=lambda t: (-t.point + t.seed,)
     )
     assert [sorted({t.point for t in r}) for r in rungs] == [[0, 1, 2], [2], [3, 4, 5], [5]]
     assert [len(r) for r in rungs] == [6, 2, 6, 2]
 
 
 def test_asha_promotes_only_the_top_third_of_what_finished():
-    plan = Plan(18, **{**HALVING, "halving": "asha"}, generation=6)
+    plan = SweepPlan(18, **{**HALVING, "halving": "asha"}, generation=6)
     generations, seen, best = drive(plan, score=by_index), [[], [], []], 0
     for trials in generations:
         for t in trials:
@@ -168,17 +169,43 @@ def test_asha_promotes_only_the_top_third_of_what_finished():
 
 
 def test_every_seed_and_fold_of_a_point_is_a_trial_with_its_own_key():
-    (trials,) = drive(Plan(3, seeds=2, folds=4))
+    (trials,) = drive(SweepPlan(3, seeds=2, folds=4))
     assert len({t.key for t in trials}) == 24
     assert {(t.seed, t.fold) for t in trials if t.point == 1} == set(itertools.product(range(2), range(4)))
 
 
-def test_budgets_grow_by_eta_and_end_at_the_last():
-    assert budgets_of(1, 27, 3) == (1, 3, 9, 27)
-    assert budgets_of(2, 15, 2) == (2, 4, 8, 15)
+@pytest.mark.parametrize(
+    ("low", "high", "eta", "wanted"),
+    [
+        (1, 27, 3, (1, 3, 9, 27)),
+        (1, 26, 3, (1, 3, 9)),
+        (2, 15, 2, (2, 4, 8)),
+        (5, 15, 3, (5, 15)),
+        (1, 81, 4, (1, 4, 16, 64)),
+    ],
+)
+def test_budgets_are_those_of_the_paper(low, high, eta, wanted):
+    """Li et al. 2020, algorithm 1: r eta^i for i = 0, ..., floor(log_eta(R / r))."""
+    assert budgets_of(low, high, eta) == wanted
+    last = int(np.floor(np.log(high / low) / np.log(eta) + 1e-9))
+    assert wanted == tuple(low * eta**i for i in range(last + 1))
+
+
+@pytest.mark.parametrize(("n", "eta", "rungs"), [(27, 3, 4), (81, 3, 4), (20, 2, 4), (100, 4, 3), (26, 5, 3)])
+def test_rungs_hold_as_many_points_as_in_the_paper(n, eta, rungs):
+    """Li et al. 2020, algorithm 1: rung i trains n_i = floor(n / eta^i) points, and the last one no fewer than one."""
+    plan = SweepPlan(n, halving="sha", budget_field="epochs", budgets=tuple(eta**i for i in range(rungs)), eta=eta)
+    assert [len(trials) for trials in drive(plan, score=by_index)] == [n // eta**i for i in range(rungs)]
+    with pytest.raises(SpaceError, match=f"that takes {eta ** (rungs - 1)}"):
+        dataclasses.replace(plan, trials=eta ** (rungs - 1) - 1)
+
+
+def test_a_short_last_bracket_ends_with_its_last_point():
+    plan = SweepPlan(11, **HALVING, generation=9)
+    assert [[t.point for t in trials] for trials in drive(plan, score=by_index)[3:]] == [[9, 10]]
 
 
 def test_maximised_metrics_change_sign_and_nothing_that_is_not_finite_scores():
-    plan = Plan(1, minimize=("rate",), maximize=("accuracy",))
+    plan = SweepPlan(1, minimize=("rate",), maximize=("accuracy",))
     assert plan.score({"rate": 2.0, "accuracy": 3.0}) == (2.0, -3.0)
     assert plan.score({"rate": np.inf, "accuracy": 3.0}) is None

@@ -68,7 +68,7 @@ def test_what_cannot_be_is_one_line_that_names_it(path, text, message):
     with pytest.raises(SpaceError, match=r"(?s).*") as error:
         parse_space(BASE, {path: text})
     assert message in str(error.value)
-    assert path.split(".")[0][:2] in str(error.value) or ":" in text
+    assert path in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -155,22 +155,44 @@ ARGS = ["--problem", "tests.search.fake_trials:problem", "--lr", "1e-4:1e-2:log"
         (["--trials", "many"], "invalid int value"),
         (["--sampler", "grid"], "a grid needs the number of points"),
         (["--trials", "2", "--sampler", "best"], "unknown sampler 'best'; known: random, sobol, grid, tpe"),
-        (["--trials", "2", "--workers", "0"], "--workers must be at least 1"),
+        (["--trials", "2", "--workers", "0"], "--workers must be from 1 to 4,096, got 0"),
         (["--trials", "2", "--folds", "1"], "folds must be 0"),
         (["--trials", "9", "--halving", "lr:1:9"], "needs an int field"),
-        (["--trials", "9", "--halving", "epochs:9:1"], "below the last"),
+        (["--trials", "9", "--halving", "epochs:9:1"], "is inverted; write 1:9"),
+        (["--trials", "9", "--halving", "epochs:2:5"], "a last one of eta (3) times that, got 2:5"),
+        (["--trials", "8", "--halving", "epochs:1:9"], "8 points at once reach none of the last"),
+        (["--trials", "8", "--halving", "epochs:1:9:1"], "FIELD:LOW:HIGH"),
+        (["--trials", "8", "--halving", "epochs:1:x"], "is not a range"),
+        (["--trials", f"{2**32}"], "trials must be at most 100,000, got 4294967296"),
+        (["--trials", f"{10**30}"], "trials must be at most 100,000, got 1"),
+        (["--trials", "2", "--sweep-seed", "-1"], "sweep_seed must be at least 0, got -1"),
+        (["--trials", "2", "--sweep-seed", f"{2**32}"], "sweep_seed must be at most 4,294,967,295"),
+        (["--trials", "2", "--seeds", f"{2**64}"], "seeds must be at most"),
+        (["--trials", "2", "--folds", f"{2**64}"], "folds must be at most"),
+        (["--trials", "2", "--generation", f"{2**64}"], "generation must be at most"),
+        (["--trials", "2", "--workers", f"{2**64}"], "--workers must be from 1 to 4,096, got 18446744073709551616"),
+        (["--trials", "2", "--group", f"{2**64}"], "--group must be from 1 to 100,000"),
+        (["--trials", "2", "--lease-seconds", "1e400"], "--lease-seconds must be above 0 and at most 1e6, got inf"),
+        (["--trials", "2", "--eta", f"{2**64}", "--halving", "epochs:1:9"], "a last one of eta (18446744073709551616)"),
+        (["--trials", "2", "--halving", f"epochs:1:{2**64}"], "epochs must be below 9223372036854775808"),
+        (["--trials", "2", "--halving", f"epochs:1:{'9' * 5000}"], "must have whole ends"),
+        (["--trials", "2", "--epochs", f"{2**63}"], "epochs must be below 9223372036854775808, got 9"),
+        (["--trials", "2", "--seed", f"1,{2**32}"], "seed must be below 4294967296"),
+        (["--trials", "2", "--net.hidden", f"[{2**70}]"], "hidden must be below 9223372036854775808"),
+        (["--sampler", "grid", "--lr", "0.1", "--epochs", "1:1000000000"], "grid has 1,000,000,000 points; a"),
+        (["--sampler", "grid", "--lr", f"1e-4:1e-2:{10**20}"], "grid has 100,000,000,000,000,000,000 points"),
         (["--trials", "9", "--halving", "epochs"], "FIELD:LOW:HIGH"),
         (["--trials", "9", "--asha"], "--asha needs --halving"),
         (["--trials", "9", "--halving", "epochs:1:9", "--minimize", "loss,rate"], "halving ranks by one"),
         (["--trials", "9", "--halving", "epochs:1:9", "--epochs", "1,2"], "cannot be searched as well"),
         (["--trials", "9", "--minimize", "loss,loss"], "must be given and differ"),
         (["--trials", "9", "--problem", "tests.search.fake_trials:absent"], "no problem"),
-        (["--trials", "9", "--problem", "tests.search.fake_trials:not_a_problem"], "not a Problem"),
+        (["--trials", "9", "--problem", "tests.search.fake_trials:not_a_problem"], "not a SweepProblem"),
     ],
 )
 def test_bad_options_are_one_line(extra, message):
     with pytest.raises(SpaceError) as error:
-        parse([*ARGS, *extra])
+        parse([*ARGS[: 2 if "--lr" in extra else 4], *extra])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

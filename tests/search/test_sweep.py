@@ -8,6 +8,7 @@ import os
 import pty
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,7 +121,7 @@ def test_groups_hold_equal_structures_and_one_fold(tmp_path, monkeypatch):
         seen.append(([jax.tree.structure(c) for c in configs], fold))
         return fake_trials.run_group(configs, fold, width)
 
-    monkeypatch.setattr(fake_trials, "problem", fake_trials.Problem(fake_trials.FakeConfig(), spy))
+    monkeypatch.setattr(fake_trials, "problem", fake_trials.SweepProblem(fake_trials.FakeConfig(), spy))
     sweep(tmp_path / "a", *SPACE, "--trials", "10", "--seeds", "2", "--folds", "2", "--group", "64")
     assert all(len(set(structures)) == 1 for structures, _ in seen)
     assert len(seen) == 3 * 2  # latent sizes x folds: floats and seeds share a program
@@ -277,8 +278,55 @@ def test_a_terminal_shows_done_running_best_and_time_left(tmp_path, monkeypatch)
     os.close(ours)
     assert driver.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
-    assert re.search(r"[2-7]/8 1 running, \d:\d\d left, best loss [\d.]+ \[[\d.]+, [\d.]+\] at lr=", text)
-    assert "8/8 0 running, 0:00 left" in text
+    assert re.search(r"[2-7]/8 \S+ 1 running, \d:\d\d left, best loss [\d.]+ \[[\d.]+, [\d.]+\] at lr=", text)
+    assert re.search(r"8/8 \S+ 0 running, 0:00 left", text)
+
+
+def handled(pid):
+    """Whether a process handles SIGTERM, which Python by itself does not."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"SigCgt:\s*(\w+)", status)[1], 16) >> (signal.SIGTERM - 1) & 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("delay", [0.0, 0.3, 1.0, 2.0])
+def test_a_signal_in_the_first_seconds_ends_a_sweep_with_one_line(tmp_path, monkeypatch, number, delay):
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "1")
+    line = command(tmp_path / "a", "--trials", "40", "--workers", "1")
+    sweeping = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not handled(sweeping.pid):
+        time.sleep(0.005)
+    time.sleep(delay)
+    family = children(sweeping.pid)
+    sweeping.send_signal(number)
+    begun = time.monotonic()
+    out, errors = sweeping.communicate(timeout=20)
+    assert time.monotonic() - begun < 2
+    assert sweeping.returncode == 128 + number
+    assert out == ""
+    *before, last = errors.splitlines()
+    assert last.startswith(("stopped before anything was begun", "stopped; go on with: python -m experiments.search"))
+    assert all("trials, " in words for words in before)
+    assert gone(family)
+
+
+def test_a_stopped_sweep_says_how_to_go_on_and_notes_its_session(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_TRIALS_LOG", str(tmp_path))
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0.2")
+    line = command(tmp_path / "a", "--trials", "20", "--workers", "1")
+    sweeping = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while len(calls(tmp_path)) < 4:
+        assert sweeping.poll() is None
+        time.sleep(0.05)
+    sweeping.send_signal(signal.SIGINT)
+    said = sweeping.communicate()[1].splitlines()[-1]
+    assert json.loads((tmp_path / "a" / "sessions.jsonl").read_text())["trials"] < 20
+    words = shlex.split(said.partition("python -m experiments.search ")[2])
+    assert "--resume" in words
+    monkeypatch.setenv("FAKE_TRIALS_SECONDS", "0")
+    again = subprocess.run([*line[:3], *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "a" / "results.csv").read_text() == sweep(tmp_path / "calm", *SPACE, "--trials", "20")[2]
 
 
 @pytest.mark.campaign

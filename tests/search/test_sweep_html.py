@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.search.options import parse
-from experiments.search.report.importance import cells, explained, importance
+from experiments.search.report.importance import average_ranks, cells, explained, importance
 from experiments.search.report.page import page_data, script_json, sweep_page
 from experiments.search.space.domains import Choice, Range
 from tests.search.browser import browser, chromium
@@ -58,6 +58,16 @@ def test_importance_ranks_fields_and_its_interval_holds_the_estimate():
     assert all(0 <= i.low <= i.estimate <= i.high <= 1 for i in found.values())
     assert found["x"].low > found["part"].high
     assert importance(points[:7], scores[:7], {"x": Range(0, 1)}) == {}
+
+
+def test_ties_share_a_rank_and_a_field_that_does_nothing_explains_nothing():
+    np.testing.assert_array_equal(average_ranks(np.array([2.0, 1.0, 2.0, 0.0, 2.0])), [3, 1, 3, 0, 3])
+    points = [{"x": i / 32, "works": "ab"[i % 2]} for i in range(32)]  # sorted by x, as a grid is
+    fields = {"x": Range(0, 1), "works": Choice(("a", "b"))}
+    found = importance(points, [float(p["works"] == "b") for p in points], fields)
+    assert found["works"].estimate == pytest.approx(1.0)
+    assert found["x"].estimate == 0.0
+    assert importance(points, [1.0] * 32, fields)["x"].estimate == 0.0
 
 
 def test_page_data_are_the_records(job):

@@ -3,6 +3,10 @@
 import dataclasses
 import json
 import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +18,13 @@ from experiments.search import training
 from experiments.search.__main__ import main
 from experiments.search.options import parse
 from models import Dense, Model, posteriors
-from models.config import ConfigError
+from models.config import ConfigError, to_dict
 from models.objectives import Reconstruction
 from training.cli import Command
 from training.examples import Examples
+from training.store.trial import encode, trial_config
 
+ROOT = Path(__file__).resolve().parents[2]
 BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
 POINT = dataclasses.replace(
     BASE,
@@ -127,6 +133,60 @@ def test_workers_compile_once_and_a_damaged_program_is_made_anew(tmp_path, monke
     assert len({line.split(",")[-2] for line in cold.splitlines()}) == 5
 
 
+def test_a_sweep_ends_with_the_command_that_reproduces_its_best_point(tmp_path, monkeypatch, capsys):
+    words = "--lr 1e-4,3e-2 --sampler grid --epochs 2 --model.encoder.hidden [8] --model.latent 2".split()
+    out = tmp_path / "sweep"
+    assert main([*words, "--seed", "3", "--workers", "1", "--out", str(out)]) == 0
+    line = next(w for w in capsys.readouterr().out.splitlines() if w.startswith("train it: "))
+    assert line.removeprefix("train it: ") in (out / "sweep.html").read_text()
+    command = shlex.split(line.removeprefix("train it: "))
+    assert command[:3] == ["python", "train.py", "--from-trial"]
+    scores_in = lambda path: json.loads(path.read_text())["record"]["result"]["metrics"]
+    best = min(out.glob("trials/*.json"), key=lambda path: scores_in(path)["loss"])
+    assert command[3] == f"{out}:{int(best.stem[:5])}"
+    monkeypatch.setenv("JAX_ENABLE_X64", "0")
+    run = [sys.executable, *command[1:], "--no-figures", "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    scores = scores_in(best)
+    shared = [name for name in summary["test"] if f"test_{name}" in scores]
+    assert {"mse", "negative_elbo_nats"} <= {*shared}
+    for name in shared:  # float32, on one core and on all
+        assert summary["test"][name] == pytest.approx(scores[f"test_{name}"], rel=1e-4), name
+    assert trial_config(train.Config, str(out)) == trial_config(train.Config, command[3])
+    assert trial_config(train.Config, f"{out}:0").lr == 1e-4
+    assert trial_config(train.Config, f"{out}:0-r0-s0-f0".replace(":0-", ":00000-")).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("absent", "names no trial: cannot read"),
+        ("sweep:7", "no finished trial of point 7"),
+        ("sweep", "has not ended with a best point; name one"),
+        ("sweep:00000-r9-s0-f0", "names no trial: cannot read"),
+        ("sweep:1", "00001-r0-s0-f0.json is damaged"),
+        ("other:0", "is not a trial of a sweep of train.py"),
+        ("foreign:0", "unknown field 'x'"),
+    ],
+)
+def test_what_is_no_trial_is_one_line(tmp_path, where, message):
+    spec = {"values": {"lr": 0.1}, "budget": {"epochs": 3}, "seed": 2}
+    for name, head in (("sweep", {"base": to_dict(BASE)}), ("other", []), ("foreign", {"base": {"x": 1}})):
+        trials = tmp_path / name / "trials"
+        trials.mkdir(parents=True)
+        (tmp_path / name / "sweep.json").write_text(json.dumps(head))
+        (trials / "00000-r0-s0-f0.json").write_bytes(encode({"spec": spec}))
+        (trials / "00001-r0-s0-f0.json").write_bytes(encode({"spec": spec}).replace(b"0.1", b"0.2"))
+    found = trial_config(train.Config, f"{tmp_path / 'sweep'}:0")
+    assert found == dataclasses.replace(BASE, lr=0.1, epochs=3, seed=BASE.seed + 2)
+    with pytest.raises(ConfigError) as error:
+        trial_config(train.Config, str(tmp_path / where))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_divergence_is_a_reason_and_unfit_settings_are_refused():
     (found,) = trials([dataclasses.replace(POINT, lr=1e300)])
     assert "was not finite at step" in found["reason"]
@@ -139,7 +199,7 @@ def test_divergence_is_a_reason_and_unfit_settings_are_refused():
     [
         (["--dataset", "digits,mnits"], "unknown data set 'mnits'; did you mean one of: mnist"),
         (["--data-dir", "/nowhere"], "--data-dir '/nowhere' is not a folder"),
-        (["--read", "stream"], "read must be 'memory' in a sweep"),
+        (["--read", "stream"], "read must be 'memory' or 'auto' in a sweep"),
         (["--halving", "epocs:1:9"], "'epocs' is none; the nearest fields: epochs"),
         (["--seed", "1,2", "--seeds", "2"], "the field seed cannot be searched as well"),
     ],

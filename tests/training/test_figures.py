@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data import Scale
 from tests.conftest import ROOT
 from training.pictures import drawing, figures
 from training.pictures.names import words
@@ -63,7 +64,10 @@ def make(shape, latent, variational=True, labels=4, n=50):
     y = None if labels is None else rng.integers(0, labels, n)
     weight = jnp.asarray(rng.normal(size=(int(np.prod(shape)), latent)) / np.prod(shape) ** 0.5, jnp.float32)
     test = SimpleNamespace(x=x, y=y)
-    return Linear(weight, shape, variational), SimpleNamespace(splits={"test": test}, range=(0, 255))
+    scale = Scale("unit", 0.0, 1 / 255) if image else Scale()
+    return Linear(weight, shape, variational), SimpleNamespace(
+        splits={"test": test}, range=(0, 255), scale=scale, display=lambda x: x
+    )
 
 
 ROWS = [
@@ -118,7 +122,7 @@ def test_examples_are_scaled_as_the_model_sees_them():
     np.testing.assert_allclose(x, dataset.splits["test"].x[:7] / 255, rtol=1e-6)
     assert len(labels) == 7
     binary = SimpleNamespace(
-        splits={"test": SimpleNamespace(x=np.eye(3, dtype=np.uint8), y=None)}, range=(0, 1)
+        splits={"test": SimpleNamespace(x=np.eye(3, dtype=np.uint8), y=None)}, range=(0, 1), scale=Scale()
     )
     np.testing.assert_array_equal(figures.examples(binary, 3)[0], np.eye(3))
 

@@ -1,6 +1,9 @@
-"""A signal is a request the loop sees; a second Ctrl-C is an order."""
+"""A signal is a request the loop sees; a second Ctrl-C is an order, and so is the first where all is saved."""
 
 import contextlib
+import json
+import os
+import random
 import signal
 import subprocess
 import sys
@@ -25,22 +28,40 @@ with StopSignals() as stop:
     print("saved", flush=True)
 sys.exit(stop.exit_code)
 """
+AT_ONCE = """
+import hashlib, sys
+from training.signals import StopSignals
+with StopSignals() as stop, stop.at_once("all is saved", lambda: print("left", flush=True)):
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C
+"""
+DRAWING = """
+import sys, time
+import train
+from training.pictures import figures
+def write_all(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+figures.write_all = write_all
+sys.exit(train.main(sys.argv[1:]))
+"""
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--epochs", "1", "--model.encoder.hidden", "8", "--dispatch", "loop"]
 
 
 @contextlib.contextmanager
-def start(*arguments):
-    command = [sys.executable, "-c", LOOP, *arguments]
-    root = Path(__file__).resolve().parents[2]
+def start(*arguments, code=LOOP, before=None):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=root) as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, preexec_fn=before) as process:
         try:
-            assert process.stdout.readline() == "ready\n"
+            assert "ready\n" in iter(process.stdout.readline, "")
             yield process
         finally:
             process.kill()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_one_signal_ends_the_loop_in_order(number, code):
     with start() as process:
         process.send_signal(number)
@@ -60,8 +81,73 @@ def test_a_second_interrupt_stops_at_once_even_inside_a_long_call():
     assert time.monotonic() - begin < 5
 
 
+def test_a_hang_up_that_is_ignored_stays_so():
+    """As under nohup, which starts a process that ignores SIGHUP."""
+    with start(before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20)[0] == "saved\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_where_all_is_saved_the_first_signal_ends_the_process(number, code):
+    with start(code=AT_ONCE) as process:
+        process.send_signal(number)
+        begin = time.monotonic()
+        out, err = process.communicate(timeout=20)
+    assert time.monotonic() - begin < 2
+    assert (out, process.returncode) == ("left\n", code)
+    assert err == f"\n{signal.Signals(number).name}: all is saved\n"
+
+
+def test_a_signal_while_figures_are_drawn_leaves_a_run_to_resume(tmp_path):
+    with start("--run-dir", tmp_path / "a", *SMALL, code=DRAWING) as process:
+        process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        _, err = process.communicate(timeout=20)
+    assert time.monotonic() - begin < 2
+    assert process.returncode == 143
+    assert "saved, but not tested; continue with: --resume --run-dir" in err
+    cut = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert (cut["status"], cut["test"]) == ("preempted", None)
+    command = [sys.executable, "train.py", "--resume", "--run-dir", tmp_path / "a", "--no-figures"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    whole = json.loads((tmp_path / "a" / "summary.json").read_text())
+    assert (whole["status"], whole["end"]) == ("finished", cut["end"])
+
+
+def interrupted(seconds, folder):
+    """Send SIGINT to a run after so many seconds; return what it said on stderr and its exit code."""
+    command = [sys.executable, "train.py", "--epochs", "9999", "--no-figures", "--run-dir", folder]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        return process.communicate(timeout=120)[1], process.returncode
+
+
+def no_traceback(seconds, folder):
+    """Return whether a run that was interrupted ended as it should: quietly, by the signal or with its exit code."""
+    said, code = interrupted(seconds, folder)
+    return code in (130, -signal.SIGINT) and "Traceback" not in said and "not installed" not in said
+
+
+def test_an_interrupt_while_libraries_load_leaves_no_traceback_and_no_folder(tmp_path):
+    assert no_traceback(0.4, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.campaign
+def test_forty_interrupts_in_the_first_three_seconds(tmp_path):
+    rng = random.Random(int(os.environ.get("SIGNAL_SEED", "0")))
+    moments = [rng.uniform(0, 3) for _ in range(40)]
+    assert [t for i, t in enumerate(moments) if not no_traceback(t, tmp_path / str(i))] == []
+
+
 def test_handlers_and_wakeup_pipe_are_restored():
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(n) for n in numbers]
     threads = threading.active_count()
     with StopSignals() as stop:
         assert not stop
@@ -71,7 +157,7 @@ def test_handlers_and_wakeup_pipe_are_restored():
         assert stop.exit_code == 143
         signal.raise_signal(signal.SIGINT)
         assert stop.exit_code == 143  # the first one counts
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in numbers] == before
     assert signal.set_wakeup_fd(-1) == -1
     assert threading.active_count() == threads
 

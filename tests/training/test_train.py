@@ -103,7 +103,8 @@ VALUES = {
     "schedule": "cosine",
 }
 OWN = [p for p, _ in flat(T.Config()) if not p.startswith(("model.", "objective."))]  # theirs: tests/test_objectives.py
-HOST = {"dataset", "read", "patience", "seed", "matmul_precision"}  # see the tests below
+READING = {"scale", "split", "label", "ignore", "resize", "channels"}  # what is read: see test_inputs
+HOST = {"dataset", "read", "patience", "seed", "matmul_precision"} | READING  # see the tests below
 
 
 @pytest.mark.parametrize("path", sorted({*OWN, *BASES} - HOST - {"model.decoder", "objective"}))

@@ -31,8 +31,8 @@ def write_all(folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, A
     plan = latents(model, codes, "log_std" in posterior, key)
     pictures = _decode(model, np.concatenate([codes[:EXAMPLES], plan["samples"], plan["moved"]]))
     shown = min(EXAMPLES, len(codes))
-    decoded, sampled, moved = np.split(pictures, [shown, shown + SAMPLES])
-    drawing.reconstructions(path["reconstructions"], x[:shown], decoded)
+    decoded, sampled, moved = np.split(dataset.display(pictures), [shown, shown + SAMPLES])
+    drawing.reconstructions(path["reconstructions"], dataset.display(x[:shown]), decoded)
     drawing.samples(path["samples"], sampled, plan["source"])
     drawing.latent_scatter(path["latent"], codes, labels)
     grid = moved.reshape(len(plan["order"]), len(plan["values"]), *moved.shape[1:])
@@ -46,12 +46,9 @@ def write_all(folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, A
 def examples(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return up to `count` examples as the model sees them, (n, *shape) float32, and labels (n,) or None."""
     split = next(dataset.splits[name] for name in ("test", "validation", "train") if name in dataset.splits)
-    x = np.asarray(split.x[:count])
-    if x.dtype.kind in "ui":  # as `training.examples.scale` does
-        low, high = dataset.range
-        x = (x - np.float32(low)) / np.float32(high - low)
+    x = dataset.scale.apply(split.x[:count])
     labels = None if split.y is None else np.asarray(split.y[:count])
-    return x.astype(np.float32), labels if labels is None or labels.ndim == 1 else labels[:, 0]
+    return x, labels if labels is None or labels.ndim == 1 else labels[:, 0]
 
 
 def _posterior(model: Any, x: jax.Array) -> dict[str, jax.Array]:

@@ -71,17 +71,21 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def bits_differ(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return a warning where a run goes on with other threads: XLA's sums on a CPU are split by their number."""
+    """Return a warning where a run goes on with other threads or another XLA, which move the last bits."""
+    xla = [env.get("packages", {}).get("jaxlib") for env in (old, new)]
+    if xla[0] != xla[1]:
+        change = f"jaxlib {xla[0]}, now {xla[1]}"
+        return [f"warning: the run began with {change}; its bits may differ from those of an unbroken run"]
     if old.get("backend") != "cpu" or new.get("backend") != "cpu" or "cores" not in old:
         return []
     before, now = (env.get("threads") or env["cores"] for env in (old, new))
     settings = [env.get("thread_settings") for env in (old, new)]
-    if before == now and settings[0] == settings[1]:
-        return []
-    what = f"{before} threads, now on {now}" if before != now else f"{settings[0]}, now with {settings[1]}"
+    changes = [f"{before} threads, now on {now}"] if before != now else []
+    changes += [f"{settings[0]}, now with {settings[1]}"] if settings[0] != settings[1] and not changes else []
     return [
-        f"warning: the run began on {what}; its bits may differ from those of an unbroken run "
+        f"warning: the run began on {change}; its bits may differ from those of an unbroken run "
         "(--threads N fixes them for a new one)"
+        for change in changes
     ]
 
 

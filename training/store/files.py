@@ -122,7 +122,7 @@ def read_bytes(path: Path) -> bytes:
             raise RunError(f"cannot read {path}: it does not exist") from None
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise RunError(f"cannot read {path}: it is no regular file; remove it")
+                raise RunError(f"cannot read {path}: it is no regular file")
             return file.read()
 
 

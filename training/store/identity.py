@@ -30,7 +30,7 @@ Accepted = Literal["data", "rows", "notes", "config"]
 """What a user may accept as changed: data under the same name, rows of metrics, notes for people, the config."""
 
 _ALL_THE_SAME = "to go on all the same: --accept"
-_NOTE = {"bytes": int, "sha256": str, "before": int, "sha256_before": str}
+_NOTE = {"bytes": int, "sha256": str, "line": str}  # what stood there before, and the line that was appended last
 _DATA = {"examples": {str: int}, "shape": [int], "files": {str: str}, "values": (str, None)}
 _RECORD = {
     "run": str,
@@ -148,8 +148,8 @@ class Identity(NamedTuple):
         before = read_bytes(path) if path.exists() else b""
         if before and not before.endswith(b"\n"):  # a kill cut the last line
             text = "\n" + text
-        after = before + text.encode()
-        new = self._replace(notes={**self.notes, name: _note(before, after)})
+        note = {"bytes": len(before), "sha256": _sha256(before), "line": text}
+        new = self._replace(notes={**self.notes, name: note})
         new.write(folder)
         with doing("write", path), open_to_append(path) as file:
             file.write(text.encode())
@@ -158,13 +158,13 @@ class Identity(NamedTuple):
     def seal_notes(self, folder: Path) -> "Identity":
         """Return the identity for which command.txt and log.txt are right as they are now, for `--accept notes`."""
         found = {name: read_bytes(folder / name) for name in NOTES if (folder / name).exists()}
-        notes = {name: _note(data, data) for name, data in found.items()}
+        notes = {name: {"bytes": len(raw), "sha256": _sha256(raw), "line": ""} for name, raw in found.items()}
         return self._replace(notes=notes)
 
     def check_notes(self, folder: Path) -> None:
         """Raise RunError unless env.json, command.txt and log.txt are as this run left them.
 
-        A kill may have cut the line that was being written.
+        A line that a kill cut while it was being written is completed.
         """
         if json_sha256(read_environment(folder)) != self.environment:
             raise RunError(f"{folder / 'env.json'} was changed since the run wrote it; {_ALL_THE_SAME} notes")
@@ -173,20 +173,13 @@ class Identity(NamedTuple):
             found = read_bytes(path) if path.exists() else b""
             if note is None and not found:
                 continue
-            if note is not None and len(found) == note["bytes"] and _sha256(found) == note["sha256"]:
-                continue
-            begun = note is not None and note["before"] <= len(found) < note["bytes"]
-            if note is None or not begun or _sha256(found[: note["before"]]) != note["sha256_before"]:
+            size, line = (note["bytes"], note["line"].encode()) if note else (0, b"")
+            rest = found[size:]
+            if note is None or _sha256(found[:size]) != note["sha256"] or not line.startswith(rest):
                 raise RunError(f"{path} was changed since the run wrote it; {_ALL_THE_SAME} notes")
-
-
-def _note(before: bytes, after: bytes) -> dict[str, Any]:
-    return {
-        "bytes": len(after),
-        "sha256": _sha256(after),
-        "before": len(before),
-        "sha256_before": _sha256(before),
-    }
+            if rest != line:
+                with doing("write", path), open_to_append(path) as file:
+                    file.write(line[len(rest) :])
 
 
 def _sha256(data: bytes) -> str:
@@ -214,7 +207,8 @@ def read_config(folder: Path, accept: Collection[str] = (), report: Any = print)
         return values
     if json_sha256(values) != Identity.read(folder).config:
         raise RunError(
-            f"{path} was changed since the run began; give changes as options beside --from, or --accept config"
+            f"{path} is not the one that {NAME} knows: one of them was changed, or is another run's; for another run "
+            f"use --from {folder} --accept config and a new --run-dir"
         )
     return values
 

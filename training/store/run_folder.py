@@ -133,6 +133,11 @@ class RunFolder:
         not accepted; an old run has only run.json, command.txt and log.txt changed.
         """
         if self.identity is None:
+            if (self.path / IDENTITY).exists() and Identity.read(self.path).config != json_sha256(config):
+                raise RunError(
+                    f"a run of another config was begun in {self.path}, whose config.json is gone; "
+                    "remove the folder, or choose another --run-dir"
+                )
             make_folder(self.checkpoints)
             make_folder(self.figures)
             env = environment(record, threads)
@@ -148,16 +153,19 @@ class RunFolder:
         old = read_environment(self.path)
         new = environment(old["data"] if record is None else record, threads)
         self.log("; ".join(["resumed", *differences(old, new), *said]))
-        return said + bits_differ(old, new)
+        gone = [f"{self.figures / name} is gone" for name in self.lost_figures()]
+        return said + bits_differ(old, new) + gone
+
+    def lost_figures(self) -> list[str]:
+        """Return the names of figures that a finished run has drawn and that are no longer there."""
+        summary = self.summary
+        drawn = summary["figures"] if summary and summary["status"] == "finished" else {}
+        return [name for name in drawn if not (self.figures / name).exists()]
 
     def _verify(self) -> None:
         """Raise RunError unless the folder's files are what the run wrote, or their change is accepted."""
         identity = Identity.read(self.path)
-        if json_sha256(read_json(self.path / "config.json")) != identity.config:
-            raise RunError(
-                f"{self.path / 'config.json'} was changed since the run began; "
-                f"for another run use --from {self.path} --accept config and a new --run-dir"
-            )
+        read_config(self.path)
         if "notes" in self.accept:
             environment = json_sha256(read_environment(self.path))
             identity = identity._replace(environment=environment).seal_notes(self.path)
@@ -174,16 +182,17 @@ class RunFolder:
         assert self.identity is not None
         self.metrics.check(summary["identity"]["rows"], "rows" in self.accept)
         way_out = f"train again with --from {self.path} and a new --run-dir"
-        paths = [checkpoint.step_path(self.checkpoints, step) for step in checkpoint.steps(self.checkpoints)]
-        best = checkpoint.best_path(self.checkpoints)
-        if not paths:
-            raise RunError(f"{self.checkpoints} has lost the last checkpoint of a finished run; {way_out}")
-        for path in [*paths, *([best] if best.exists() else [])]:
+        last = checkpoint.step_path(self.checkpoints, summary["end"]["step"])
+        if not last.exists():
+            raise RunError(f"{last}, the last of a finished run, is gone; {way_out}")
+        for step in checkpoint.steps(self.checkpoints):
+            path = checkpoint.step_path(self.checkpoints, step)
             try:
-                step, meta, _ = checkpoint.load(path)
-                checkpoint.check_place(path, step, meta, self._difference)
+                checkpoint.check_place(path, *checkpoint.load(path)[:2], self._difference)
             except DamagedCheckpoint as error:
                 raise RunError(f"{error}; {way_out}") from None
+        if summary["best"]["epoch"]:
+            self.best(summary["best"]["epoch"])
         if "notes" not in self.accept:
             for name, digest in summary.get("figures", {}).items():
                 path = self.figures / name
@@ -199,11 +208,11 @@ class RunFolder:
         if changed is None:
             return []
         others = f"for a run on these data use --from {self.path} --accept data and a new --run-dir"
-        if "data" not in self.accept:
-            raise RunError(f"the data are not those of {self.path}: {changed}; {others}, or --resume --accept data")
+        finished = self.summary is not None and self.summary["status"] == "finished"
         same_size = data["shape"] == self.identity.data["shape"] and data["examples"] == self.identity.data["examples"]
-        if not same_size:
-            raise RunError(f"{self.path} cannot go on with data of another size: {changed}; {others}")
+        if finished or not same_size or "data" not in self.accept:
+            others += ", or --resume --accept data" if same_size and not finished else ""
+            raise RunError(f"the data are not those of {self.path}: {changed}; {others}")
         earlier = [*self.identity.earlier_data, self.identity.data]
         self.identity = self.identity._replace(data=data, earlier_data=earlier)
         return [f"other data from here on, as accepted: {changed}"]
@@ -255,11 +264,24 @@ class RunFolder:
     def latest(self) -> tuple[Path, dict[str, Any]] | None:
         """Return (path, meta) of the newest sound checkpoint of this run; refused ones are logged and printed.
 
-        Raises DamagedCheckpoint where all are refused.
+        Raises DamagedCheckpoint where all are refused, RunError where the best that it knows of is gone.
         """
-        found = checkpoint.latest(self.checkpoints, self._report, self._difference)
+        refused: list[str] = []
+
+        def report(message: str) -> None:
+            refused.append(message)
+            self._report(message)
+
+        found = checkpoint.latest(self.checkpoints, report, self._difference)
         if found is None and (self.metrics.path.exists() or self.summary is not None):
             self._report(f"{self.checkpoints} holds no checkpoint: the run starts again at its first step")
+        if found is not None and found[1]["best"]["epoch"]:
+            try:
+                self.best(found[1]["best"]["epoch"])
+            except RunError as error:
+                if not refused:  # else the epochs that are trained again may find it again
+                    raise
+                self._report(str(error))
         return found
 
     def best(self, epoch: int) -> Path:
@@ -342,6 +364,9 @@ def _check_free(path: Path) -> None:
             with contextlib.suppress(RunError):  # damaged: --resume will say so
                 status = read_json(summary, {"status": str})["status"]
         raise RunError(f"{path} already holds a run ({status}); add --resume, or choose another --run-dir")
+    parts = ("checkpoints/*.safetensors", METRICS, "summary.json")
+    if path / IDENTITY in inside and any(found for part in parts for found in path.glob(part)):
+        raise RunError(f"{path} holds a run that has lost its config.json; choose another --run-dir")
     if path / LOCK in inside:
         unborn = {path / name for name in (LOCK, "command.txt", "env.json", IDENTITY, "checkpoints", "figures")}
         inside = {p for p in inside if p not in unborn or (p.is_dir() and any(p.iterdir()))}

@@ -17,7 +17,6 @@ STATUSES = ("finished", "preempted", "diverged", "failed")
 DEPTH = 64  # levels of nesting that a file of ours may have
 LIMIT = 2**63  # integers beyond are none of ours
 
-_METRICS = {str: (float, [float], str, bool, None)}
 _BEST = {"value": float, "epoch": int, "metrics": ({str: float}, None)}
 IDENTITY = {"run": str, "config": str, "data": str, "rows": {"count": int, "digest": str}}
 _MEANS = {str: (float, [float])}  # of all, or one per dimension of the code
@@ -25,14 +24,16 @@ ROW = {"step": int, "epoch?": int, "seconds?": float, "digest?": str, "train?": 
 META = {"identity": IDENTITY, "dispatch": str, "seconds": float, "stream": ({str: object}, None), "best": _BEST}
 SUMMARY = {
     "status": str,
-    "seconds?": float,
-    "params_sha256?": (str, None),
-    "test?": (_METRICS, None),
-    "last?": ({str: object}, None),
-    "best?": (_BEST, None),
-    "end?": ({"step?": int, "term?": str, "all_terms?": [str], "stopped_early?": bool}, None),
+    "seconds": float,
+    "params_sha256": str,
+    "test": ({str: float}, None),
+    "last": {str: object},
+    "best": _BEST,
+    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool, "data?": str},
+    "tested?": (str, None),
+    "tested_file?": (str, None),
     "identity": IDENTITY,
-    "figures?": {str: str},
+    "figures": {str: str},
     "digest": str,
 }
 CONFIG = {"kind?": str, "data_dir?": (str, None), "dataset?": str}

@@ -9,13 +9,13 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
-from experiments.search.proposals.samplers import Sampler, Score
-from experiments.search.space.domains import SpaceError
+from experiments.search.proposals.sampler import Sampler, Score
+from experiments.search.space.domains import MOST_POINTS, SpaceError
 from experiments.search.space.space import Values
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """How many points, seeds and folds, which metrics, and how budgets grow; all that decides the table.
 
     `halving` is none, sha (successive halving: a generation is a bracket, every rung keeps 1 / eta of it) or asha
@@ -37,13 +37,28 @@ class Plan:
     eta: int = 3
 
     def __post_init__(self) -> None:
-        for name, least in (("trials", 1), ("seeds", 1), ("folds", 0), ("generation", 0), ("eta", 2)):
-            if getattr(self, name) < least:
-                raise SpaceError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        for name, least in (
+            ("trials", 1),
+            ("seeds", 1),
+            ("folds", 0),
+            ("generation", 0),
+            ("eta", 2),
+            ("sweep_seed", 0),
+        ):
+            value, most = getattr(self, name), 2**32 - 1 if name == "sweep_seed" else MOST_POINTS
+            if not least <= value <= most:
+                limit = f"at least {least}" if value < least else f"at most {most:,}"
+                raise SpaceError(f"{name} must be {limit}, got {value}")
         if self.folds == 1:
             raise SpaceError("folds must be 0 (none) or at least 2, got 1")
         if self.halving != "none" and len(self.objectives) > 1:
             raise SpaceError("halving ranks by one number; give one metric")
+        if self.halving == "sha" and (size := min(self.generation or self.trials, self.trials)) < self.bracket:
+            budgets = ", ".join(map(str, self.budgets))
+            raise SpaceError(
+                f"{size} points at once reach none of the last of the budgets {budgets}: "
+                f"that takes {self.bracket} (--trials, --generation), or a smaller last budget"
+            )
         if not self.objectives or len(set(self.objectives)) < len(self.objectives):
             raise SpaceError(f"metrics must be given and differ, got {', '.join(self.objectives) or 'none'}")
 
@@ -52,9 +67,16 @@ class Plan:
         """The metrics that score a point, in order."""
         return (*self.minimize, *self.maximize)
 
+    @property
+    def bracket(self) -> int:
+        """The fewest points of which successive halving trains one with the last budget: eta^(rungs - 1)."""
+        return self.eta ** max(len(self.budgets) - 1, 0)
+
     def points_at_once(self, adaptive: bool) -> int:
         """Return how many points are proposed before any of them is scored."""
-        return self.generation or (8 if adaptive or self.halving == "asha" else self.trials)
+        if self.halving == "asha":
+            return self.generation or 8
+        return self.generation or (max(8, self.bracket) if adaptive else self.trials)
 
     def score(self, metrics: Mapping[str, float]) -> Score:
         """Return what is minimised; a maximised metric changes its sign."""
@@ -88,7 +110,7 @@ class Trial:
 Schedule = Generator[list[Trial], list[Score], None]
 
 
-def _copies(plan: Plan, point: int, rung: int, generation: int, values: Values) -> list[Trial]:
+def _copies(plan: SweepPlan, point: int, rung: int, generation: int, values: Values) -> list[Trial]:
     """Return the runs of a point: every seed on every fold."""
     budget = {plan.budget_field: plan.budgets[rung]} if plan.budgets else {}
     return [
@@ -98,13 +120,13 @@ def _copies(plan: Plan, point: int, rung: int, generation: int, values: Values) 
     ]
 
 
-def schedule(plan: Plan, sampler: Sampler) -> Schedule:
+def schedule(plan: SweepPlan, sampler: Sampler) -> Schedule:
     """Yield the generations of a plan. What is sent back are the scores of the generation's runs, in its order."""
     size = plan.points_at_once(sampler.adaptive)
     return _asha(plan, sampler, size) if plan.halving == "asha" else _brackets(plan, sampler, size)
 
 
-def _mean_scores(plan: Plan, scores: Sequence[Score]) -> list[Score]:
+def _mean_scores(plan: SweepPlan, scores: Sequence[Score]) -> list[Score]:
     """Return one score per point: the mean over its seeds and folds, None if one of them failed."""
     n = plan.seeds * max(plan.folds, 1)
     groups = [scores[i : i + n] for i in range(0, len(scores), n)]
@@ -120,8 +142,12 @@ def _best_first(points: Sequence[int], scores: Mapping[int, Score]) -> list[int]
     return sorted(good, key=lambda p: (scores[p], p))
 
 
-def _brackets(plan: Plan, sampler: Sampler, size: int) -> Schedule:
-    """Run each generation of points to the end: one rung without halving, else successive halving."""
+def _brackets(plan: SweepPlan, sampler: Sampler, size: int) -> Schedule:
+    """Run each generation of points to the end: one rung without halving, else successive halving.
+
+    Rung i trains floor(n / eta^i) of n points, the best of the rung below (Jamieson & Talwalkar 2016, figure 1; Li et
+    al. 2020, algorithm 1).
+    """
     generation = 0
     for first in range(0, plan.trials, size):
         values = sampler.propose(first, min(size, plan.trials - first))
@@ -133,13 +159,13 @@ def _brackets(plan: Plan, sampler: Sampler, size: int) -> Schedule:
                 break
             scores |= zip(alive, _mean_scores(plan, (yield runs)), strict=True)
             generation += 1
-            alive = sorted(_best_first(alive, scores)[: max(len(alive) // plan.eta, 1)])
+            alive = sorted(_best_first(alive, scores)[: len(values) // plan.eta ** (rung + 1)])
         sampler.observe(first, [scores[first + i] for i in range(len(values))])
         if len(values) < min(size, plan.trials - first):
             return
 
 
-def _asha(plan: Plan, sampler: Sampler, size: int) -> Schedule:
+def _asha(plan: SweepPlan, sampler: Sampler, size: int) -> Schedule:
     """Fill each generation with promotions, highest rung first, then with new points."""
     rungs: list[dict[int, Score]] = [{} for _ in plan.budgets]
     promoted: list[set[int]] = [set() for _ in plan.budgets]
@@ -168,10 +194,13 @@ def _asha(plan: Plan, sampler: Sampler, size: int) -> Schedule:
 
 
 def budgets_of(low: int, high: int, eta: int) -> tuple[int, ...]:
-    """Return low, low eta, low eta^2, ... and at last high."""
-    if not 1 <= low < high:
-        raise SpaceError(f"halving needs a first budget of at least 1 below the last, got {low}:{high}")
+    """Return low, low eta, low eta^2, ..., the last at most high (Li et al. 2020, algorithm 1: R is never exceeded).
+
+    Raises SpaceError where that is a single budget.
+    """
     rungs = [low]
-    while rungs[-1] * eta < high:
+    while 1 <= low and rungs[-1] * eta <= high:
         rungs.append(rungs[-1] * eta)
-    return (*rungs, high)
+    if len(rungs) < 2:
+        raise SpaceError(f"halving needs a first budget >= 1, a last one of eta ({eta}) times that, got {low}:{high}")
+    return tuple(rungs)

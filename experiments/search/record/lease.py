@@ -52,7 +52,7 @@ def is_dead(owner: dict[str, Any]) -> bool:
         os.kill(owner["pid"], 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
         return False
     return _start_of(owner["pid"]) != owner.get("start")
 
@@ -102,7 +102,7 @@ def is_expired(lease: Lease, now: float, patience: float) -> bool:
         owner = json.loads(lease.path.read_text() or "{}")
     except FileNotFoundError:
         return False  # just released: look again
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         owner = {}
     return silent > patience or is_dead(owner if isinstance(owner, dict) else {})
 

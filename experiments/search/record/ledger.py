@@ -11,10 +11,8 @@ leaves nothing half-written under a final name.
 """
 
 import contextlib
-import hashlib
 import itertools
 import json
-import math
 import os
 import time
 import uuid
@@ -25,6 +23,8 @@ from typing import Any
 
 from experiments.search.record import lease as leases
 from experiments.search.record.lease import Lease
+from training.store.files import json_ready
+from training.store.trial import decode, encode
 
 Record = dict[str, Any]
 PROCESS = uuid.uuid4().hex[:12]
@@ -40,27 +40,23 @@ class LedgerError(RuntimeError):
     """The folder cannot be the record of this sweep; the message is one line that says why."""
 
 
-def _plain(value: Any) -> Any:
-    """Return JSON values in which numbers that are not finite are words."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "spec": {},
+    "result": {"status": str, "reason": str, "metrics": dict},
+    "timing": {"ended": (int, float), "seconds": (int, float), "machine": str, "pid": int},
+}
 
 
-def _encode(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(_plain(record), sort_keys=True, allow_nan=False)
-    return f'{{"digest": "{hashlib.sha256(body.encode()).hexdigest()}", "record": {body}}}\n'.encode()
-
-
-def _decode(data: bytes) -> Record | None:
-    """Return the record, or None when the bytes are not what was written."""
-    try:
-        outer = json.loads(data)
-        return outer["record"] if _encode(outer["record"]) == data else None
-    except (ValueError, KeyError, TypeError):
-        return None
+def is_record(record: Any) -> bool:
+    """Whether what a file holds has the fields of a record and their types; its spec is compared with the plan's."""
+    parts = isinstance(record, dict) and all(
+        isinstance(record.get(part), dict) and all(isinstance(record[part].get(n), t) for n, t in fields.items())
+        for part, fields in FIELDS.items()
+    )
+    if not parts or not isinstance(record.get("key"), str):
+        return False
+    numbers = record["result"]["metrics"].values()
+    return all(isinstance(v, (int, float)) or v in ("nan", "inf", "-inf") for v in numbers)
 
 
 def _write(path: Path, data: bytes, durable: bool) -> None:
@@ -95,7 +91,7 @@ class Ledger:
     def open(self, fingerprint: Mapping[str, Any], resume: bool = False) -> None:
         """Create the ledger, or go on with one. Raises LedgerError when it is of another space or not writable."""
         path = self.folder / "sweep.json"
-        wanted = json.loads(json.dumps(_plain(fingerprint)))
+        wanted = json.loads(json.dumps(json_ready(fingerprint)))
         try:
             if not resume and path.exists():
                 raise LedgerError(f"{self.folder} holds a sweep; add --resume to go on with it, or another --out")
@@ -107,8 +103,10 @@ class Ledger:
             self._probe()
         except OSError as error:
             raise LedgerError(f"cannot write in {self.folder}: {error.strerror}") from None
-        except ValueError:
-            raise LedgerError(f"{path} is damaged: remove it and add --resume to go on with the trials") from None
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise LedgerError(f"{path} is damaged: remove it and add --resume to go on with the trials")
         if found != wanted:
             what = ", ".join(_differences(found, wanted))
             raise LedgerError(f"{self.folder} is the ledger of another sweep; different: {what}")
@@ -162,10 +160,10 @@ class Ledger:
         """Return the record of a trial, None when it has none; a damaged file is set aside and counts as none."""
         path = self.trials / f"{key}.json"
         try:
-            record = _decode(path.read_bytes())
+            record = decode(path.read_bytes())
         except FileNotFoundError:
             return None
-        if record is None or record.get("key") != key:
+        if not is_record(record) or record["key"] != key:
             self._set_aside(path)
             return None
         return record
@@ -181,8 +179,8 @@ class Ledger:
         except FileNotFoundError:  # another process set it aside
             aside.unlink()
         else:
-            good = _decode(aside.read_bytes())
-            if good is not None and good.get("key") == path.stem:  # another process had mended it meanwhile
+            good = decode(aside.read_bytes())
+            if is_record(good) and good["key"] == path.stem:  # another process had mended it meanwhile
                 os.link(aside, path)
                 aside.unlink()
             else:
@@ -220,7 +218,7 @@ class Ledger:
         kept = [entry for entry in done if entry[0].holds()]
         for lease, spec, result, seconds in kept:
             timing = {"ended": time.time(), "seconds": seconds, "holder": lease.number, **leases.identity()}
-            data = _encode({"key": lease.key, "spec": spec, "result": result, "timing": timing})
+            data = encode({"key": lease.key, "spec": spec, "result": result, "timing": timing})
             files.append((self.trials / f"{lease.key}.json", data, seconds > 0.5))
         written = self._write_all(files)
         for lease, *_ in kept:

@@ -20,6 +20,12 @@ def cells(values: Sequence[Any], domain: Domain) -> Int[np.ndarray, " n"]:
     return np.searchsorted(edges, x, side="right")
 
 
+def average_ranks(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Return the ranks of values from 0, equal values sharing the mean of theirs: their order in the table is none."""
+    _, which, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count + 1) / 2)[which]
+
+
 def explained(cell: Int[np.ndarray, "*b n"], y: Float[np.ndarray, "*b n"]) -> Float[np.ndarray, "*b"]:
     """Return the share of the variance of y between cells, 1 - E[Var(y | cell)] / Var(y), adjusted for chance.
 
@@ -56,7 +62,7 @@ def importance(
         if len(have) < 8:
             continue
         cell = cells([points[i][name] for i in have], domain)
-        y = np.asarray([scores[i] for i in have], dtype=np.float64).argsort().argsort().astype(np.float64)
+        y = average_ranks(np.asarray([scores[i] for i in have], dtype=np.float64))
         index = np.random.default_rng(seed).integers(0, len(y), size=(times, len(y)))
         draws, at = explained(cell[index], y[index]), float(explained(cell, y))
         low, high = np.clip(np.quantile(draws, [0.025, 0.975]) - (draws.mean() - at), 0, 1)

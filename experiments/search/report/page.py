@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from experiments.search.proposals.schedule import Plan
+from experiments.search.proposals.schedule import SweepPlan
 from experiments.search.record.ledger import Record
 from experiments.search.report.importance import importance
-from experiments.search.report.table import Point, best, describe_point, front, points_of
+from experiments.search.report.table import TriedPoint, best, describe_point, front, points_of
 from experiments.search.space.domains import Choice, Domain
 from experiments.search.space.space import Space
 
@@ -49,7 +49,7 @@ def _word(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _point(point: Point, plan: Plan, space: Space, on_front: set[int]) -> dict[str, Any]:
+def _point(point: TriedPoint, plan: SweepPlan, space: Space, on_front: set[int]) -> dict[str, Any]:
     """Return what the page shows of a point: values, and per metric its mean, interval ends and runs."""
     choices = {name for name, domain in space.domains if isinstance(domain, Choice)}
     metrics = {}
@@ -79,8 +79,8 @@ def _trial(record: Record) -> dict[str, Any]:
     }
 
 
-def page_data(records: Sequence[Record], plan: Plan, space: Space) -> dict[str, Any]:
-    """Return everything the page draws, as plain JSON values."""
+def page_data(records: Sequence[Record], plan: SweepPlan, space: Space, train: str = "") -> dict[str, Any]:
+    """Return everything the page draws, as plain JSON values. train: the command that trains the best point, or ""."""
     points = points_of(records, plan)
     last = max((p.rung for p in points), default=0)
     at_last = [p for p in points if p.rung == last]
@@ -97,12 +97,13 @@ def page_data(records: Sequence[Record], plan: Plan, space: Space) -> dict[str, 
         "best": winner.point if winner else None,
         "last": last,
         "summary": describe_point(winner, plan.objectives[0]) if winner else "no point has a score",
+        "train": train,
         "sampler": plan.sampler,
         "runs": plan.seeds * max(plan.folds, 1),
     }
 
 
-def sweep_page(records: Sequence[Record], plan: Plan, space: Space) -> str:
+def sweep_page(records: Sequence[Record], plan: SweepPlan, space: Space, train: str = "") -> str:
     """Return the page as text. Names and reasons reach it as JSON and are written by textContent only."""
     folder = resources.files("experiments.search.report") / "page_files"
     read = lambda name: (folder / name).read_text(encoding="utf-8")
@@ -111,6 +112,6 @@ def sweep_page(records: Sequence[Record], plan: Plan, space: Space) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
         f'<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">\n'
         f"<style>\n{read('page.css')}</style></head>\n<body><main></main>\n"
-        f'<script type="application/json" id="data">{script_json(page_data(records, plan, space))}</script>\n'
+        f'<script type="application/json" id="data">{script_json(page_data(records, plan, space, train))}</script>\n'
         f"<script>\n{''.join(read(name) for name in SCRIPTS)}</script>\n</body></html>\n"
     )

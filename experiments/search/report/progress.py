@@ -7,29 +7,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from experiments.search.proposals.schedule import Plan
+from experiments.search.proposals.schedule import SweepPlan
 from experiments.search.record.ledger import Record
 from experiments.search.report.table import best, describe_point, points_of
 from experiments.search.sweep import State
+from training.progress import clock, live_bar
 
 IMPORTED = time.monotonic()
 QUIET = 15.0  # seconds between lines when the output is not a terminal
 
 
-def expected_trials(plan: Plan) -> int:
+def expected_trials(plan: SweepPlan) -> int:
     """Return how many runs a plan makes, a little more than that for asha (whose promotions depend on results)."""
     runs, alive = 0, plan.trials
     for _ in range(max(len(plan.budgets), 1)):
         runs += alive
-        alive = max(alive // plan.eta, 1)
+        alive //= plan.eta
     return runs * plan.seeds * max(plan.folds, 1)
-
-
-def clock(seconds: float) -> str:
-    """Return a duration as 1:02:03 or 2:03."""
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
 
 
 def process_age() -> float:
@@ -41,10 +35,10 @@ def process_age() -> float:
         return time.monotonic() - IMPORTED
 
 
-class Progress(contextlib.AbstractContextManager["Progress"]):
+class SweepProgress(contextlib.AbstractContextManager["SweepProgress"]):
     """Call it with each State. On a terminal one live line; elsewhere a plain line now and then."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SweepPlan) -> None:
         self.plan, self.total = plan, expected_trials(plan)
         self.records: list[Record] = []
         self.start = self.last = time.monotonic()
@@ -56,16 +50,10 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         self.bar: Any = None
         self.task: Any = None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "SweepProgress":
         if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bar
-
-            columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-            self.bar = Bar(*columns, console=Console(stderr=True), refresh_per_second=4)
+            self.bar, self.task = live_bar(sys.stderr, self.total, 0, "starting")
             self.bar.start()
-            self.task = self.bar.add_task("starting", total=self.total)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -87,24 +75,23 @@ class Progress(contextlib.AbstractContextManager["Progress"]):
         changed = state.new or state.running != self.running
         if not (due or (self.bar is not None and (changed or now - self.last > 0.5))):
             return
-        self.running = state.running
+        self.running, self.last = state.running, now
         if state.new or not self.best:
             found = best(points_of(self.records, self.plan), self.plan)
             self.best = describe_point(found, self.plan.objectives[0]) if found else ""
-        self.last = now
-        text = self.line(state, now - self.start)
+        text, total = self.line(state, now - self.start), max(self.total, state.finished)
         if self.bar is not None:
-            total = max(self.total, state.finished)
-            self.bar.update(self.task, completed=state.finished, total=total, description=text)
+            count = f"{state.finished}/{total}"
+            self.bar.update(self.task, completed=state.finished, total=total, description=count, text=text)
         else:
-            print(f"{state.finished}/{self.total} trials, {text}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # nobody reads: the sweep goes on
+                print(f"{state.finished}/{total} trials, {text}", file=sys.stderr, flush=True)
 
     def line(self, state: State, elapsed: float) -> str:
         """Return the words beside the bar."""
         here = self.done_here
-        left = elapsed / here * max(self.total - state.finished, 0) if here else None
         words = [f"{state.running} running"]
         words += [f"{self.failed} failed"] if self.failed else []
-        words += [f"{clock(left)} left"] if left is not None else []
+        words += [f"{clock(elapsed / here * max(self.total - state.finished, 0))} left"] if here else []
         words += [f"best {self.best}"] if self.best else []
         return ", ".join(words)

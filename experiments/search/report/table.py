@@ -3,16 +3,14 @@
 import csv
 import io
 import math
-import os
 import statistics as plain
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from experiments.reporting.statistics import Interval, pareto_front, t_interval
-from experiments.search.proposals.schedule import Plan
+from experiments.search.proposals.schedule import SweepPlan
 from experiments.search.record.ledger import Record
 
 FIXED = ("trial", "point", "rung", "seed", "fold", "status")
@@ -47,23 +45,18 @@ def to_csv(records: Sequence[Record], fields: Sequence[str]) -> str:
     return out.getvalue()
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a file at once, so that a reader or a kill never meets half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-class Point(NamedTuple):
+class TriedPoint(NamedTuple):
     """A point of the space at the last rung it reached, over its seeds and folds."""
 
     point: int
     rung: int
     values: dict[str, Any]
     scores: dict[str, list[float]]  # metric -> one number per run
+
+    @property
+    def key(self) -> str:
+        """The name of its trial with the first seed and fold."""
+        return f"{self.point:05d}-r{self.rung}-s0-f0"
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over the runs."""
@@ -74,12 +67,12 @@ class Point(NamedTuple):
         return t_interval(self.scores[metric])
 
 
-def points_of(records: Sequence[Record], plan: Plan) -> list[Point]:
+def points_of(records: Sequence[Record], plan: SweepPlan) -> list[TriedPoint]:
     """Return the points whose runs all ended well, each at its last rung, by index."""
     runs: dict[tuple[int, int], list[Record]] = {}
     for r in records:
         runs.setdefault((r["spec"]["point"], r["spec"]["rung"]), []).append(r)
-    out: dict[int, Point] = {}
+    out: dict[int, TriedPoint] = {}
     for (point, rung), group in sorted(runs.items()):
         whole = len(group) == plan.seeds * max(plan.folds, 1)
         if whole and all(r["result"]["status"] == "ok" for r in group):
@@ -87,11 +80,11 @@ def points_of(records: Sequence[Record], plan: Plan) -> list[Point]:
             group = sorted(group, key=lambda r: r["key"])
             scores = {n: [float(r["result"]["metrics"][n]) for r in group] for n in sorted(names)}
             if all(m in names for m in plan.objectives):
-                out[point] = Point(point, rung, group[0]["spec"]["values"], scores)
+                out[point] = TriedPoint(point, rung, group[0]["spec"]["values"], scores)
     return list(out.values())
 
 
-def best(points: Sequence[Point], plan: Plan) -> Point | None:
+def best(points: Sequence[TriedPoint], plan: SweepPlan) -> TriedPoint | None:
     """Return the point with the best mean of the first metric among those that reached the highest rung."""
     last = max((p.rung for p in points), default=0)
     metric, sign = plan.objectives[0], (1 if plan.minimize else -1)
@@ -99,7 +92,7 @@ def best(points: Sequence[Point], plan: Plan) -> Point | None:
     return ranked[0] if ranked else None
 
 
-def front(points: Sequence[Point], plan: Plan) -> list[Point]:
+def front(points: Sequence[TriedPoint], plan: SweepPlan) -> list[TriedPoint]:
     """Return the points that no other beats in every metric, by the first metric."""
     if not points:
         return []
@@ -109,7 +102,7 @@ def front(points: Sequence[Point], plan: Plan) -> list[Point]:
     return sorted(chosen, key=lambda p: p.mean(plan.objectives[0]))
 
 
-def describe_point(point: Point, metric: str) -> str:
+def describe_point(point: TriedPoint, metric: str) -> str:
     """Return one line: the metric with its interval, and the values."""
     got = point.interval(metric)
     number = str(got) if math.isfinite(got.high) else f"{got.estimate:.4g}"

@@ -13,6 +13,9 @@ NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})((?::\w+)*)")
 
 
+MOST_POINTS = 100_000  # of a sweep: the names of its trials sort as their numbers do
+
+
 class SpaceError(ConfigError):
     """A sweep's space or options are impossible; the message is one line that names the cause."""
 
@@ -52,6 +55,10 @@ class Range:
         x = min(max(x, self.low), self.high)
         return int(x) if self.integer else float(x)
 
+    def grid_size(self) -> int:
+        """Return how many values a grid visits, at most."""
+        return self.points or (int(self.high) - int(self.low) + 1 if self.integer and not self.log else 1)
+
     def grid(self) -> list[float | int]:
         """Return the values a grid visits. Raises SpaceError for a float range without a number of points."""
         if self.points is None and self.integer and not self.log:
@@ -79,6 +86,10 @@ class Choice:
     def at(self, u: float) -> Any:
         """Return the value at quantile u in [0, 1)."""
         return self.values[min(int(u * len(self.values)), len(self.values) - 1)]
+
+    def grid_size(self) -> int:
+        """Return how many values there are."""
+        return len(self.values)
 
     def grid(self) -> list[Any]:
         """Return all values in their order."""

@@ -136,10 +136,19 @@ def _fit(places: list[tuple[type, str]], *candidates: Any) -> Any:
                 if part_types(cls, name):
                     return str(candidate).lower()
                 validate(_shell(cls, name, value))
+                _check_bits(cls, name, value)
                 return value
             except ConfigError as error:
                 failure = failure if candidate is not candidates[0] else SpaceError(str(error))
     raise failure
+
+
+def _check_bits(cls: type, name: str, value: Any) -> None:
+    """Raise SpaceError for a whole number that no array holds: 32 bits of a traced field, such as a seed, else 64."""
+    traced = next(f for f in dataclasses.fields(cls) if f.name == name).metadata.get("traced")
+    most = 2**32 if traced else 2**63
+    if any(type(v) is int and not -most < v < most for v in (value if isinstance(value, tuple) else [value])):
+        raise SpaceError(f"{name} must be below {most}, got {value}")
 
 
 def _shell(cls: type, name: str, value: Any) -> Any:

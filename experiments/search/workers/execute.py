@@ -1,25 +1,19 @@
 """Run one group of trials: claim them, train them in one program, publish each result."""
 
-import dataclasses
 import math
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.search.problem import Fold, Problem
+from experiments.search.problem import Fold, SweepProblem, load_problem
 from experiments.search.proposals.schedule import Trial
 from experiments.search.record.ledger import Ledger
-from experiments.search.space.space import Space
+from experiments.search.space.space import Space, parse_space
+from experiments.search.workers.cores import take_core
+from models.config import from_dict
 
 Result = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What became of a group: the trials that have a result now, and those that another process holds."""
-
-    finished: list[str]
-    busy: list[str]
 
 
 def fold_of(trial: Trial) -> Fold | None:
@@ -46,7 +40,9 @@ def judge(row: Mapping[str, Any]) -> Result:
     return {"status": "diverged" if reason else "ok", "reason": reason, "metrics": metrics}
 
 
-def run_trials(problem: Problem, space: Space, trials: Sequence[Trial], width: int) -> Iterator[tuple[Result, float]]:
+def run_trials(
+    problem: SweepProblem, space: Space, trials: Sequence[Trial], width: int
+) -> Iterator[tuple[Result, float]]:
     """Yield (result, seconds) per trial of one group, in order, as they end.
 
     When a group raises, the trials without a result are run again one by one, so that a bad one names itself.
@@ -69,7 +65,7 @@ def run_trials(problem: Problem, space: Space, trials: Sequence[Trial], width: i
             yield from run_trials(problem, space, [trial], width)
 
 
-def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[Trial], width: int = 8) -> Outcome:
+def run_chunk(problem: SweepProblem, space: Space, ledger: Ledger, trials: Sequence[Trial], width: int = 8) -> None:
     """Claim what is free of a group, run it and publish it. Raises OSError when the ledger cannot be written.
 
     Results are published as they come, those that come within a fifth of a second together.
@@ -77,16 +73,35 @@ def run_chunk(problem: Problem, space: Space, ledger: Ledger, trials: Sequence[T
     held = ledger.claim([t.key for t in trials])
     by_key = {t.key: t for t in trials}
     mine = [by_key[lease.key] for lease in held]
-    if mine:
-        with ledger.heartbeat(held):
-            waiting, last = [], time.perf_counter()
-            for lease, trial, (result, seconds) in zip(
-                held, mine, run_trials(problem, space, mine, width), strict=True
-            ):
-                waiting.append((lease, trial.spec(), result, seconds))
-                if time.perf_counter() - last > 0.2:
-                    ledger.publish_all(waiting)
-                    waiting, last = [], time.perf_counter()
-            ledger.publish_all(waiting)
-    finished = [t.key for t in trials if (ledger.trials / f"{t.key}.json").exists()]
-    return Outcome(finished, [k for k in by_key if k not in set(finished)])
+    if not mine:
+        return
+    with ledger.heartbeat(held):
+        waiting, last = [], time.perf_counter()
+        for lease, trial, (result, seconds) in zip(held, mine, run_trials(problem, space, mine, width), strict=True):
+            waiting.append((lease, trial.spec(), result, seconds))
+            if time.perf_counter() - last > 0.2:
+                ledger.publish_all(waiting)
+                waiting, last = [], time.perf_counter()
+        ledger.publish_all(waiting)
+
+
+def make_runner(hello: dict[str, Any]) -> Callable[[list[dict[str, Any]]], str]:
+    """Return the function that runs a group for the sweep that `hello` describes (see `engine.Greeting.message`).
+
+    It returns an error that ends the sweep, or "": an error of a trial is that trial's result.
+    """
+    take_core(hello["number"])
+    if hello["data_dir"]:
+        os.environ["AUTOENCODERS_DATA"] = hello["data_dir"]
+    problem = load_problem(hello["problem"])
+    space = parse_space(from_dict(type(problem.config), hello["base"]), hello["texts"])
+    ledger = Ledger(hello["folder"], hello["patience"])
+
+    def run(specs: list[dict[str, Any]]) -> str:
+        try:
+            run_chunk(problem, space, ledger, [Trial(**s) for s in specs], hello["width"])
+        except OSError as error:
+            return f"cannot write in {ledger.folder}: {error.strerror or error}"
+        return ""
+
+    return run

@@ -1,8 +1,8 @@
 """A process that outlives its parent by a moment: it ends what the parent started and could not end itself.
 
-Started by its path, with a mark as argument: `guardian.py NAME=VALUE`. When its standard input closes, because the
-parent closed it or died, every process of this user whose environment holds the mark is killed. Ray's agents need it:
-they stay for a while after the driver and its raylet are gone.
+Started with a mark, NAME=VALUE. When its standard input closes, because the parent closed it or died, every process of
+this user whose environment holds the mark is killed. Two of Ray's agents need it: they stay for more than a minute
+after the driver and its raylet are gone (Ray 2.60).
 """
 
 import contextlib

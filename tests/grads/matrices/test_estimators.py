@@ -126,3 +126,18 @@ def test_one_sample_states_no_error():
     assert jnp.isnan(got.standard_error)
     assert not got.exact
     assert estimators.exactly(jnp.ones(2)).exact
+
+
+def test_like_matfree_with_the_same_probes():
+    """matfree (a test extra) draws its probes on the sphere from a key as we do: the estimates must agree."""
+    theirs = pytest.importorskip("matfree.stochtrace")
+    n, key = 30, jax.random.key(3)
+    a = jnp.asarray(np.random.default_rng(2).normal(size=(n, n)) / np.arange(1, n + 1))
+    matvec = lambda v: a @ v
+    sampler = theirs.sampler_sphere(jnp.zeros(n), num=6)
+    plain = theirs.estimator_monte_carlo(theirs.monte_carlo_trace(), sampler)(matvec, key)
+    got = estimators.hutchinson(matvec, n, key, 6, "sphere")
+    np.testing.assert_allclose(got.value, plain, rtol=1e-12)
+    with jax.numpy_rank_promotion("allow"):
+        left_out = theirs.estimator_leave_one_out(theirs.leave_one_out_xtrace(), sampler)(matvec, key)
+    np.testing.assert_allclose(estimators.xtrace(matvec, n, key, 12).value, left_out, rtol=1e-9)

@@ -26,6 +26,8 @@ def snapshot(folder: Path) -> dict[str, bytes | None]:
 
 META = {"dispatch": "loop", "seconds": 1.0, "stream": None, "best": {"value": 0.5, "epoch": 0, "metrics": None}}
 
+RESULT = {"seconds": 1.0, "params_sha256": "ab", "test": None, "last": {}, "best": META["best"], "end": {"step": 50}}
+
 
 def create(path: Path) -> RunFolder:
     return RunFolder.create(path, {"kind": "Config", "lr": 1e-3}, "python train.py", {"name": "digits"})
@@ -182,7 +184,7 @@ def test_rewind_keeps_the_rows_up_to_the_checkpoint(path):
             run.metrics.append({"step": np.int64(step), "loss": jnp.float32(step / 3), "bad": float("nan")})
             if step == 50:
                 run.save(step, {"w": np.ones(2)}, META)
-        run.finish("preempted")
+        run.finish("preempted", **RESULT)
     rows = read_metrics(path / "metrics.jsonl")
     with open(path / "metrics.jsonl", "a") as file:
         file.write('{"step": 100, "lo')  # what a kill leaves

@@ -4,6 +4,10 @@ function heading() {
   const bad = DATA.trials.filter((t) => t.status !== "ok").length;
   header.append(element("h1", `Sweep: ${DATA.points.length} points, ${DATA.trials.length} trials`));
   header.append(element("p", `Best: ${DATA.summary}`));
+  if (DATA.train) {
+    header.append(element("p", "Train it: "));
+    header.lastChild.append(element("code", DATA.train));
+  }
   const row = element("p", `Sampler ${DATA.sampler}, ${DATA.runs} run(s) per point, ${bad} trials without a score. `);
   const kept = element("span", "");
   kept.id = "kept";

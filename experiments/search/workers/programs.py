@@ -5,6 +5,7 @@ processor and this version of jaxlib. A loaded program is the same machine code,
 """
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.search.workers.processors import is_worker
+from experiments.search.workers.cores import is_worker
 from training.devices import cache_dir
 
 DAYS = 30  # programs that were made earlier than so are removed
@@ -34,22 +35,6 @@ def program_folder() -> Path | None:
         name = hashlib.sha256(kind.encode()).hexdigest()[:12]
         return cache_dir() / "programs" / f"jaxlib-{jaxlib.__version__}-{name}"
     return None
-
-
-@contextlib.contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` during the block; its holder's death frees it. Without locks all go at once."""
-    try:
-        import fcntl
-
-        file = open(path, "a")
-    except (ImportError, OSError):
-        yield
-        return
-    with file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @functools.cache
@@ -77,27 +62,21 @@ def open_cache() -> Path | None:
 
 
 @contextlib.contextmanager
-def compiling(identity: Any) -> Iterator[bool]:
-    """Compile the program called `identity` inside the block; once per worker, nothing special elsewhere.
+def compiling(identity: Any) -> Iterator[None]:
+    """Compile the program called `identity` inside the block: of a machine's workers one, while the others wait.
 
-    Gives whether the program is new to the cache. A cached program that cannot be read (a process was killed while it
-    wrote it) is removed with its neighbours, and the program compiled anew.
+    A cached program that cannot be read (a process was killed while it wrote it) is removed with its neighbours, and
+    the program compiled anew.
     """
-    name = hashlib.sha256(repr(identity).encode()).hexdigest()[:24]
-    if not is_worker() or name in _ready:
-        yield False
+    name, folder = hashlib.sha256(repr(identity).encode()).hexdigest()[:24], open_cache()
+    if folder is None or name in _ready:
+        yield
         return
-    folder = open_cache()
-    made = folder and folder / f"{name}.made"
-    with contextlib.ExitStack() as stack:
-        if folder is not None:
-            stack.enter_context(_turn(folder / f"{name}.lock"))
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            yield made is not None and not made.exists()
-        with contextlib.suppress(OSError):
-            if made is not None:
-                made.touch()
-        if folder is not None and any("reading persistent compilation cache" in str(w.message) for w in said):
-            shutil.rmtree(folder, ignore_errors=True)
+    with open(folder / f"{name}.lock", "a") as lock, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with contextlib.suppress(OSError):  # without locks all go at once
+            fcntl.flock(lock, fcntl.LOCK_EX)  # its holder's death frees it
+        yield
+    if any("reading persistent compilation cache" in str(w.message) for w in said):
+        shutil.rmtree(folder, ignore_errors=True)
     _ready.add(name)

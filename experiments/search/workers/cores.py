@@ -1,9 +1,9 @@
-"""Which processor cores a worker uses: one; a process that only compiles, all of them."""
+"""Which processor cores a worker uses: one."""
 
 import os
 from pathlib import Path
 
-_before: set[int] = set()  # the cores this process might use before it was kept on one
+_kept: list[int] = []  # the core this process keeps to
 
 
 def cores() -> list[int]:
@@ -25,18 +25,13 @@ def take_core(number: int) -> None:
     """
     if hasattr(os, "sched_setaffinity") and not has_accelerator():
         have = cores()
-        _before.update(have)
-        os.sched_setaffinity(0, {have[number % len(have)]})
-
-
-def keep_all() -> None:
-    """Let this process count as a worker that has every core: it compiles, and runs no trial."""
-    _before.update(cores())
+        _kept.append(have[number % len(have)])
+        os.sched_setaffinity(0, {_kept[-1]})
 
 
 def is_worker() -> bool:
-    """Whether this process was given its cores by `take_core` or `keep_all`."""
-    return bool(_before)
+    """Whether this process was given a core by `take_core`."""
+    return bool(_kept)
 
 
 def default_workers() -> int:

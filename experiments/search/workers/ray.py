@@ -6,12 +6,10 @@ import os
 import subprocess
 import sys
 import uuid
-from pathlib import Path
 from typing import Any
 
 from experiments.search.proposals.schedule import Trial
-from experiments.search.workers.engine import Engine, Event, Greeting
-from experiments.search.workers.spawn import ROOT
+from experiments.search.workers.engine import Engine, Event, Greeting, python_path
 
 MARK = "AUTOENCODERS_RAY_SESSION"
 
@@ -22,8 +20,8 @@ class Ray(Engine):
     def __init__(self, greeting: Greeting, workers: int) -> None:
         import ray
 
-        self.ray = ray
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.ray, self.greeting, self.numbers = ray, greeting, itertools.cycle(range(workers))
+        os.environ["PYTHONPATH"] = python_path()
         self.started = not ray.is_initialized()
         self.guardian: subprocess.Popen[bytes] | None = None
         if self.started:
@@ -32,7 +30,6 @@ class Ray(Engine):
                 self._guard()
             local: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
-        self.greeting, self.numbers = greeting, itertools.cycle(range(workers))
         self.actor = ray.remote(num_cpus=1)(_Actor)
         self.idle = [self._start() for _ in range(workers)]
         self.running: dict[Any, tuple[int, Any]] = {}
@@ -40,8 +37,7 @@ class Ray(Engine):
     def _guard(self) -> None:
         """Mark the environment that Ray's processes will inherit, and let a guardian end them if this one is killed."""
         value = uuid.uuid4().hex
-        path = str(Path(__file__).with_name("guardian.py"))
-        command = [sys.executable, "-P", path, f"{MARK}={value}"]
+        command = [sys.executable, "-P", "-m", "experiments.search.workers.guardian", f"{MARK}={value}"]
         self.guardian = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         os.environ[MARK] = value
 
@@ -66,16 +62,13 @@ class Ray(Engine):
         for reference in ready:
             chunk, actor = self.running.pop(reference)
             try:
-                answer = self.ray.get(reference)
+                events.append(Event(chunk, error=self.ray.get(reference)))
             except self.ray.exceptions.RayActorError:
-                self.idle.append(self._start())
+                actor = self._start()
                 events.append(Event(chunk, died=True))
             except self.ray.exceptions.RayError as error:
-                self.idle.append(actor)
                 events.append(Event(chunk, error=str(error).splitlines()[0]))
-            else:
-                self.idle.append(actor)
-                events.append(Event(chunk, tuple(answer.get("finished", ())), error=answer.get("error", "")))
+            self.idle.append(actor)
         return events
 
     def close(self) -> None:
@@ -93,9 +86,9 @@ class _Actor:
     """A process that serves groups, as the local worker does."""
 
     def __init__(self, message: dict[str, Any]) -> None:
-        from experiments.search.workers.worker import make_runner
+        from experiments.search.workers.execute import make_runner
 
         self.runner = make_runner(message)
 
-    def run(self, specs: list[dict[str, Any]]) -> dict[str, Any]:
+    def run(self, specs: list[dict[str, Any]]) -> str:
         return self.runner(specs)

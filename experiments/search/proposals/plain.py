@@ -1,33 +1,13 @@
-"""Samplers: which point of the space a trial tries.
+"""Samplers that ask nobody: random, quasi-random and grid points."""
 
-A point depends only on the sweep seed, its index and the scores of finished generations, never on how many
-workers ran or in which order they ended; so a sweep gives the same table however it was interrupted.
-"""
-
-import abc
 import itertools
-from collections.abc import Sequence
-from typing import Any
+import math
 
 import numpy as np
 
-from experiments.search.space.domains import SpaceError
+from experiments.search.proposals.sampler import Sampler
+from experiments.search.space.domains import MOST_POINTS, SpaceError
 from experiments.search.space.space import Space, Values
-
-Score = tuple[float, ...] | None  # what is minimised, one number per objective; None: failed or diverged
-
-
-class Sampler(abc.ABC):
-    """Proposes points in the order of their indices; `observe` receives the scores of a finished generation."""
-
-    adaptive = False
-
-    @abc.abstractmethod
-    def propose(self, first: int, count: int) -> list[Values]:
-        """Return the points first, ..., first + count - 1; shorter when the space is exhausted."""
-
-    def observe(self, first: int, scores: Sequence[Score]) -> None:  # noqa: B027
-        """Take the scores of the points first, first + 1, ...; samplers that do not adapt ignore them."""
 
 
 class Random(Sampler):
@@ -68,6 +48,9 @@ class Grid(Sampler):
     """Every combination, the last field fastest; combinations that differ only in absent fields count once."""
 
     def __init__(self, space: Space, seed: int = 0) -> None:
+        size = math.prod(domain.grid_size() for _, domain in space.domains)
+        if size > MOST_POINTS:
+            raise SpaceError(f"the grid has {size:,} points; a sweep has at most {MOST_POINTS:,}")
         axes = [[(name, value) for value in domain.grid()] for name, domain in space.domains]
         points: dict[str, Values] = {}
         for combination in itertools.product(*axes):
@@ -78,20 +61,3 @@ class Grid(Sampler):
     def propose(self, first: int, count: int) -> list[Values]:
         """Return a stretch of the grid."""
         return self.points[first : first + count]
-
-
-PLAIN: dict[str, type[Any]] = {"random": Random, "sobol": Sobol, "grid": Grid}
-
-
-def make_sampler(name: str, space: Space, seed: int, objectives: int = 1, generation: int = 8) -> Sampler:
-    """Return the sampler called `name`: grid, random, sobol, or one of Optuna's (tpe, cmaes, gp, nsgaii, ...).
-
-    Raises SpaceError for an unknown name, or when Optuna or one of its parts is not installed.
-    """
-    if name in PLAIN:
-        return PLAIN[name](space, seed)  # type: ignore[no-any-return]
-    from experiments.search.proposals.optuna_sampler import NAMES, Optuna
-
-    if name not in NAMES and not name.startswith("optuna:"):
-        raise SpaceError(f"unknown sampler {name!r}; known: {', '.join([*PLAIN, *NAMES, 'optuna:<class name>'])}")
-    return Optuna(name, space, seed, objectives, generation)

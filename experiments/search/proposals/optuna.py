@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.search.proposals.samplers import Sampler, Score
+from experiments.search.proposals.sampler import Sampler, Score
 from experiments.search.space.domains import Choice, Domain, SpaceError
 from experiments.search.space.space import Space, Values
 

@@ -1,0 +1,63 @@
+"""What a reader of the user's files returns: raw arrays, not yet split, with names and remarks."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data.errors import DataError
+
+
+class Part(NamedTuple):
+    """Examples of one given split, or of all: raw values, labels as read, names of the examples."""
+
+    x: np.ndarray
+    y: np.ndarray | None = None
+    names: list[str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A file or folder as read.
+
+    parts: {"all": ...}, or the splits that were given. columns: names of a table's columns. classes: names of the
+    classes in the order of their numbers, where labels are numbers already. how: what reading another file in the same
+    way needs (label, ignored columns, categories, resize, channels). remarks: what was found, left out or changed.
+    ordered: whether the examples lie in time order.
+    """
+
+    parts: dict[str, Part]
+    columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    how: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    sha256: dict[str, str] = dataclasses.field(default_factory=dict)
+    ordered: bool = False
+
+    @property
+    def x(self) -> np.ndarray:
+        """Raw values of all examples, (n, *shape)."""
+        arrays = [part.x for part in self.parts.values()]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Labels of all examples as read, or None."""
+        found = [part.y for part in self.parts.values()]
+        return None if any(y is None for y in found) else np.concatenate([y for y in found if y is not None])
+
+    @property
+    def names(self) -> list[str] | None:
+        """File names or index of all examples, or None."""
+        found = [part.names for part in self.parts.values()]
+        return None if any(n is None for n in found) else [name for names in found for name in names or ()]
+
+
+def pooled(parts: Mapping[str, Part], where: str) -> Part:
+    """Return the parts as one; DataError where their shapes differ or only some have labels."""
+    shapes = {key: part.x.shape[1:] for key, part in parts.items()}
+    if len(set(shapes.values())) > 1:
+        raise DataError(f"{where}: parts differ in shape: {shapes}")
+    whole = Reading(dict(parts))
+    return Part(whole.x, whole.labels, whole.names)

@@ -1,0 +1,297 @@
+"""Forty faults of one line, of kinds that people make: a sign, an axis, a factor, a key used twice, one too many."""
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """`old` stands exactly once below `place`; `tests` are the files of the suite that touch what it does."""
+
+    place: str
+    old: str
+    new: str
+    fault: str
+    tests: tuple[str, ...]
+
+
+DISTRIBUTIONS = ("tests/models/test_distributions.py", "tests/models/test_likelihoods.py")
+OBJECTIVES = ("tests/models/test_objectives.py",)
+NETWORKS = ("tests/models/test_networks.py",)
+TRAIN = ("tests/training/test_train.py",)
+OPTIMIZERS = ("tests/training/test_optimizers.py",)
+ESTIMATORS = ("tests/grads/matrices/test_estimators.py", "tests/grads/matrices/test_operator.py")
+SPARSE = ("tests/grads/methods/test_coloured.py",)
+
+MUTATIONS = [
+    # models
+    Mutation(
+        "models/distributions/normal.py",
+        "self.mean + jnp.exp(self.log_std) * noise",
+        "self.mean + jnp.exp(2 * self.log_std) * noise",
+        "variance drawn as standard deviation",
+        DISTRIBUTIONS,
+    ),
+    Mutation(
+        "models/distributions/normal.py",
+        "jnp.expm1(2 * log_ratio)) - log_ratio",
+        "jnp.expm1(2 * log_ratio)) + log_ratio",
+        "sign of the KL's logarithm",
+        DISTRIBUTIONS,
+    ),
+    Mutation(
+        "models/distributions/normal.py",
+        "jnp.sum(jnp.where(mask, square, 0)) / jnp.maximum(jnp.sum(mask), 1)",
+        "jnp.sum(jnp.where(mask, square, 0)) / square.size",
+        "mean over the unobserved, too",
+        DISTRIBUTIONS,
+    ),
+    Mutation(
+        "models/distributions",
+        "jnp.where(x >= 0, 1, e) / (1 + e) * tangents[0]",
+        "jnp.where(x >= 0, e, 1) / (1 + e) * tangents[0]",
+        "derivative of softplus mirrored",
+        DISTRIBUTIONS,
+    ),
+    Mutation(
+        "models/distributions/logistic.py",
+        "above = softplus((x - self.location - half)",
+        "above = softplus((x - self.location + half)",
+        "sign of a level's lower edge",
+        DISTRIBUTIONS,
+    ),
+    Mutation(
+        "models/objectives/elbo.py",
+        "jnp.mean(kl_terms, axis=0, keepdims=True)",
+        "jnp.mean(kl_terms, axis=1, keepdims=True)",
+        "free bits by example, not by dimension",
+        OBJECTIVES,
+    ),
+    Mutation(
+        "models/objectives/elbo.py",
+        "jnp.asarray(step) / steps, 0, 1)",
+        "(jnp.asarray(step) + 1) / steps, 0, 1)",
+        "ramp one step early",
+        OBJECTIVES,
+    ),
+    Mutation(
+        "models/objectives/denoising.py",
+        "for_noise, for_model = jax.random.split(key)",
+        "for_noise = for_model = key",
+        "one key for noise and model",
+        OBJECTIVES,
+    ),
+    Mutation(
+        "models/objectives/passing.py",
+        "key, for_encoder, for_decoder = jax.random.split(key, 3)",
+        "for_encoder = for_decoder = key",
+        "one key for code and dropouts",
+        (*OBJECTIVES, *NETWORKS, *TRAIN),
+    ),
+    Mutation(
+        "models/objectives/corruption.py",
+        "(uniform < 0.5 * level)",
+        "(uniform < level)",
+        "salt without pepper",
+        OBJECTIVES,
+    ),
+    Mutation(
+        "models/networks/layers/block.py",
+        "jnp.where(keep, x / (1 - rate), 0)",
+        "jnp.where(keep, x, 0)",
+        "dropout without its factor",
+        NETWORKS,
+    ),
+    Mutation(
+        "models/networks/layers/norm.py",
+        "self.momentum * old + (1 - self.momentum) * jax",
+        "(1 - self.momentum) * old + self.momentum * jax",
+        "momentum the other way round",
+        NETWORKS,
+    ),
+    Mutation(
+        "models/networks/layers/norm.py",
+        "jnp.var(full, axes)",
+        "jnp.var(full, axes, ddof=1)",
+        "n - 1 in the batch's variance",
+        NETWORKS,
+    ),
+    Mutation(
+        "models/posteriors/point.py",
+        "self.active * z.shape[0]",
+        "self.active",
+        "k units of the batch, not of each code",
+        (*OBJECTIVES, "tests/models"),
+    ),
+    Mutation(
+        "models/terms/sparsity.py",
+        "t * jnp.log(t / mean) + (1 - t)",
+        "t * jnp.log(mean / t) + (1 - t)",
+        "KL of sparsity upside down",
+        OBJECTIVES,
+    ),
+    Mutation(
+        "models/metrics/basic.py",
+        "nll = -model.decode(z, None, label)",
+        "nll = -model.decode(q.mean, None, label)",
+        "bound at the mean, not at a draw",
+        ("tests/models/test_metrics.py", "tests/models"),
+    ),
+    Mutation(
+        "models/linear.py",
+        "noise = variances[k:].mean()",
+        "noise = variances[k + 1 :].mean()",
+        "one variance too few",
+        ("tests/models/test_linear.py",),
+    ),
+    # train.py
+    Mutation("train.py", "jax.random.fold_in(key, state.step)", "key", "every step draws the same noise", TRAIN),
+    Mutation(
+        "train.py",
+        "jax.random.permutation(jax.random.fold_in(key, epoch), n)",
+        "jax.random.permutation(key, n)",
+        "every epoch in the same order",
+        TRAIN,
+    ),
+    Mutation(
+        "train.py",
+        "k_binary, k_loss = jax.random.split(k_loss)",
+        "k_binary = k_loss",
+        "one key for pixels and code",
+        TRAIN,
+    ),
+    Mutation(
+        "train.py",
+        "jnp.where(index < n, value, 0)",
+        "jnp.where(index <= n, value, 0)",
+        "one example too many in a mean",
+        TRAIN,
+    ),
+    Mutation(
+        "train.py",
+        "jax.random.split(jax.random.fold_in(key, i))",
+        "jax.random.split(key)",
+        "every test batch draws the same noise",
+        TRAIN,
+    ),
+    Mutation(
+        "train.py",
+        "(state.step % per_epoch) * config.batch_size",
+        "(state.step % max(per_epoch - 1, 1)) * config.batch_size",
+        "the last batch of an epoch is never seen",
+        TRAIN,
+    ),
+    Mutation(
+        "train.py",
+        "running_mean(state.ema, params, config.updates.ema)",
+        "running_mean(params, state.ema, config.updates.ema)",
+        "average of parameters the other way round",
+        TRAIN,
+    ),
+    # training
+    Mutation(
+        "training/optimizers.py",
+        "rise = jnp.minimum(1.0, (step + 1) /",
+        "rise = jnp.minimum(1.0, step /",
+        "warm-up one step late: the first does nothing",
+        OPTIMIZERS,
+    ),
+    Mutation(
+        "training/optimizers.py",
+        "max(1, steps // updates.accumulate)",
+        "max(1, steps)",
+        "schedule ignores accumulation",
+        OPTIMIZERS,
+    ),
+    Mutation(
+        "training/optimizers.py",
+        "decay * m + (1 - decay) * p",
+        "decay * m + decay * p",
+        "factor of the newest parameters",
+        (*OPTIMIZERS, *TRAIN),
+    ),
+    Mutation("training/examples.py", "(1.0 / (high - low))", "(1.0 / (high - low + 1))", "white is 255/256", TRAIN),
+    Mutation(
+        "training/examples.py",
+        "key = jax.random.fold_in(jax.random.key(20_160_000), salt)",
+        "key = jax.random.key(20_160_000)",
+        "every split draws the same pixels",
+        TRAIN,
+    ),
+    # grads
+    Mutation(
+        "grads/matrices/estimators.py",
+        "jnp.std(samples, 0, ddof=1) if count",
+        "jnp.std(samples, 0, ddof=0) if count",
+        "n in a standard error",
+        ESTIMATORS,
+    ),
+    Mutation(
+        "grads/matrices/estimators.py",
+        "key_range, key_rest = jax.random.split(key)",
+        "key_range = key_rest = key",
+        "one key for range and rest",
+        ESTIMATORS,
+    ),
+    Mutation(
+        "grads/matrices/estimators.py",
+        "return 2 * (squares - jnp.sum(diagonal**2))",
+        "return squares - jnp.sum(diagonal**2)",
+        "factor of a probe's variance",
+        ESTIMATORS,
+    ),
+    Mutation(
+        "grads/matrices/operator.py",
+        "lambda u: other._pull(self._pull(u))",
+        "lambda u: self._pull(other._pull(u))",
+        "adjoint of a product in the wrong order",
+        ESTIMATORS,
+    ),
+    Mutation(
+        "grads/matrices/operator.py",
+        "out.standard_error / (2 * root)",
+        "out.standard_error / root",
+        "factor in the error of a root",
+        ESTIMATORS,
+    ),
+    Mutation(
+        "grads/per_example.py",
+        "return jnp.sum((left @ left.T) * (right @ right.T))",
+        "return jnp.sum((left @ left.T) + (right @ right.T))",
+        "Gram matrices added",
+        ("tests/grads/test_per_example.py",),
+    ),
+    Mutation(
+        "grads/hessian.py",
+        "push = lambda v: pull(v[None])[0]",
+        "push = lambda v: -pull(v[None])[0]",
+        "sign of a reverse product",
+        ("tests/grads/test_hessian.py",),
+    ),
+    Mutation(
+        "grads/methods/coloured.py",
+        "(rows, columns) if colouring.reverse else (columns, rows)",
+        "(columns, rows) if colouring.reverse else (rows, columns)",
+        "rows and columns swapped",
+        SPARSE,
+    ),
+    Mutation(
+        "grads/methods/order.py",
+        "for k in range(i + 1, j)}",
+        "for k in range(i + 1, j - 1)}",
+        "the last cut is never tried",
+        ("tests/grads/methods/test_chain.py", "tests/grads/methods"),
+    ),
+    Mutation(
+        "grads/costs/work.py",
+        'Work("dot", 2.0 * out * contract',
+        'Work("dot", out * contract',
+        "multiplications without additions",
+        ("tests/grads/costs",),
+    ),
+    Mutation(
+        "grads/methods/low_rank.py",
+        "return (q @ u)[:, :rank], s[:rank], vt[:rank]",
+        "return (q @ u)[:, :rank], s[1 : rank + 1], vt[:rank]",
+        "singular values off by one",
+        ("tests/grads/matrices/test_operator.py", "tests/grads"),
+    ),
+]

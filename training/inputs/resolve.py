@@ -1,0 +1,135 @@
+"""From a config as asked to one that fits the data: the likelihood chosen, and every support checked.
+
+A support is the set of values that a likelihood or loss gives a meaning to. Values outside it do not fail: they
+make nonsense that is called finished. So they are refused before the first step.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import data
+from models import likelihoods
+from models.config import kind
+
+UNIT = ("auto", "bernoulli", "continuousbernoulli")
+LEVELS = ("discretizedlogistic", "categorical")
+TABLE_STD = 0.3  # first standard deviation of a table's normal, in units of the scaled values' spread
+EXACT = 1e-3  # a value may be this far from a level, in units of levels
+
+
+def resolved(config: Any, dataset: data.Dataset) -> Any:
+    """Return a `train.Config` whose likelihood fits the data: `auto` replaced, levels filled in, support checked.
+
+    Raises data.DataError, one line with the range and the way out, where scaled values lie outside the support of the
+    likelihood or of the objective's error.
+    """
+    likelihood = config.model.likelihood
+    if isinstance(likelihood, likelihoods.Auto):
+        likelihood = suited(config, dataset)
+    if getattr(likelihood, "levels", None) == 0:
+        likelihood = dataclasses.replace(likelihood, levels=levels_of(dataset) or 256)
+    if likelihood is not config.model.likelihood:
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
+    check_support(config, dataset)
+    return config
+
+
+def suited(config: Any, dataset: data.Dataset) -> Any:
+    """Return the likelihood that `auto` stands for.
+
+    Bits, and cross-entropy as error: Bernoulli. Levels of grey or colour: a logistic variable rounded to them, with one
+    learned width: on digits its reconstructions are four times closer than Bernoulli's, and its bits are those of a
+    code for the data. A squared error needs only a mean: normal. All else: normal with a learned scale.
+    """
+    error = getattr(config.objective, "error", "nll")
+    if dataset.bits or config.binarise != "none" or error == "cross_entropy":
+        return likelihoods.Bernoulli()
+    if error == "squared":
+        return likelihoods.Normal()
+    if levels_of(dataset):
+        return likelihoods.DiscretizedLogistic(scale="learned")
+    return likelihoods.Normal(scale="learned", std=TABLE_STD * spread(dataset))
+
+
+def spread(dataset: data.Dataset) -> float:
+    """Return the root of the mean variance of scaled values: 1 when standardised, else that of validation."""
+    if dataset.scale.kind == "standardise":
+        return 1.0
+    x = dataset.scale.apply(dataset.splits["validation"].x).reshape(len(dataset.splits["validation"]), -1)
+    return float(np.sqrt(np.mean(np.var(x, axis=0, dtype=np.float64)))) or 1.0
+
+
+def levels_of(dataset: data.Dataset) -> int:
+    """Return how many levels in [0, 1] the scaled values of pictures have; 0 where they are no levels."""
+    low, high = dataset.range
+    raw = next(iter(dataset.splits.values())).x
+    whole = raw.dtype.kind in "bui" and dataset.picture and dataset.scale.kind in ("unit", "none")
+    if not whole or (dataset.scale.kind == "none" and not dataset.bits):
+        return 0
+    return int(high - low) + 1
+
+
+def scaled_range(dataset: data.Dataset) -> tuple[float, float]:
+    """Return the lowest and highest scaled value: possible ones where one number scales all, else those in memory."""
+    if np.ndim(dataset.scale.factor) == 0:
+        ends = [dataset.scale.apply(np.asarray(dataset.range))]
+    else:
+        flat = [split.x.reshape(-1, split.x.shape[-1]) for split in dataset.splits.values()]
+        ends = [dataset.scale.apply(end) for x in flat for end in (x.min(0), x.max(0))]
+    return float(min(e.min() for e in ends)), float(max(e.max() for e in ends))
+
+
+def check_support(config: Any, dataset: data.Dataset) -> None:
+    """Raise data.DataError unless every scaled value lies in the support of the likelihood and of the loss."""
+    likelihood = config.model.likelihood
+    name = kind(type(likelihood))
+    support = getattr(likelihood, "support", None) or (
+        "unit" if name in UNIT else "levels" if name in LEVELS else "real"
+    )
+    if support == "real" or config.binarise != "none":
+        return
+    low, high = scaled_range(dataset)
+    loss = "cross-entropy" if getattr(config.objective, "error", "") == "cross_entropy" else f"likelihood {name}"
+    raw = dataset.range
+    where = f"{dataset.name}: values {raw[0]:g}..{raw[1]:g}, {low:g}..{high:g} with scale {dataset.scale.kind}"
+    if low < 0 or high > 1:
+        scales = "--scale unit, or " if dataset.picture and raw[0] >= 0 else ""
+        raise data.DataError(f"{where}: {loss} needs values in [0, 1]; use {scales}--model.likelihood normal (or auto)")
+    levels = getattr(likelihood, "levels", None)
+    if support == "levels" and levels and not _on_levels(dataset, levels):
+        raise data.DataError(
+            f"{where}: {loss} needs values on {levels} levels from 0 to 1, these are not; use --model.likelihood "
+            "normal (or auto)"
+        )
+
+
+def _on_levels(dataset: data.Dataset, levels: int) -> bool:
+    known = levels_of(dataset)
+    if known:
+        return (levels - 1) % (known - 1) == 0
+    return all(
+        bool(np.all(np.abs(x * (levels - 1) - np.rint(x * (levels - 1))) < EXACT))
+        for split in dataset.splits.values()
+        for x in _scaled_blocks(dataset, split)
+    )
+
+
+def _scaled_blocks(dataset: data.Dataset, split: data.Split) -> Iterator[np.ndarray]:
+    for start in range(0, len(split), 1024):
+        yield dataset.scale.apply(split.x[start : start + 1024])
+
+
+def described(config: Any, was: Any) -> str:
+    """Return the likelihood of a resolved config in words, and whether it was chosen here."""
+    likelihood = config.model.likelihood
+    fields = [
+        f"{f.name} {getattr(likelihood, f.name):g}" if isinstance(getattr(likelihood, f.name), float) else
+        f"{f.name} {getattr(likelihood, f.name)}"
+        for f in dataclasses.fields(likelihood)
+    ]  # fmt: skip
+    how = f" ({', '.join(fields)})" if fields else ""
+    chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.Auto) else ""
+    return f"likelihood {kind(type(likelihood))}{how}{chosen}"
