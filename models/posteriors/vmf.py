@@ -177,5 +177,5 @@ class VMF:
     def __call__(self, numbers: Float[Array, "batch numbers"], model: Any, key: Any) -> VonMisesFisher:
         """Return the distribution; kappa = 1 + softplus."""
         direction = numbers[:, :-1]
-        norm = jnp.sqrt(jnp.sum(direction * direction, axis=1, keepdims=True) + 1e-12)
+        norm = jnp.sqrt(jnp.maximum(jnp.sum(direction * direction, axis=1, keepdims=True), 1e-24))
         return VonMisesFisher(direction / norm, 1 + jax.nn.softplus(numbers[:, -1]))
