@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class DataError(ValueError):
@@ -13,6 +14,14 @@ class DataError(ValueError):
 
 class UnknownDataset(DataError):
     """No data set has this name: a mistyped option rather than missing or damaged data."""
+
+
+def at_home(text: str | Path) -> Path:
+    """Return a path with ~ filled in; DataError for the home of somebody unknown."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise DataError(f"{shown(text)}: there is no such home folder; write the path out") from None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

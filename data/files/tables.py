@@ -173,7 +173,7 @@ def parquet(content: bytes, where: str, ignore: Sequence[str] = ()) -> list[Colu
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise DataError(f"{where}: reading parquet needs pyarrow: pip install pyarrow (the extra: .[tables])") from None
+        raise DataError(f"{where}: reading parquet needs pyarrow: pip install pyarrow") from None
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -21,8 +21,9 @@ from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
 from models.likelihoods import Auto
 from training.devices import measured_choice
+from training.evaluate import first_bad_metric
 from training.inputs import DATA_FIELDS, load_inputs, needs_labels, resolved
-from training.loop import first_bad_term
+from training.terms import first_bad_term
 
 SMALL = 1e13  # operations (6 per weight and example) of a group below which measuring costs more than it can save
 TRIAL_ROWS, TRIAL_BATCHES = 8, 16  # size of that measurement
@@ -216,21 +217,25 @@ def result(out: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Return a run's outputs as plain numbers.
 
     Keys: test, perhaps seen (metrics with units in the names), history {"train", "validation"} of lists over the epochs
-    that ran, epochs, best_epoch, diverged (None, or the first bad step and its term), seconds (its share of the
+    that ran, epochs, best_epoch, diverged (None, or the first bad step and its term
+    or metric), seconds (its share of the
     call), pictures (an array).
     """
     ran = int(out["epochs"])
     history = {
-        part: {name: [float(v) for v in values[:ran]] for name, values in terms.items() if name != "epoch"}
+        part: {name: [float(v) for v in values[:ran]] for name, values in terms.items()}
         for part, terms in out["history"].items()
     }
     bad = Ends(int(out["bad_step"]), out["bad_terms"])
     measured = {part: {k: float(v) for k, v in out[part].items()} for part in ("test", "seen") if part in out}
+    last = {f"validation {name}": values[-1] for name, values in history.get("validation", {}).items()}
+    bad_metric = first_bad_metric(last | {f"test {name}": value for name, value in measured["test"].items()})
+    wrong = {"step": int(out["step"]), "term": bad_metric} if bad_metric else None
     return measured | {
         "history": history,
         "epochs": ran,
         "best_epoch": int(out["best_epoch"]),
-        "diverged": first_bad_term(bad) if bad.bad_step >= 0 else None,
+        "diverged": first_bad_term(bad) if bad.bad_step >= 0 else wrong,
         "seconds": seconds,
         "pictures": np.asarray(out["pictures"], np.float32),
     }

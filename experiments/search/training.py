@@ -76,7 +76,7 @@ def row(found: Mapping[str, Any], criterion: Callable[[Any], Any], patience: int
     history, at = found["history"]["validation"], (found["best_epoch"] or found["epochs"]) - 1
     metrics: dict[str, Any] = {name: values[at] for name, values in history.items()}
     metrics |= {f"test_{name}": value for name, value in found["test"].items()}
-    metrics["loss"] = criterion(metrics)
+    metrics["loss"] = metrics.get("negative_elbo_nats", metrics["mse"])  # comparable between objectives and weights
     if patience:
         metrics |= {"epochs_run": found["epochs"], "best_epoch": found["best_epoch"]}
     if bad := found["diverged"]:

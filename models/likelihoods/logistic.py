@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from models import distributions
 from models.batch import Sizes
 from models.config import config, setting
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.likelihoods.scale import with_scale
 from models.likelihoods.shapes import Bias, Mean, Out, Scale
 
@@ -41,7 +42,7 @@ class DiscretizedLogistic:
         """Return the levels around `out[..., 0]`; a pixel's log scale is log width + `out[..., 1]`, in [-20, 10]."""
         scale = self.initial_log_scale() if log_scale is None else log_scale
         if self.scale == "pixel":
-            return distributions.DiscretizedLogistic(out[..., 0], distributions.bounded(scale + out[..., 1]))
+            return distributions.DiscretizedLogistic(out[..., 0], bounded(scale + out[..., 1], DATA_HIGHEST))
         return distributions.DiscretizedLogistic(out[..., 0], scale)
 
     def bias(self, pixel_mean: Mean) -> Bias:

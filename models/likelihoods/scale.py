@@ -8,7 +8,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from models.batch import Batch
-from models.distributions import Normal, OptimalNormal, bounded
+from models.distributions import Normal, OptimalNormal
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.networks.held import Held
 
 MOMENTUM = 0.9  # of the running variance
@@ -21,7 +22,7 @@ def with_scale(cfg: Any) -> Any:
 
 
 class LearnedScale(nnx.Module):
-    """One log scale, trained with the rest and cut to [-20, 10] (`distributions.bounded`)."""
+    """One log scale, trained with the rest and cut to [-20, 10] (see `bounded`)."""
 
     def __init__(self, cfg: Any):
         self.held = Held(cfg)
@@ -29,7 +30,7 @@ class LearnedScale(nnx.Module):
 
     def __call__(self, out: Array, key: Any) -> Any:
         """Return p(x|z)."""
-        return self.held().distribution(out, bounded(self.log_scale[...]))
+        return self.held().distribution(out, bounded(self.log_scale[...], DATA_HIGHEST))
 
 
 class OptimalScale(nnx.Module):

@@ -50,6 +50,29 @@ def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> di
     return {"negative_elbo_nats": bound, "nll_nats": nll, "kl_nats": kl, "bits_per_dim": bits} | out
 
 
+def squared_error(batch: Batch, answer: Array) -> PerExample:
+    """Return the mean of (x - answer)² over an example's observed values, as `mse` is."""
+    gap = batch.x - answer
+    count: Any = 1.0 if batch.mask is None else jnp.maximum(sum_event(batch.mask.astype(float)), 1)
+    return _mean(gap * gap, batch.mask, count)
+
+
+def per_dimension(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> dict[str, Float[Array, "batch k"]]:
+    """Return what a variational model's code says dimension by dimension: its `mean`, and its `kl` to the prior, nats.
+
+    The KL is one number where it has no closed form. Empty for a model without an encoder or a density over codes.
+    """
+    if isinstance(model.encoder, NoEncoder):
+        return {}
+    batch = as_batch(batch)
+    label = model.seen_label(batch)
+    q = model.encode(batch.x, None, label)
+    if not has_density(q):
+        return {}
+    z, log_q = draw(q, key)
+    return {"mean": q.mean, "kl": kl_terms(q, model.prior(label, jax.random.fold_in(key, 1)), z, log_q)}
+
+
 def _mean(values: Array, mask: Any, count: Any) -> PerExample:
     return jnp.mean(values, tuple(range(1, values.ndim))) if mask is None else sum_event(values, mask) / count
 

@@ -7,7 +7,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from models.config import ConfigError
-from models.distributions import Normal, bounded
+from models.distributions import Normal
+from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.mlp import MLP
 
 
@@ -44,4 +45,4 @@ class Levels(nnx.Module):
             zeros = jnp.zeros((1, self.groups[index]))
             return Normal(zeros, zeros)
         mean, log_std = jnp.split(net(above if context is None else jnp.concatenate([context, above], 1)), 2, axis=1)
-        return Normal(mean, bounded(log_std))
+        return Normal(mean, bounded(log_std, CODE_HIGHEST))

@@ -72,6 +72,11 @@ class ELBO:
         used = jnp.mean(kl_terms, axis=0, keepdims=True) > self.free_bits
         return sum_event(jnp.where(used, kl_terms, self.free_bits))
 
+    @property
+    def ramp_steps(self) -> int:
+        """Steps after which every weight is at its full value."""
+        return max(self.warmup_steps, self.capacity_steps)
+
     def at(self, step: Step) -> "ELBO":
         """Return the objective of that (possibly traced) step: beta and capacity on their ramps."""
         return with_traced(

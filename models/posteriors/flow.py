@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from models import distributions
 from models.config import config, setting
+from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.flows import stack
 
 
@@ -41,5 +42,5 @@ class PushedByExample(nnx.Module):
     def __call__(self, numbers: Float[Array, "batch numbers"], model: Any, key: Any) -> distributions.Flowed:
         """Return the pushed normal: means, log standard deviations, then the context."""
         n = self.latent
-        base = distributions.Normal(numbers[:, :n], distributions.bounded(numbers[:, n : 2 * n]))
+        base = distributions.Normal(numbers[:, :n], bounded(numbers[:, n : 2 * n], CODE_HIGHEST))
         return distributions.Flowed(base, self.flow, numbers[:, 2 * n :])

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.config import config
-from models.distributions import FullNormal, bounded
+from models.distributions import FullNormal
+from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.held import Held
 
 
@@ -29,4 +30,4 @@ class Full:
         tril = jnp.zeros((numbers.shape[0], latent, latent), numbers.dtype)
         tril = tril.at[:, rows, columns].set(numbers[:, latent:])
         diagonal = jnp.eye(latent, dtype=bool)[None]
-        return FullNormal(numbers[:, :latent], jnp.where(diagonal, jnp.exp(bounded(tril)), tril))
+        return FullNormal(numbers[:, :latent], jnp.where(diagonal, jnp.exp(bounded(tril, CODE_HIGHEST)), tril))

@@ -6,6 +6,7 @@ from jaxtyping import Array, Float
 
 from models import distributions
 from models.config import ConfigError, config, setting
+from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.held import Held
 
 
@@ -32,4 +33,4 @@ class LowRank:
         """Return the normal: means, log standard deviations, then F."""
         n = model.latent
         factor = numbers[:, 2 * n :].reshape(numbers.shape[0], n, self.rank)
-        return distributions.LowRank(numbers[:, :n], distributions.bounded(numbers[:, n : 2 * n]), factor)
+        return distributions.LowRank(numbers[:, :n], bounded(numbers[:, n : 2 * n], CODE_HIGHEST), factor)

@@ -144,7 +144,8 @@ def test_total_correlation_and_mutual_information_of_a_gaussian_at_full_batch():
     exact = 0.5 * (jnp.log(jnp.diagonal(covariance)).sum() - log_det)
     assert exact > 0.3
     assert abs((joint - units.sum(1)).mean() - exact) < 0.1
-    np.testing.assert_allclose(terms.TotalCorrelation(examples=n)(done, None), joint - units.sum(1), rtol=1e-9, atol=1e-12)
+    found = terms.TotalCorrelation(examples=n)(done, None)
+    np.testing.assert_allclose(found, joint - units.sum(1), rtol=1e-9, atol=1e-12)
     information = 0.5 * (log_det - 3 * np.log(s**2))
     assert abs((q.log_prob(z) - joint).mean() - information) < 0.1
 

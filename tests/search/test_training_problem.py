@@ -20,7 +20,7 @@ from experiments.search.options import parse
 from models import Dense, Model, posteriors
 from models.config import ConfigError, to_dict
 from models.objectives import Reconstruction
-from training.cli import Command
+from training.cli.options import Command
 from training.examples import Examples
 from training.store.trial import encode, trial_config
 

@@ -11,7 +11,7 @@ import train
 from models import likelihoods
 from models.autoencoder import Model
 from models.objectives import Reconstruction
-from training.cli import closing
+from training.cli.closing import closing
 from training.inputs import load_inputs
 from training.inputs.resolve import resolved
 
@@ -75,6 +75,18 @@ def test_values_within_the_support_pass(files):
     load_inputs(config(files, "deep", scale="unit", likelihood=likelihoods.Bernoulli()), None)
 
 
+@pytest.mark.parametrize("likelihood", [likelihoods.Categorical(), likelihoods.DiscretizedLogistic()])
+def test_values_between_levels_are_refused(tmp_path, likelihood):
+    levels = RNG.integers(0, 256, (100, 4, 4)) / 255
+    np.save(tmp_path / "on.npy", levels)
+    np.save(tmp_path / "between.npy", levels * 0.9 + 0.01)
+    asked = lambda name: train.Config(dataset=f"file:{tmp_path / name}.npy", model=Model(likelihood=likelihood))
+    load_inputs(asked("on"), None)
+    load_inputs(train.Config(model=Model(likelihood=likelihood)), None)  # digits: 17 levels
+    with pytest.raises(data.DataError, match=r"needs values on 256 levels .* --model.likelihood normal"):
+        load_inputs(asked("between"), None)
+
+
 def test_levels_are_checked_where_a_likelihood_names_them(files):
     if "levels" not in {f.name for f in dataclasses.fields(likelihoods.Categorical)}:
         pytest.skip("likelihoods without a number of levels")
@@ -136,7 +148,7 @@ def test_a_divergence_at_step_0_names_the_data(files, tmp_path, capsys):
 
 
 def test_values_beyond_float32_need_a_scale(tmp_path):
-    np.save(tmp_path / "a.npy", TABLE * 1e100)
+    np.save(tmp_path / "a.npy", TABLE * 1e40)
     with pytest.raises(data.DataError, match="do not fit float32; use --scale standardise"):
         data.load(f"file:{tmp_path / 'a.npy'}", options=data.Options(scale="none"))
     assert np.isfinite(load_inputs(train.Config(dataset=f"file:{tmp_path / 'a.npy'}"), None).splits["test"].x).all()

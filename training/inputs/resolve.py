@@ -17,6 +17,7 @@ from models.config import kind
 UNIT = ("auto", "bernoulli", "continuousbernoulli")
 LEVELS = ("discretizedlogistic", "categorical")
 TABLE_STD = 0.3  # first standard deviation of a table's normal, in units of the scaled values' spread
+LEVELS_OF_8_BITS = 256
 EXACT = 1e-3  # a value may be this far from a level, in units of levels
 
 
@@ -98,18 +99,19 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
     if low < 0 or high > 1:
         scales = "--scale unit, or " if dataset.picture and raw[0] >= 0 else ""
         raise data.DataError(f"{where}: {loss} needs values in [0, 1]; use {scales}--model.likelihood normal (or auto)")
-    levels = getattr(likelihood, "levels", None)
-    if support == "levels" and levels and not _on_levels(dataset, levels):
+    levels = getattr(likelihood, "levels", None) or LEVELS_OF_8_BITS
+    if support == "levels" and not _on_levels(dataset, levels, exactly=hasattr(likelihood, "levels")):
         raise data.DataError(
             f"{where}: {loss} needs values on {levels} levels from 0 to 1, these are not; use --model.likelihood "
             "normal (or auto)"
         )
 
 
-def _on_levels(dataset: data.Dataset, levels: int) -> bool:
+def _on_levels(dataset: data.Dataset, levels: int, exactly: bool) -> bool:
+    """Whether every scaled value is a level; where 256 are fixed, fewer are rounded to the nearest of them."""
     known = levels_of(dataset)
     if known:
-        return (levels - 1) % (known - 1) == 0
+        return (levels - 1) % (known - 1) == 0 if exactly else known <= levels
     return all(
         bool(np.all(np.abs(x * (levels - 1) - np.rint(x * (levels - 1))) < EXACT))
         for split in dataset.splits.values()

@@ -244,8 +244,8 @@ class RunFolder:
             found = read_sealed(path, SUMMARY)
         except RunError as error:
             raise RunError(f"{error}; remove it, and --resume writes it again") from None
-        if found["status"] not in STATUSES:
-            raise RunError(f"{path}: status is {found['status']!r}; remove it, and --resume writes it again")
+        if found["status"] not in STATUSES or not _says_what_it_must(found):
+            raise RunError(f"{path} is damaged: no run ends so; remove it, and --resume writes it again")
         return found
 
     def log(self, message: str) -> None:
@@ -347,6 +347,13 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _says_what_it_must(summary: dict[str, Any]) -> bool:
+    """Whether a summary has what its status promises: numbers of the test, or the term that was not finite."""
+    if summary["status"] == "finished":
+        return bool(summary["test"]) and not any(isinstance(value, str) for value in summary["test"].values())
+    return summary["status"] == "preempted" or "term" in summary["end"]
 
 
 def _check_free(path: Path) -> None:

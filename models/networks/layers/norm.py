@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from models.config import ConfigError
+
 Values = Float[Array, "batch *features"]
 
 
@@ -25,6 +27,11 @@ class BatchNorm(nnx.Module):
         mean, var = self.mean[...], self.var[...]
         if training:
             axes = tuple(range(x.ndim - 1))
+            if x.size == x.shape[-1]:
+                raise ConfigError(
+                    "norm 'batch' needs more than one value of each feature per batch, here one example of one place: "
+                    "use a larger batch_size, or norm 'layer'"
+                )
             # at least float32: a variance in bfloat16 keeps two digits
             full = x.astype(jnp.promote_types(x.dtype, mean.dtype))
             batch_mean, batch_var = jnp.mean(full, axes), jnp.var(full, axes)

@@ -1,4 +1,4 @@
-"""The host's side of a run: chunks of steps, checkpoints, signals, early stopping.
+"""The host's side of a run: the steps of `train.train` cut into dispatches, checkpoints, signals, early stopping.
 
 All arithmetic is in the programs handed in; this file decides only when they run. How many steps a dispatch
 takes never changes the result: one program with a traced step count serves every chunk.
@@ -12,12 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from training.evaluate import Best, first_bad_metric, patience_is_over
 from training.signals import StopSignals
 from training.store.metrics_file import read_metrics
 from training.store.run_folder import RunFolder
+from training.terms import first_bad_term
 
-DISPATCH_SECONDS = 0.25  # a dispatch is about this long: signals and progress are served between dispatches
-SAVE_SECONDS = 3.0  # shortest time between checkpoints; longer where a save takes longer than 1/20 of it
+
+class Pace(NamedTuple):
+    """When the host acts; none of it changes a result."""
+
+    chunk: int = 0  # steps of every dispatch; 0: as many as take about `dispatch_seconds`
+    dispatch_seconds: float = 0.25  # signals and progress are served between dispatches
+    save_seconds: float = 3.0  # shortest time between checkpoints, longer where a save takes over 1/20 of it; 0: all
+    clock: Callable[[], float] = time.monotonic
+    after: Callable[[int], None] = lambda step: None  # called with the step after every dispatch
 
 
 class Programs(NamedTuple):
@@ -26,19 +35,12 @@ class Programs(NamedTuple):
     start_epoch: Callable[[Any], Any]
     order: Callable[[int], Any]  # epoch -> what `advance` needs to know of it
     advance: Callable[[Any, Any, int], Any]  # (state, order, count) -> state; may consume the state
-    validate: Callable[[Any], dict[str, float]]
+    validate: Callable[[Any], tuple[dict[str, float], dict[str, list[float]]]]  # -> metrics, and those per dimension
     per_epoch: int
     epochs: int
     patience: int
-    criterion: Callable[[dict[str, float]], float]  # validation metrics -> what is minimised
-
-
-class Best(NamedTuple):
-    """The best validation so far."""
-
-    value: float = float("inf")
-    epoch: int = 0
-    metrics: dict[str, float] | None = None
+    ramps: int  # epochs until every ramp is over
+    criterion: Callable[[dict[str, Any]], float]  # validation metrics -> what is minimised
 
 
 class Outcome(NamedTuple):
@@ -54,33 +56,36 @@ class Outcome(NamedTuple):
 class Chunks:
     """Chooses how many steps the next dispatch takes, from the time the last ones took."""
 
-    def __init__(self, seconds: float = DISPATCH_SECONDS):
-        self.seconds, self.size, self.first = seconds, 1, True
+    def __init__(self, pace: Pace):
+        self.pace, self.size, self.first = pace, pace.chunk or 1, True
 
     def record(self, count: int, elapsed: float) -> None:
         """Learn from a dispatch; the first one compiled and says nothing."""
+        if self.pace.chunk:
+            return
         if self.first:
             self.first = False
             return
         per_step = max(elapsed / count, 1e-7)
-        self.size = int(np.clip(self.seconds / per_step, 1, max(1, 8 * self.size)))
+        self.size = int(np.clip(self.pace.dispatch_seconds / per_step, 1, max(1, 8 * self.size)))
 
 
 class Saver:
     """Writes checkpoints no more often than is worth it; a best state waits in memory until then."""
 
-    def __init__(self, folder: RunFolder, meta: Callable[[], dict[str, Any]]):
-        self.folder, self.meta = folder, meta
+    def __init__(self, folder: RunFolder, meta: Callable[[], dict[str, Any]], pace: Pace):
+        self.folder, self.meta, self.pace = folder, meta, pace
         self.pending: tuple[Any, Best] | None = None
-        self.last, self.cost = time.monotonic(), 0.0
+        self.last, self.cost = pace.clock(), 0.0
 
     def due(self) -> bool:
         """Whether enough time has passed since the last checkpoint."""
-        return time.monotonic() - self.last > max(SAVE_SECONDS, 20 * self.cost)
+        rest = max(self.pace.save_seconds, 20 * self.cost) if self.pace.save_seconds else 0.0
+        return self.pace.clock() - self.last >= rest
 
     def save(self, state: Any, best: Best) -> None:
         """Write the waiting best state, then `state`."""
-        start = time.monotonic()
+        start = self.pace.clock()
         step = int(state.step)
         if self.pending is not None:
             best_state, at = self.pending
@@ -90,17 +95,11 @@ class Saver:
                 self.folder.save(step, state, self._meta(best))
         else:
             self.folder.save(step, state, self._meta(best))
-        self.last = time.monotonic()
+        self.last = self.pace.clock()
         self.cost = self.last - start
 
     def _meta(self, best: Best) -> dict[str, Any]:
         return self.meta() | {"best": best._asdict()}
-
-
-def first_bad_term(state: Any) -> dict[str, Any]:
-    """Return the step and the names of its non-finite terms, causes before consequences."""
-    names = [name for name, bad in state.bad_terms.items() if bool(bad)]
-    return {"step": int(state.bad_step), "term": names[0], "all_terms": names}
 
 
 def replay(programs: Programs, state: Any, until: int) -> Any:
@@ -122,34 +121,38 @@ def run(
     meta: Callable[[], dict[str, Any]],
     stop: StopSignals,
     report: Callable[[int, float | None], None],
+    pace: Pace = Pace(),
 ) -> Outcome:
-    """Advance `state` to the end of the run, or to a signal, early stop or non-finite term.
+    """Advance `state` to the end of the run, or to a signal, early stop, or a term or metric that is not finite.
 
     Every way out leaves a checkpoint of the last good state (for a non-finite term: the one before it).
     """
-    chunks, saver = Chunks(), Saver(folder, meta)
+    chunks, saver = Chunks(pace), Saver(folder, meta, pace)
     rows = read_metrics(folder.metrics.path)
     row = {name: value for name, value in rows[-1].items() if name != "seconds"} if rows else {}
     step, total = int(state.step), programs.epochs * programs.per_epoch
     order, epoch_of_order = None, -1
-    while step < total and not _patience_is_over(programs, step, best):
+    while step < total and not _is_over(programs, step, best):
         epoch, within = divmod(step, programs.per_epoch)
         if epoch != epoch_of_order:
             order, epoch_of_order = programs.order(epoch), epoch
         if within == 0:
             state = programs.start_epoch(state)
         count = min(chunks.size, programs.per_epoch - within)
-        start = time.perf_counter()
+        start = pace.clock()
         state = programs.advance(state, order, count)
         bad_step = int(state.bad_step)  # waits for the device
-        chunks.record(count, time.perf_counter() - start)
+        chunks.record(count, pace.clock() - start)
         step += count
         if bad_step >= 0:
             return Outcome("diverged", state, row, best, first_bad_term(state))
         report(step, row["train"]["loss"] if row else None)
+        pace.after(step)
         if step % programs.per_epoch == 0:
             row, best, improved = _end_epoch(programs, state, step, best)
             folder.metrics.append({**row, "seconds": round(meta()["seconds"], 3)})
+            if bad := first_bad_metric(row["validation"]):
+                return Outcome("diverged", state, row, best, {"step": step, "term": f"validation {bad}"})
             if improved:
                 saver.pending = (jax.tree.map(jnp.copy, state), best)
         if stop:
@@ -161,9 +164,9 @@ def run(
     return Outcome("finished", state, row, best, {"step": step, "stopped_early": step < total})
 
 
-def _patience_is_over(programs: Programs, step: int, best: Best) -> bool:
-    """Whether `patience` whole epochs have passed without a better validation."""
-    return bool(programs.patience) and step // programs.per_epoch - best.epoch >= programs.patience
+def _is_over(programs: Programs, step: int, best: Best) -> bool:
+    """Whether patience has ended: `train.train` asks the same at the start of an epoch."""
+    return bool(patience_is_over(programs.patience, step // programs.per_epoch, best, programs.ramps))
 
 
 def _end_epoch(programs: Programs, state: Any, step: int, best: Best) -> tuple[dict[str, Any], Best, bool]:
@@ -172,9 +175,9 @@ def _end_epoch(programs: Programs, state: Any, step: int, best: Best) -> tuple[d
     epoch = step // programs.per_epoch
     unit = {name: f"{name}_nats" for name in ("nll", "kl", "negative_elbo")}  # as the validation metrics are named
     train = {unit.get(name, name): float(total) / programs.per_epoch for name, total in sums.items()}
-    validation = programs.validate(state)
-    row = {"step": step, "epoch": epoch, "train": train, "validation": validation}
-    value = programs.criterion(validation)
+    validation, vectors = programs.validate(state)
+    row = {"step": step, "epoch": epoch, "train": train, "validation": validation, **vectors}
+    value = float(programs.criterion(validation))
     if value < best.value:
         return row, Best(value, epoch, validation), True
     return row, best, False

@@ -11,9 +11,9 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import tyro
 from tyro.conf import arg
@@ -32,45 +32,11 @@ from models.config import (
     replace_at,
     validate,
 )
+from training.cli.options import Command, Options
 from training.part_lists import as_fields, from_fields
-from training.progress import result_table
-from training.store.checkpoint import steps
 from training.store.errors import RunError
-from training.store.identity import Accepted, read_config
+from training.store.identity import read_config
 from training.store.trial import trial_config
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """What belongs to this machine and this call, not to the config."""
-
-    data_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder with data files, one folder per set (default: this project's cache)."""
-    run_dir: Annotated[str | None, arg(metavar="DIR")] = None
-    """Folder of this run (default: a new one under runs/)."""
-    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
-    from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
-    """Start from the config of the run in this folder; other options change it."""
-    from_trial: Annotated[str | None, arg(metavar="SWEEP[:POINT]")] = None
-    """Start from the config of a trial: of the sweep's best point, or of the one named; other options change it."""
-    accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT")] = ()
-    """With --resume or --from, what may differ from the run's record: data, rows, notes, config."""
-    threads: int | None = None
-    """XLA's threads on a CPU, for the same bits on any number of cores (default: one per core)."""
-    dispatch: Literal["auto", "loop", "step"] = "auto"
-    """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
-    figures: bool = True
-    """Draw the figures at the end."""
-    dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Say in one line how the data are understood, and stop."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(Options):
-    """A run as asked for: its config and its options."""
-
-    config: Any
 
 
 def usage_error(message: str) -> NoReturn:
@@ -159,14 +125,16 @@ def _kinds_of(cfg: Any, path: str, chosen: str | list[str]) -> Any:
     return chosen
 
 
-def load_config(config_class: type, folder: str, accept: Collection[str] = ()) -> tuple[Any, str | None]:
+def load_config(
+    config_class: type, folder: str, accept: Collection[str] = (), report: Callable[[str], None] = lambda _: None
+) -> tuple[Any, str | None]:
     """Return the config and data folder that a run folder's config.json holds.
 
     Raises ConfigError when there is none or it does not fit this version.
     """
     path = Path(folder) / "config.json"
     try:
-        values = read_config(Path(folder), accept, lambda line: print(line, file=sys.stderr))
+        values = read_config(Path(folder), accept, report)
         data_dir = values.pop("data_dir", None)
         return from_dict(config_class, values), data_dir
     except RunError as error:
@@ -245,8 +213,11 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         if trial and not resumed:
             default = trial_config(config_class, trial)
         if resumed or source:
-            accept = () if resumed else _values(argv, "accept")
-            default, data_dir = load_config(config_class, run_dir if resumed else source, accept)  # type: ignore[arg-type]
+            if resumed:  # verified with the rest of its folder
+                default, data_dir = load_config(config_class, run_dir)  # type: ignore[arg-type]
+            else:
+                tell = lambda line: print(line, file=sys.stderr)
+                default, data_dir = load_config(config_class, source, _values(argv, "accept"), tell)  # type: ignore[arg-type]
         command = _tyro(choose_parts(default, rest), rest, data_dir, description)
         if resumed:
             changed = [p for p, v in flat(command.config) if dict(flat(default)).get(p, v) != v]
@@ -261,19 +232,3 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         return command
     except ConfigError as error:
         usage_error(str(error))
-
-
-def closing(folder: Path, summary: dict[str, Any]) -> None:
-    """Print what a run says at its end: the table of test metrics, or why there is none, and where to look."""
-    end = summary["end"]
-    if summary["status"] == "diverged":
-        kept = "the last good checkpoint is kept" if steps(folder / "checkpoints") else "no checkpoint was written yet"
-        way = "try a smaller --lr or --updates.clip 1"
-        if "data" in end:  # the very first step: nothing has been learned yet that could have gone wrong
-            way = f"the data are {end['data']}: try --scale standardise, or else a smaller --lr"
-        print(f"diverged: {end['term']} is not finite at step {end['step']}; {kept}; {way}")
-    elif summary["status"] == "preempted":
-        print(f"stopped at step {end['step']}, saved; continue with: --resume --run-dir {folder}")
-    else:
-        result_table("test split", summary["test"])
-    print(f"{folder}: {summary['status']} after {summary['seconds']:.1f} s")

@@ -6,11 +6,11 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from .pictures.names import words
+from training.pictures.names import words
 
 
 class Output:
@@ -81,12 +81,14 @@ class Progress:
         unit: str = "images",
         seconds: float = 5.0,
         out: Any = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.steps, self.steps_per_epoch, self.batch_size = steps, max(1, steps_per_epoch), batch_size
         self.step, self.unit, self.seconds = start, unit, seconds
         self.out = sys.stdout if out is None else out
         self._recent: deque[tuple[float, int]] = deque(maxlen=20)
-        self._said = time.monotonic()
+        self._now = clock
+        self._said = clock()
         self._line = ""
         self._bar: Any = None
         self._task: Any = None
@@ -114,7 +116,7 @@ class Progress:
 
     def update(self, step: int, loss: float | None = None) -> None:
         """Show that `step` steps are done; `loss` is that of the last of them."""
-        now = time.monotonic()
+        now = self._now()
         self.step = step
         self._recent.append((now, step))
         epoch = min(-(-step // self.steps_per_epoch), self.steps // self.steps_per_epoch or 1)
@@ -137,7 +139,7 @@ class Progress:
             print(text, file=self.out, flush=True)
 
     def _say(self, line: str) -> None:
-        self._said, self._line = time.monotonic(), ""
+        self._said, self._line = self._now(), ""
         print(line, file=self.out, flush=True)
 
 
