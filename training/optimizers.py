@@ -199,7 +199,8 @@ def learning_rate(schedule: AnySchedule, lr: Array | float, steps: int, warmup: 
 
     def at(step: Int[Array, ""]) -> Float[Array, ""]:
         rising = warmup * steps
-        t = jnp.clip((step - rising) / jnp.maximum(steps - rising, 1.0), 0.0, 1.0)
+        after = jnp.clip((step - rising) / jnp.maximum(steps - rising, 1.0), 0.0, 1.0)
+        t = jnp.where(rising > 0, after, jnp.minimum(step / steps, 1.0))  # the same, but for the last bit
         rise = jnp.minimum(1.0, (step + 1) / jnp.maximum(rising, 1.0))
         return lr * rise * factor(t)
 

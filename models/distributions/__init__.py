@@ -8,7 +8,7 @@ from models.distributions.bernoulli import Bernoulli
 from models.distributions.categorical import Categorical
 from models.distributions.chain import Chain
 from models.distributions.continuous_bernoulli import ContinuousBernoulli
-from models.distributions.event import Event, Mask, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
 from models.distributions.finite import bounded, log1p_of_unit, softplus
 from models.distributions.flowed import Flowed
 from models.distributions.full_normal import FullNormal, LowRank
@@ -41,6 +41,7 @@ __all__ = [
     "PerExample",
     "Point",
     "Quantised",
+    "at_least_float32",
     "bounded",
     "log1p_of_unit",
     "softplus",

@@ -18,6 +18,17 @@ from models.terms.adversarial import Adversarial
 from models.terms.code_norm import CodeNorm
 from models.terms.commitment import Commitment
 from models.terms.dip import DIP
+from models.terms.geometry import (
+    Contractive,
+    FlatMetric,
+    HessianPenalty,
+    Implicit,
+    Isometric,
+    LogVolume,
+    Orthogonal,
+    SparseJacobian,
+    Spectral,
+)
 from models.terms.mmd import MMD
 from models.terms.sliced_wasserstein import SlicedWasserstein
 from models.terms.sparsity import Sparsity
@@ -35,7 +46,26 @@ class OwnTerm(Protocol):
         """Return the term of each example."""
 
 
-Term = Sparsity | CodeNorm | Commitment | MMD | SlicedWasserstein | TotalCorrelation | DIP | Adversarial | OwnTerm
+Term = (
+    Sparsity
+    | CodeNorm
+    | Commitment
+    | MMD
+    | SlicedWasserstein
+    | TotalCorrelation
+    | DIP
+    | Adversarial
+    | Contractive
+    | Isometric
+    | FlatMetric
+    | Orthogonal
+    | LogVolume
+    | HessianPenalty
+    | Spectral
+    | Implicit
+    | SparseJacobian
+    | OwnTerm
+)
 
 __all__ = [
     "DIP",
@@ -43,9 +73,18 @@ __all__ = [
     "Adversarial",
     "CodeNorm",
     "Commitment",
+    "Contractive",
+    "FlatMetric",
+    "HessianPenalty",
+    "Implicit",
+    "Isometric",
+    "LogVolume",
+    "Orthogonal",
     "OwnTerm",
     "SlicedWasserstein",
+    "SparseJacobian",
     "Sparsity",
+    "Spectral",
     "Term",
     "TotalCorrelation",
     "is_kernel",

@@ -108,6 +108,15 @@ def test_a_zip_is_read_in_place_like_the_folder(tmp_path):
     assert a.names == b.names == [f"{c}/{i:02}.png" for c in ("ant", "cat") for i in range(12)]
 
 
+def test_folders_in_folders_are_classes(tmp_path):
+    for outer in ("greek", "latin"):
+        tree(tmp_path / outer, 3)
+    found = data.read(tmp_path)
+    assert found.classes == ("greek/ant", "greek/cat", "latin/ant", "latin/cat")
+    np.testing.assert_array_equal(found.labels, np.repeat(range(4), 3))
+    assert "classes are folders in folders, such as greek/ant" in found.remarks
+
+
 def test_folders_of_splits_are_splits(tmp_path):
     for part, n in (("train", 12), ("val", 3), ("test", 4)):
         tree(tmp_path / part, n)

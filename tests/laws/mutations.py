@@ -207,7 +207,7 @@ MUTATIONS = [
         (STEPS,),
     ),
     Mutation(
-        "train.py",
+        "training/evaluate.py",
         "jnp.where(index < n, value, 0)",
         "jnp.where(index <= n, value, 0)",
         "one example too many in a mean",
@@ -217,7 +217,7 @@ MUTATIONS = [
         ),
     ),
     Mutation(
-        "train.py",
+        "training/evaluate.py",
         "jax.random.split(jax.random.fold_in(key, i))",
         "jax.random.split(key)",
         "every test batch draws the same noise",
@@ -253,8 +253,8 @@ MUTATIONS = [
     ),
     Mutation(
         "training/optimizers.py",
-        "decay * m + (1 - decay) * p",
-        "decay * m + decay * p",
+        "m + share.astype(p.dtype) * (p - m)",
+        "m - share.astype(p.dtype) * (p - m)",
         "factor of the newest parameters",
         (
             f"{OPTIMIZERS}::test_running_mean",

@@ -52,6 +52,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     r"objective=ELBO\.refine_rate": {"objective.refine_steps": 1},
     r"terms=Sparsity.*": PLAIN | {"model.posterior.activation": "sigmoid"},
     r"terms=Sparsity\.target": {"terms.sparsity.penalty": "kl"},
+    r"terms=Contractive\.(second|noise)": {"terms.contractive.corruptions": 1},
     r"opponent.*": RIVALS,
 }
 # Fields that a part refuses in another part that it holds: a ConfigError instead of an effect.

@@ -95,13 +95,16 @@ def test_batches_of_an_evaluation_draw_noise_of_their_own():
 
 
 def test_the_mean_of_parameters_forgets_by_its_decay():
+    """After three steps: the sum of 0.9^k times the parameters of k steps ago, over the sum of the weights."""
     config = replace_at(QUIET, "updates.ema", 0.9)
-    before = T.init(config, KEY, EXAMPLES)
-    after = T.train_steps(before, config, KEY, EXAMPLES, T.epoch_order(KEY, 0, 32), 1)
-    old, new = (nnx.state(s.model, nnx.Param) for s in (before, after))
-    for m, a, b in zip(*map(jax.tree.leaves, (after.ema, old, new)), strict=True):
-        np.testing.assert_allclose(m, 0.9 * a + 0.1 * b, rtol=1e-12)
-    assert any(float(jnp.abs(a - b).max()) > 1e-6 for a, b in zip(*map(jax.tree.leaves, (old, new)), strict=True))
+    order, state, seen = T.epoch_order(KEY, 0, 32), T.init(config, KEY, EXAMPLES), []
+    for _ in range(3):
+        state = T.train_steps(state, config, KEY, EXAMPLES, order, 1)
+        seen.append(jax.tree.leaves(nnx.state(state.model, nnx.Param)))
+    for m, *values in zip(jax.tree.leaves(state.ema), *seen, strict=True):
+        want = (0.81 * values[0] + 0.9 * values[1] + values[2]) / 2.71
+        np.testing.assert_allclose(m, want, rtol=1e-9)
+    assert any(float(jnp.abs(a - b).max()) > 1e-6 for a, b in zip(seen[0], seen[2], strict=True))
 
 
 def test_each_split_draws_its_own_bits():

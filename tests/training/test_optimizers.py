@@ -122,6 +122,19 @@ def test_accumulation_averages_and_then_moves():
     np.testing.assert_allclose(got[1], START - 0.1 * GRADIENTS[:2].mean(0), rtol=1e-9)
 
 
+def test_accumulation_runs_the_schedule_over_updates():
+    """Six batches, two to an update: three updates, over which the rate falls to a thousandth."""
+    transformation = build(O.SGD(), O.Exponential(final=1e-3), Updates(accumulate=2), 0.1, 6)
+    w = jnp.asarray(START)
+    state, want = transformation.init(w), START.copy()
+    for t, g in enumerate(GRADIENTS):
+        change, state = transformation.update(jnp.asarray(g), state, w)
+        w = w + change
+        if t % 2:
+            want = want - 0.1 * 1e-3 ** ((t // 2) / 3) * GRADIENTS[t - 1 : t + 1].mean(0)
+            np.testing.assert_allclose(w, want, rtol=1e-9)
+
+
 def test_warm_up_precedes_the_schedule():
     """A cosine after a warm-up of half of 100 updates: lr/50 first, lr at the 50th, half-way down at 75, 0 at 100."""
     rate = learning_rate(O.Cosine(), 0.2, 100, 0.5)

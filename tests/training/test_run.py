@@ -21,7 +21,7 @@ from training.cli.parse import load_config, parse
 from training.host import Pace
 from training.inputs import load_inputs
 from training.store.arrays import params_sha256
-from training.store.checkpoint import restore_like, steps
+from training.store.checkpoint import load, restore_like, steps
 from training.store.metrics_file import read_metrics
 
 SMALL = ["--model.encoder.hidden", "16", "--model.latent", "2", "--epochs", "4", "--no-figures", "--dispatch", "loop"]
@@ -156,8 +156,8 @@ def test_resuming_a_finished_run_without_figures_draws_them(finished, tmp_path):
 
 
 def test_divergence_stops_and_names_the_cause(finished, tmp_path, capsys):
-    """At lr 1e30 the loss of step 1 (or the gradient of step 0, which ruins its parameters) is the first to go."""
-    options = ["--optimizer", "sgd", "--lr", "1e30", "--run-dir", tmp_path / "b", "--no-figures", "--dispatch", "loop"]
+    """At lr 1e200 the loss of step 1 (or the gradient of step 0, which ruins its parameters) is the first to go."""
+    options = ["--optimizer", "sgd", "--lr", "1e200", "--run-dir", tmp_path / "b", "--no-figures", "--dispatch", "loop"]
     run("--from", finished, *options, expect=1)
     result = summary(tmp_path / "b")
     assert result["status"] == "diverged"
@@ -226,8 +226,8 @@ def test_a_folder_in_use_or_done_is_refused(finished, capsys):
     before = (finished / "summary.json").read_bytes()
     run("--run-dir", finished, expect=1)
     assert "--resume" in capsys.readouterr().err
-    run("--resume", "--run-dir", finished, "--epochs", 9, expect=2)
-    assert "epochs" in capsys.readouterr().err
+    run("--resume", "--run-dir", finished, "--lr", 0.5, expect=2)
+    assert "lr" in capsys.readouterr().err
     assert (finished / "summary.json").read_bytes() == before
 
 
@@ -259,3 +259,61 @@ def test_a_kill_at_any_moment_is_survived(number, tmp_path_factory):
             kills += 1
     assert summary(folder)["params_sha256"] == summary(whole)["params_sha256"]
     assert summary(folder)["test"] == summary(whole)["test"]
+
+
+def state_of(folder, file):
+    """The checkpoint's arrays."""
+    return load(folder / "checkpoints" / file).arrays
+
+
+def test_init_from_starts_from_the_weights_that_were_tested(finished, tmp_path, capsys):
+    """One step at a rate of next to nothing leaves the weights where they came from."""
+    still = ["--lr", 1e-30, "--epochs", 1, "--run-dir"]
+    run("--from", finished, "--init-from", finished, "--no-figures", *still, tmp_path / "b")
+    assert summary(tmp_path / "b")["params_sha256"] == summary(finished)["params_sha256"]
+    said = capsys.readouterr().out
+    assert "--init-from: weights of" in said
+    assert "optimizer fresh" in said
+    record = json.loads((tmp_path / "b" / "config.json").read_text())["init_from"]
+    assert record["params_sha256"] == summary(finished)["params_sha256"]
+    run("--from", finished, "--no-figures", *still, tmp_path / "c")
+    assert summary(tmp_path / "c")["params_sha256"] != summary(finished)["params_sha256"]
+    assert "not its weights" in capsys.readouterr().out
+    run("--from", finished, "--init-from", finished, "--init-optimizer", "kept", "--no-figures", *still, tmp_path / "d")
+    moments = [name for name in state_of(finished, "step-000000036.safetensors") if ".mu" in name]
+    assert moments
+    old = state_of(finished, "step-000000036.safetensors")
+    fresh, kept = (state_of(tmp_path / f, "step-000000009.safetensors") for f in "bd")
+    count = next(name for name in old if name.endswith(".count"))
+    assert (int(fresh[count]), int(kept[count])) == (9, 45)
+
+
+def test_init_from_another_model_is_refused_in_one_line(finished, tmp_path, capsys):
+    options = ["--init-from", finished, "--model.latent", 3, "--run-dir", tmp_path / "b"]
+    run("--from", finished, *options, expect=1)
+    said = capsys.readouterr().err.strip()
+    assert len(said.splitlines()) == 1
+    assert "--init-from" in said
+    run("--init-from", tmp_path / "nowhere", "--run-dir", tmp_path / "c", expect=1)
+    assert "there is no run" in capsys.readouterr().err
+
+
+def test_resume_with_more_epochs_is_the_longer_run(finished, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run("--from", finished, "--epochs", 3, "--no-figures", "--run-dir", whole, "--dispatch", "loop")
+    capsys.readouterr()
+    run("--from", finished, "--epochs", 2, "--no-figures", "--run-dir", parts, "--dispatch", "loop", "--resume")
+    assert "holds no run yet, a new one starts" in capsys.readouterr().out
+    run("--resume", "--epochs", 3, "--no-figures", "--run-dir", parts)
+    assert summary(parts)["params_sha256"] == summary(whole)["params_sha256"]
+    assert summary(parts)["test"] == summary(whole)["test"]
+    assert rows(parts) == rows(whole)
+    run("--resume", "--no-figures", "--run-dir", parts)
+    run("--resume", "--epochs", 1, "--run-dir", parts, expect=2)
+
+
+def test_a_schedule_that_needs_the_number_of_epochs_names_init_from(finished, tmp_path, capsys):
+    folder = tmp_path / "b"
+    run("--from", finished, "--schedule", "cosine", "--epochs", 1, "--no-figures", "--run-dir", folder)
+    run("--resume", "--epochs", 2, "--run-dir", folder, expect=2)
+    assert f"--init-from {folder}" in capsys.readouterr().err

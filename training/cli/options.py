@@ -18,9 +18,13 @@ class Options:
     run_dir: Annotated[str | None, arg(metavar="DIR")] = None
     """Folder of this run (default: a new one under runs/)."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Continue the run in --run-dir where its last checkpoint stands (a new run if there is none)."""
+    """Continue the run in --run-dir at its last checkpoint (a new run if there is none); more --epochs may be given."""
     from_: Annotated[str | None, arg(name="from", metavar="RUN")] = None
-    """Start from the config of the run in this folder; other options change it."""
+    """Start from the config of the run in this folder, not its weights; other options change it."""
+    init_from: Annotated[str | None, arg(metavar="RUN")] = None
+    """Start from the weights that the run in this folder tested; the model's parts must be the same."""
+    init_optimizer: Literal["fresh", "kept"] = "fresh"
+    """With --init-from: the optimizer's moments start anew, or are kept; the schedule starts anew in both."""
     from_trial: Annotated[str | None, arg(metavar="SWEEP[:POINT]")] = None
     """Start from the config of a trial: of the sweep's best point, or of the one named; other options change it."""
     accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT")] = ()

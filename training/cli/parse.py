@@ -33,7 +33,7 @@ from models.config import (
     validate,
 )
 from training.cli.options import Command, Options
-from training.part_lists import as_fields, from_fields
+from training.cli.part_lists import as_fields, from_fields
 from training.store.errors import RunError
 from training.store.identity import read_config
 from training.store.trial import trial_config
@@ -136,6 +136,7 @@ def load_config(
     try:
         values = read_config(Path(folder), accept, report)
         data_dir = values.pop("data_dir", None)
+        values.pop("init_from", None)
         return from_dict(config_class, values), data_dir
     except RunError as error:
         raise ConfigError(f"no run in {folder}: {error}" if not path.exists() else str(error)) from None
@@ -193,6 +194,19 @@ def one_line(box: str) -> str:
     return message + " (train.py --help lists all options)"
 
 
+def _longer(old: Any, new: Any, changed: list[str], run_dir: Any) -> bool:
+    """Whether nothing but a larger number of epochs is asked for, and the schedule allows it (ConfigError if not)."""
+    if changed != ["epochs"] or new.epochs < old.epochs:
+        return False
+    if kind(type(old.schedule)) != "constant" or old.updates.warmup:
+        raise ConfigError(
+            f"--resume cannot add epochs to this run: its {kind(type(old.schedule))} schedule with warm-up "
+            f"{old.updates.warmup:g} is a share of them; to go on from its weights use --from {run_dir} "
+            f"--init-from {run_dir} and a new --run-dir"
+        )
+    return True
+
+
 def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
     """Return the command that `argv` asks for; usage errors print one line and exit with 2."""
     rest = list(argv)
@@ -221,7 +235,7 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
         command = _tyro(choose_parts(default, rest), rest, data_dir, description)
         if resumed:
             changed = [p for p, v in flat(command.config) if dict(flat(default)).get(p, v) != v]
-            if command.config != default:
+            if command.config != default and not _longer(default, command.config, changed, run_dir):
                 raise ConfigError(
                     f"--resume continues the run as it was, but {', '.join(changed)} differs; "
                     f"for another run use --from {run_dir} and a new --run-dir"

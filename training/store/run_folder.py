@@ -156,6 +156,14 @@ class RunFolder:
         gone = [f"{self.figures / name} is gone" for name in self.lost_figures()]
         return said + bits_differ(old, new) + gone
 
+    def extend(self, config: dict[str, Any]) -> None:
+        """Replace config.json by one with more epochs; what carries the digest of the old one stays the run's."""
+        assert self.identity is not None, "a run is extended once it has begun"
+        known, new = self.identity, json_sha256(config)
+        self.identity = known._replace(config=new, earlier_configs=[*known.earlier_configs, known.config])
+        self.identity.write(self.path)
+        write_json(self.path / "config.json", config)
+
     def lost_figures(self) -> list[str]:
         """Return the names of figures that a finished run has drawn and that are no longer there."""
         summary = self.summary
