@@ -11,20 +11,40 @@
 from models.likelihoods.auto import Auto
 from models.likelihoods.bernoulli import Bernoulli
 from models.likelihoods.categorical import Categorical
+from models.likelihoods.columns import Columns
 from models.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from models.likelihoods.laplace import Laplace
 from models.likelihoods.logistic import DiscretizedLogistic
+from models.likelihoods.logistic_mixture import LogisticMixture
+from models.likelihoods.multinomial import Multinomial
 from models.likelihoods.normal import Normal
+from models.likelihoods.tokens import Tokens
 
-Likelihood = Auto | Bernoulli | ContinuousBernoulli | Normal | Laplace | DiscretizedLogistic | Categorical
+Likelihood = (
+    Auto
+    | Bernoulli
+    | ContinuousBernoulli
+    | Normal
+    | Laplace
+    | DiscretizedLogistic
+    | LogisticMixture
+    | Categorical
+    | Tokens
+    | Multinomial
+    | Columns
+)
 
 __all__ = [
     "Auto",
     "Bernoulli",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "Laplace",
     "Likelihood",
+    "LogisticMixture",
+    "Multinomial",
     "Normal",
+    "Tokens",
 ]

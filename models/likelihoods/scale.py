@@ -8,8 +8,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from models.batch import Batch
-from models.distributions import Normal, OptimalNormal
-from models.distributions.bounds import DATA_HIGHEST, bounded
+from models.distributions import Normal, OptimalNormal, at_least_float32
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.networks.held import Held
 
 MOMENTUM = 0.9  # of the running variance
@@ -30,7 +30,7 @@ class LearnedScale(nnx.Module):
 
     def __call__(self, out: Array, key: Any) -> Any:
         """Return p(x|z)."""
-        return self.held().distribution(out, bounded(self.log_scale[...], DATA_HIGHEST))
+        return self.held().distribution(out, bounded(at_least_float32(self.log_scale[...]), DATA_HIGHEST))
 
 
 class OptimalScale(nnx.Module):
@@ -42,7 +42,9 @@ class OptimalScale(nnx.Module):
 
     def __call__(self, out: Array, key: Any) -> Normal | OptimalNormal:
         """Return p(x|z)."""
-        return (Normal if key is None else OptimalNormal)(out[..., 0], 0.5 * jnp.log(self.variance[...]))
+        return (Normal if key is None else OptimalNormal)(
+            out[..., 0], 0.5 * jnp.log(at_least_float32(self.variance[...]))
+        )
 
     def track(self, p: OptimalNormal, batch: Batch) -> None:
         """Move the running variance towards that of this batch."""

@@ -15,12 +15,17 @@ KEY = jax.random.key(0)
 X = jnp.round(jax.random.uniform(KEY, (5, 2, 3)) * 255) / 255
 KINDS = part_types(Model, "likelihood")
 CHANGES = {
+    likelihoods.Auto: {},
     likelihoods.Bernoulli: {},
     likelihoods.ContinuousBernoulli: {},
     likelihoods.Normal: {"scale": "optimal", "std": 0.5},
     likelihoods.Laplace: {"scale": "learned", "width": 0.5},
-    likelihoods.DiscretizedLogistic: {"scale": "learned", "width": 0.5},
-    likelihoods.Categorical: {},
+    likelihoods.DiscretizedLogistic: {"scale": "learned", "width": 0.5, "levels": 17},
+    likelihoods.Categorical: {"levels": 17},
+    likelihoods.LogisticMixture: {"components": 2, "width": 0.5, "levels": 17},
+    likelihoods.Tokens: {"symbols": 17},
+    likelihoods.Multinomial: {},
+    likelihoods.Columns: {"columns": ("numeric",) * 4 + ("categorical:3", "ordinal:4"), "std": 0.5},
 }
 
 

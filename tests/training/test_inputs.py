@@ -88,8 +88,6 @@ def test_values_between_levels_are_refused(tmp_path, likelihood):
 
 
 def test_levels_are_checked_where_a_likelihood_names_them(files):
-    if "levels" not in {f.name for f in dataclasses.fields(likelihoods.Categorical)}:
-        pytest.skip("likelihoods without a number of levels")
     digits = data.load("digits")
     of = lambda likelihood: train.Config(model=Model(likelihood=likelihood))
     assert resolved(of(likelihoods.Categorical()), digits).model.likelihood.levels == 17
