@@ -49,7 +49,7 @@ from training.examples import Binarisation, Examples, binarise, example_batch
 from training.host import Pace
 from training.inputs.guard import checked_splits
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together
-from training.players import Opponent, Rivals, make_rivals, play
+from training.players import Opponent, Rivals, check_players, make_rivals, play
 from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
@@ -115,6 +115,10 @@ class Config:
     """Seed of initial weights, batches and noise."""
 
     renamed = staticmethod(sparse_as_term)
+
+    def check(self) -> None:
+        """Raise ConfigError for parts that do not fit each other."""
+        check_players(self.terms, self.opponent)
 
 
 class TrainState(NamedTuple):

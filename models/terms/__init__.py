@@ -15,6 +15,9 @@ from jaxtyping import Array
 
 from models.batch import Pass
 from models.terms.adversarial import Adversarial
+from models.terms.code_norm import CodeNorm
+from models.terms.commitment import Commitment
+from models.terms.dip import DIP
 from models.terms.geometry import (
     Contractive,
     FlatMetric,
@@ -27,7 +30,9 @@ from models.terms.geometry import (
     Spectral,
 )
 from models.terms.mmd import MMD
+from models.terms.sliced_wasserstein import SlicedWasserstein
 from models.terms.sparsity import Sparsity
+from models.terms.total_correlation import TotalCorrelation
 from models.terms.weights import is_kernel, weight_penalty
 
 
@@ -43,7 +48,12 @@ class OwnTerm(Protocol):
 
 Term = (
     Sparsity
+    | CodeNorm
+    | Commitment
     | MMD
+    | SlicedWasserstein
+    | TotalCorrelation
+    | DIP
     | Adversarial
     | Contractive
     | Isometric
@@ -58,8 +68,11 @@ Term = (
 )
 
 __all__ = [
+    "DIP",
     "MMD",
     "Adversarial",
+    "CodeNorm",
+    "Commitment",
     "Contractive",
     "FlatMetric",
     "HessianPenalty",
@@ -68,10 +81,12 @@ __all__ = [
     "LogVolume",
     "Orthogonal",
     "OwnTerm",
+    "SlicedWasserstein",
     "SparseJacobian",
     "Sparsity",
     "Spectral",
     "Term",
+    "TotalCorrelation",
     "is_kernel",
     "weight_penalty",
 ]
