@@ -16,7 +16,7 @@ try:
     import jax.numpy as jnp
     import optax
     from flax import nnx
-    from jaxtyping import Array, Bool, Float, Int, Key
+    from jaxtyping import Array, Float, Int, Key
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
@@ -34,19 +34,29 @@ from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.cli.progress import keep_going_without_output
-from training.devices import cast_floats, shard_batch
-from training.evaluate import Best, criterion, evaluate, example_loss, patience_is_over, ramp_epochs, trained_model
-from training.examples import Binarisation, Examples, binarise, example_batch, scale
-from training.guard import checked_splits
+from training.devices import cast_floats, hidden, shard_batch
+from training.evaluate import (
+    Best,
+    Trained,
+    criterion,
+    evaluate,
+    example_loss,
+    patience_is_over,
+    ramp_epochs,
+    trained_model,
+)
+from training.examples import Binarisation, Examples, binarise, example_batch
 from training.host import Pace
+from training.inputs.guard import checked_splits
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together
-from training.players import Opponent, Rivals, make_rivals, play
+from training.players import Opponent, Rivals, check_players, make_rivals, play
 from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
     from training.cli.options import Command
+    from training.trained import LoadedRun
 
-__all__ = ["Config", "TrainState", "Trained", "evaluate", "fit", "init", "main", "train", "trained_model"]
+__all__ = ["Config", "TrainState", "Trained", "evaluate", "fit", "init", "load_run", "main", "train", "trained_model"]
 
 
 @config
@@ -105,6 +115,10 @@ class Config:
     """Seed of initial weights, batches and noise."""
 
     renamed = staticmethod(sparse_as_term)
+
+    def check(self) -> None:
+        """Raise ConfigError for parts that do not fit each other."""
+        check_players(self.terms, self.opponent)
 
 
 class TrainState(NamedTuple):
@@ -246,22 +260,6 @@ def train_steps(
     return last_gradient_is_bad(jax.lax.fori_loop(0, count, body, state))
 
 
-def train_on(
-    state: TrainState,
-    config: Config,
-    key: Key[Array, ""],
-    raw: Any,
-    label: Any = None,
-    *,
-    n: int,
-    range: tuple[float | int, float | int],
-) -> TrainState:
-    """Advance by one batch of stored values that comes from a stream over `n` examples."""
-    batch = Batch(scale(jnp.asarray(raw), range), label)
-    state = train_step(state, config, make_optimizer(config, n), key, batch)
-    return last_gradient_is_bad(state)
-
-
 def start_epoch(state: TrainState) -> TrainState:
     """Return the state with the epoch's sums at zero."""
     return state._replace(sums=jax.tree.map(jnp.zeros_like, state.sums))
@@ -272,31 +270,6 @@ def run_keys(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""], Key[A
     return tuple(jax.random.split(key, 3))  # type: ignore[return-value]
 
 
-def hidden(config: Config) -> Config:
-    """Return the config with floats that XLA cannot see: a number folded into the program may change its last bits."""
-    known = lambda leaf: leaf if isinstance(leaf, int) else jax.lax.optimization_barrier(jnp.asarray(leaf))
-    return jax.tree.map(known, config)
-
-
-class Trained(NamedTuple):
-    """What a run leaves: its last state, the state after the best epoch, and which that was.
-
-    history: {"train": means of the loss's terms, "validation": metrics} of (config.epochs,) arrays, nan after the
-    end; `epochs` counts those that ran. Without a validation split the last epoch is the best.
-    """
-
-    state: TrainState
-    best_state: TrainState
-    best: Best
-    epochs: Int[Array, ""]
-    over: Bool[Array, ""]  # patience has ended, or a term or metric was not finite
-    history: Any = None
-
-    def tested(self, config: Config) -> TrainState:
-        """Return the state to test: the best where patience selects one, else the last."""
-        return self.best_state if config.patience else self.state
-
-
 def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Trained:
     """Train, validate after each epoch, stop early: one run as a pure function, the loop that everything runs.
 
@@ -304,7 +277,7 @@ def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Tra
     before `config.epochs` when patience is over, or when a term or a metric is not finite. `jit`, `vmap` (over a stack
     of configs and keys), `lax.map` and sharding all apply. The command line cuts the same steps into dispatches
     (`training/host`): parameters are equal to the bit. Raises ConfigError for data that do not fit, see
-    `training/guard.py`.
+    `training/inputs/guard.py`.
     """
     splits = checked_splits(config, splits)
     config = hidden(config)
@@ -342,7 +315,7 @@ def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Tra
         return run._replace(history=history)
 
 
-CORE = host.Core(init, train_steps, train_on, start_epoch, epoch_order, run_keys, steps_per_epoch)
+CORE = host.Core(init, train_steps, train_step, make_optimizer, start_epoch, epoch_order, run_keys, steps_per_epoch)
 
 
 def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], int] | None:
@@ -352,6 +325,17 @@ def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], 
     into dispatches, at its `pace`. Raises ConfigError, data.DataError or RunError.
     """
     return host.fit(CORE, command, pace)
+
+
+def load_run(path: str | Path, which: str | None = None) -> "LoadedRun":
+    """Return the trained model in a run folder (or an exported one), ready for use in the data's own units.
+
+    The folder alone is needed, wherever it was copied. which: the best or the last checkpoint; None: the one that the
+    test numbers in summary.json belong to. Raises RunError or ConfigError, one line.
+    """
+    from training.trained import load
+
+    return load(init, Config, Path(path), which)
 
 
 def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:

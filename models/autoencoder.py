@@ -89,7 +89,10 @@ class Autoencoder(nnx.Module):
             raise ConfigError(f"every axis of an example must be at least 1, got shape {tuple(sizes.shape)}")
         if cfg.labels != "none" and not sizes.classes:
             raise ConfigError(f"labels {cfg.labels!r} needs data with labels, these have none: use labels none")
+        if hasattr(cfg.posterior, "fits_data"):
+            cfg.posterior.fits_data(sizes, cfg.latent)
         self.shape, self.latent, self.labels = tuple(sizes.shape), cfg.latent, cfg.labels
+        self.examples = sizes.examples
         self.classes = classes = sizes.classes if cfg.labels != "none" else 0
         channels, numbers = cfg.likelihood.channels(), cfg.posterior.numbers(cfg.latent)
         self.encoder = cfg.encoder.build_encoder(sizes, numbers, classes, rngs)

@@ -28,6 +28,25 @@ class Best(NamedTuple):
     metrics: dict[str, Any] | None = None
 
 
+class Trained(NamedTuple):
+    """What a run leaves: its last state, the state after the best epoch, and which that was.
+
+    history: {"train": means of the loss's terms, "validation": metrics} of (config.epochs,) arrays, nan after the
+    end; `epochs` counts those that ran. Without a validation split the last epoch is the best.
+    """
+
+    state: Any  # a `train.TrainState`
+    best_state: Any
+    best: Best
+    epochs: Any
+    over: Any  # patience has ended, or a term or metric was not finite
+    history: Any = None
+
+    def tested(self, config: Any) -> Any:
+        """Return the state to test: the best where patience selects one, else the last."""
+        return self.best_state if config.patience else self.state
+
+
 def criterion(config: Any, validation: Mapping[str, Any]) -> Any:
     """Return what early stopping minimises: the metric that the config names, else the objective's own choice."""
     name = config.criterion

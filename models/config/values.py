@@ -11,6 +11,7 @@ from models.config.declare import ConfigError, alternatives, is_config, is_list,
 from models.config.kinds import by_kind, find_kind, nearest, one_of_each
 
 T = TypeVar("T")
+OWN_KIND = "kind_"  # in dicts, the field `kind` of a class that has one: "kind" is the class itself
 
 
 def coerce(cls: type, name: str, value: Any) -> Any:
@@ -76,7 +77,7 @@ def to_dict(cfg: Any) -> dict[str, Any]:
             value = to_dict(value)
         elif isinstance(value, float) and not math.isfinite(value):
             value = str(value)
-        out[f.name] = list(value) if isinstance(value, tuple) else value
+        out[OWN_KIND if f.name == "kind" else f.name] = list(value) if isinstance(value, tuple) else value
     return out
 
 
@@ -87,7 +88,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     Raises ConfigError for an unknown field (naming the nearest) or a value of the wrong type.
     """
     hints = cls.__hints__  # type: ignore[attr-defined]
-    given = {k: v for k, v in values.items() if k != "kind"}
+    given = {"kind" if k == OWN_KIND else k: v for k, v in values.items() if k != "kind"}
     if hasattr(cls, "renamed"):
         given = cls.renamed(given)  # type: ignore[attr-defined]
     for name in given:

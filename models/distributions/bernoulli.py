@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from models.distributions.event import Event, Mask, PerExample, sum_event
-from models.distributions.softplus import softplus
+from models.distributions.finite import softplus
 
 
 class Bernoulli(NamedTuple):

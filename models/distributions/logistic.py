@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
-from models.distributions.softplus import softplus
+from models.distributions.finite import softplus
 
 LEVELS = 256  # an 8-bit pixel is k / 255, k = 0 .. 255
 

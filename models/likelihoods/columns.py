@@ -14,10 +14,9 @@ from jaxtyping import Array, PRNGKeyArray
 from models.batch import Sizes
 from models.config import ConfigError, config, setting
 from models.distributions import LOG_2PI
-from models.distributions.bounds import DATA_HIGHEST, bounded
 from models.distributions.categorical import log_chosen
 from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
-from models.distributions.softplus import softplus
+from models.distributions.finite import DATA_HIGHEST, bounded, softplus
 from models.likelihoods.shapes import Bias, Mean, Out
 from models.networks.held import Held
 

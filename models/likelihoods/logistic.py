@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from models import distributions
 from models.batch import Sizes
 from models.config import config, setting
-from models.distributions.bounds import DATA_HIGHEST, bounded
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.likelihoods.scale import with_scale
 from models.likelihoods.shapes import Bias, Mean, Out, Scale, check_levels
 

@@ -11,8 +11,8 @@ from jaxtyping import PRNGKeyArray
 from models import distributions
 from models.batch import Sizes
 from models.config import config, setting
-from models.distributions.bounds import DATA_HIGHEST, bounded
 from models.distributions.event import Event, Mask, PerExample, sum_event
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.distributions.logistic import clipped_mean, log_level, to_level
 from models.likelihoods.shapes import Bias, Mean, Out, check_levels
 from models.networks.held import Held

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from models.batch import Batch
 from models.distributions import Normal, OptimalNormal, at_least_float32
-from models.distributions.bounds import DATA_HIGHEST, bounded
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.networks.held import Held
 
 MOMENTUM = 0.9  # of the running variance

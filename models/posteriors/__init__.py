@@ -5,9 +5,17 @@
     module(numbers, model, key)    -> q(z|x); a key means training mode (state may move)
 """
 
+from models.posteriors.chain import Chain
+from models.posteriors.flow import Flow
+from models.posteriors.fsq import FSQ
+from models.posteriors.full import Full
+from models.posteriors.gumbel import Gumbel
+from models.posteriors.low_rank import LowRank
 from models.posteriors.normal import Normal
 from models.posteriors.point import Point
+from models.posteriors.vmf import VMF
+from models.posteriors.vq import VQ
 
-Posterior = Point | Normal
+Posterior = Point | Normal | Full | LowRank | Flow | VMF | VQ | FSQ | Gumbel | Chain
 
-__all__ = ["Normal", "Point", "Posterior"]
+__all__ = ["FSQ", "VMF", "VQ", "Chain", "Flow", "Full", "Gumbel", "LowRank", "Normal", "Point", "Posterior"]

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from models import distributions
 from models.config import config
-from models.distributions.bounds import CODE_HIGHEST, bounded
+from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.held import Held
 
 

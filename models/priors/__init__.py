@@ -4,8 +4,30 @@
     module(model, label, key)      -> p(z); the key is for what is random in it, not for training mode
 """
 
+from models.priors.chain import Chain
+from models.priors.codes import Codes, UniformCodes
+from models.priors.deeper import Deeper
+from models.priors.flow import Flow
+from models.priors.labelled import Labelled
+from models.priors.mixture import Mixture, Normals
+from models.priors.sphere import Sphere
 from models.priors.standard import Standard, standard_normal
+from models.priors.vamp import Vamp
 
-Prior = Standard
+Prior = Standard | Mixture | Vamp | Flow | Labelled | Codes | Sphere | Chain | Deeper
 
-__all__ = ["Prior", "Standard", "standard_normal"]
+__all__ = [
+    "Chain",
+    "Codes",
+    "Deeper",
+    "Flow",
+    "Labelled",
+    "Mixture",
+    "Normals",
+    "Prior",
+    "Sphere",
+    "Standard",
+    "UniformCodes",
+    "Vamp",
+    "standard_normal",
+]

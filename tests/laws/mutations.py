@@ -47,9 +47,8 @@ MUTATIONS = [
         "jnp.sum(jnp.where(mask, square, 0)) / square.size",
         "mean over the unobserved, too",
         (
-            f"{DISTRIBUTIONS}::test_optimal_normal_is_the_best_scale",
+            "tests/models/test_observed.py",
             DISTRIBUTIONS,
-            "tests/models/test_likelihoods.py",
         ),
     ),
     Mutation(
@@ -96,7 +95,7 @@ MUTATIONS = [
     Mutation(
         "models/objectives/denoising.py",
         "for_noise, for_model = jax.random.split(key)",
-        "for_noise = for_model = key",
+        "for_noise = for_model = jax.random.split(key)[0]",
         "one key for noise and model",
         (
             f"{STEPS}::test_no_key_is_used_twice",
@@ -160,7 +159,7 @@ MUTATIONS = [
         "self.active",
         "k units of the batch, not of each code",
         (
-            "tests/models/test_posteriors.py",
+            "tests/models/test_point.py",
             OBJECTIVES,
         ),
     ),
@@ -207,7 +206,7 @@ MUTATIONS = [
         (STEPS,),
     ),
     Mutation(
-        "train.py",
+        "training/evaluate.py",
         "jnp.where(index < n, value, 0)",
         "jnp.where(index <= n, value, 0)",
         "one example too many in a mean",
@@ -217,7 +216,7 @@ MUTATIONS = [
         ),
     ),
     Mutation(
-        "train.py",
+        "training/evaluate.py",
         "jax.random.split(jax.random.fold_in(key, i))",
         "jax.random.split(key)",
         "every test batch draws the same noise",
@@ -253,11 +252,11 @@ MUTATIONS = [
     ),
     Mutation(
         "training/optimizers.py",
-        "decay * m + (1 - decay) * p",
-        "decay * m + decay * p",
+        "share = (1 - decay) /",
+        "share = decay /",
         "factor of the newest parameters",
         (
-            f"{OPTIMIZERS}::test_running_mean",
+            f"{OPTIMIZERS}::test_the_running_mean_is_that_of_the_updates_so_far",
             OPTIMIZERS,
         ),
     ),

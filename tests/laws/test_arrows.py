@@ -20,10 +20,10 @@ ORDERS = {
     ],
     "training": [
         "trained",
-        "host exported",
+        "host",
         "cli evaluate",
-        "devices guard inputs pictures players",
-        "examples optimizers part_lists",
+        "devices inputs pictures players",
+        "examples optimizers",
         "store signals terms",
     ],
     "experiments": ["__main__ apply", "benchmarks", "command", "tables search", "jacobians reporting", "running"],

@@ -41,15 +41,31 @@ RIVALS: dict[str, Any] = {"terms": ("adversarial",)}
 COMPANY: dict[str, dict[str, Any]] = {
     r"model\.posterior(=Point.*)?": PLAIN,
     r"model\.posterior=Point\.among": {"model.posterior.active": 2},
+    r"model\.posterior=(VQ|FSQ|Gumbel).*": {"model.prior": "codes"},
+    r"model\.posterior=Gumbel\.final": {"model.posterior.steps": 2},
+    r"model\.posterior=VMF.*": {"model.prior": "sphere"},
+    r"model\.posterior=Chain.*": {"model.prior": "chain"},
+    r"model\.prior=Codes.*": {"model.posterior": "fsq"},
+    r"model\.prior=Sphere.*": {"model.posterior": "vmf"},
+    r"objective=SemiSupervised.*": {"model.labels": "inferred"},
+    r"terms=Commitment.*": {"model.posterior": "vq", "model.posterior.learn": "gradient", "model.prior": "codes"},
     r"objective=ELBO\.refine_rate": {"objective.refine_steps": 1},
     r"terms=Sparsity.*": PLAIN | {"model.posterior.activation": "sigmoid"},
     r"terms=Sparsity\.target": {"terms.sparsity.penalty": "kl"},
+    r"terms=Contractive\.(second|noise)": {"terms.contractive.corruptions": 1},
     r"opponent.*": RIVALS,
 }
 # Fields that a part refuses in another part that it holds: a ConfigError instead of an effect.
 REFUSED = r"terms=Adversarial\.network=.*\.dropout"
 # A second value where the rule of `others` has none.
-VALUES: dict[str, list[Any]] = {"activation": ["tanh"], "name": ["radam"], "hidden": [(5,)]}
+VALUES: dict[str, list[Any]] = {
+    "activation": ["tanh"],
+    "name": ["radam"],
+    "hidden": [(5,)],
+    "groups": [(8, 12)],
+    "size": [4],
+    "examples": [100],
+}
 
 
 def run(config: T.Config) -> Any:

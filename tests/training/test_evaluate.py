@@ -14,7 +14,7 @@ from models.objectives import ELBO, Denoising, Reconstruction
 from training.cli.closing import collapsed
 from training.evaluate import Best, measure, patience_is_over, ramp_epochs, training_mean
 from training.examples import Examples
-from training.guard import checked_splits
+from training.inputs.guard import checked_splits
 from training.optimizers import Updates
 
 RNG = np.random.default_rng(0)

@@ -33,7 +33,7 @@ from models.config import (
     validate,
 )
 from training.cli.options import Command, Options
-from training.part_lists import as_fields, from_fields
+from training.cli.part_lists import as_fields, from_fields
 from training.store.errors import RunError
 from training.store.identity import read_config
 from training.store.trial import trial_config

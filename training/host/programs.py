@@ -13,9 +13,10 @@ import numpy as np
 from models.batch import Batch
 from training.devices import measured_choice
 from training.evaluate import criterion, measure, ramp_epochs
-from training.examples import Examples
+from training.examples import Examples, scale
 from training.host.loop import Programs
 from training.inputs import Inputs, needs_labels
+from training.terms import last_gradient_is_bad
 
 
 class StandIn:
@@ -38,11 +39,20 @@ class Core(NamedTuple):
 
     init: Callable[..., Any]
     train_steps: Callable[..., Any]
-    train_on: Callable[..., Any]
+    train_step: Callable[..., Any]
+    make_optimizer: Callable[..., Any]
     start_epoch: Callable[..., Any]
     epoch_order: Callable[..., Any]
     run_keys: Callable[..., Any]
     steps_per_epoch: Callable[..., int]
+
+
+def train_on(
+    core: Core, n: int, range: Any, state: Any, config: Any, key: jax.Array, raw: Any, label: Any = None
+) -> Any:
+    """Advance by one batch of stored values that comes from a stream over `n` examples."""
+    batch = Batch(scale(jnp.asarray(raw), range), label)
+    return last_gradient_is_bad(core.train_step(state, config, core.make_optimizer(config, n), key, batch))
 
 
 def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: str) -> Programs:
@@ -58,7 +68,7 @@ def programs(core: Core, config: Any, key: jax.Array, inputs: Inputs, dispatch: 
 
     many = jax.jit(core.train_steps, donate_argnums=0)
     one = jax.jit(functools.partial(core.train_steps, count=1), donate_argnums=0)
-    on = jax.jit(functools.partial(core.train_on, n=n, range=inputs.range), donate_argnums=0)
+    on = jax.jit(functools.partial(train_on, core, n, inputs.range), donate_argnums=0)
     order = jax.jit(core.epoch_order, static_argnums=2)
     judge = jax.jit(measure)
     labelled = needs_labels(config.model)

@@ -1,0 +1,40 @@
+"""A mixture of normals as the prior, trained with the rest."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from models import distributions
+from models.batch import Sizes
+from models.config import config, setting
+
+
+@config
+class Mixture:
+    """A mixture of independent normals whose weights, means and deviations are trained."""
+
+    components: int = setting(10, at_least=1)
+    """number of normals"""
+    spread: float = setting(1.0, above=0)
+    """standard deviation of their first means"""
+
+    def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "Normals":
+        """Return the module: means drawn with `spread`, deviations 1, weights equal."""
+        mean = self.spread * jax.random.normal(rngs.params(), (self.components, latent))
+        return Normals(mean, jnp.zeros((self.components, latent)), jnp.zeros(self.components))
+
+
+class Normals(nnx.Module):
+    """Means and log deviations (k, latent) and logits (k,) of a mixture; also what is fitted to codes afterwards."""
+
+    def __init__(
+        self, mean: Float[Array, "k latent"], log_std: Float[Array, "k latent"], logits: Float[Array, " k"]
+    ):
+        self.mean, self.log_std, self.logits = nnx.Param(mean), nnx.Param(log_std), nnx.Param(logits)
+
+    def __call__(self, model: Any, label: Any, key: Any) -> distributions.Mixture:
+        """Return the mixture."""
+        return distributions.Mixture(self.logits[...], distributions.Normal(self.mean[...], self.log_std[...]))

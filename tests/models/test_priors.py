@@ -1,0 +1,146 @@
+"""Laws of every prior: one row a kind. Its density integrates to one and is that of what it draws."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from models import Autoencoder, ConfigError, Dense, Model, Sizes, posteriors, priors
+from models.codes import prior_codes
+from models.config import is_config, part_types
+
+from .test_posteriors import stirred
+
+KEY = jax.random.key(0)
+LATENT, N = 3, 20_000
+SIZES = Sizes((6,), classes=3, examples=50)
+
+# name -> (prior, model fields it needs); each has a density over all of R^latent
+ROWS = {
+    "standard": (priors.Standard(), {}),
+    "mixture": (priors.Mixture(components=4), {}),
+    "vamp": (priors.Vamp(inputs=5), {}),
+    "vamp of full normals": (priors.Vamp(inputs=5), {"posterior": posteriors.Full()}),
+    "flow": (priors.Flow(hidden=7), {}),
+    "iaf": (priors.Flow("iaf", hidden=7), {}),
+    "chain": (priors.Chain(hidden=7), {}),
+    "labelled": (priors.Labelled(), {}),
+}
+FIELDS = {
+    priors.Standard: {},
+    priors.Mixture: {"components": 3, "spread": 2.0},
+    priors.Vamp: {"inputs": 7},
+    priors.Labelled: {"spread": 2.0},
+    priors.Flow: {"kind": "iaf", "steps": 2, "hidden": 7},
+    priors.Codes: {},
+    priors.Sphere: {},
+    priors.Chain: {"groups": (2, 1), "hidden": 7},
+    priors.Deeper: {"units": 2, "hidden": 7},
+}
+
+
+def build(prior, **more):
+    cfg = Model(encoder=Dense((5,)), latent=LATENT, prior=prior, **more)
+    return stirred(Autoencoder(cfg, SIZES, rngs=nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_density_integrates_to_one_and_is_that_of_the_draws(row):
+    """By importance sampling from a wide normal: ∫ p = 1, and E_p of z and z² are those of the draws, in 4 s.e."""
+    prior, more = ROWS[row]
+    model, label = build(prior, **more), jnp.ones(1, int)
+
+    @jax.jit
+    def estimates():
+        p = model.prior(label, KEY)
+        z = 3 * jax.random.normal(jax.random.key(2), (N, LATENT))
+        log_wide = jnp.sum(-0.5 * (z / 3) ** 2 - np.log(3) - 0.5 * np.log(2 * np.pi), axis=1)
+        weighted = jnp.exp(p.log_prob(z) - log_wide)[:, None] * jnp.concatenate([jnp.ones((N, 1)), z, z * z], axis=1)
+        drawn = jax.vmap(lambda k: p.sample(k)[0])(jax.random.split(jax.random.key(3), N))
+        plain = jnp.concatenate([jnp.ones((N, 1)), drawn, drawn * drawn], axis=1)
+        return [(v.mean(0), v.std(0) / N**0.5) for v in (weighted, plain)]
+
+    (found, error), (wanted, other) = estimates()
+    assert error[0] < 0.05
+    np.testing.assert_array_less(jnp.abs(found - wanted), 4 * jnp.sqrt(error**2 + other**2) + 1e-12)
+
+
+@pytest.mark.parametrize("kind", part_types(Model, "prior"))
+def test_every_field_changes_the_prior(kind):
+    """Names every field, so a new one must be added here and must do something."""
+    assert set(FIELDS[kind]) == {f.name for f in dataclasses.fields(kind)}
+    z = jax.random.normal(KEY, (4, LATENT))
+
+    fitting = {priors.Codes: posteriors.FSQ(), priors.Sphere: posteriors.VMF()}
+
+    def density(prior):
+        model = build(prior, posterior=fitting.get(kind, posteriors.Normal()))
+        return jax.jit(lambda: model.prior(jnp.arange(4) % 3, KEY).log_prob(z))()
+
+    for name, change in FIELDS[kind].items():
+        base, value = change if isinstance(change, tuple) and is_config(change[0]) else (kind(), change)
+        assert jnp.abs(density(base) - density(dataclasses.replace(base, **{name: value}))).max() > 1e-6, name
+
+
+def test_labelled_prior_is_one_per_class_and_standard_where_unknown():
+    model = build(priors.Labelled())
+    p = model.prior(jnp.asarray([0, 2, -1]))
+    np.testing.assert_array_equal(p.mean[:2], model.prior_module.mean[...][jnp.asarray([0, 2])])
+    np.testing.assert_array_equal(p.mean[2], 0)
+    np.testing.assert_array_equal(p.log_std[2], 0)
+    with pytest.raises(ValueError, match="label"):
+        model.prior()
+    assert prior_codes(model, KEY, 3, jnp.asarray([0, 2, -1])).shape == (3, LATENT)
+
+
+def test_vamp_is_the_same_in_training_and_evaluation_under_batch_norm():
+    cfg = Model(encoder=Dense((5,), norm="batch"), latent=LATENT, prior=priors.Vamp(inputs=5))
+    model = Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
+    before = nnx.state(model, nnx.BatchStat)
+    z = jax.random.normal(KEY, (4, LATENT))
+    np.testing.assert_array_equal(model.prior(None, KEY).log_prob(z), model.prior().log_prob(z))
+    jax.tree.map(np.testing.assert_array_equal, before, nnx.state(model, nnx.BatchStat))
+
+
+def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
+    """Mean over keys of exp(bound) is p(z), which integrates to one; a draw of it has that density's moments."""
+    model = build(priors.Deeper(units=2, hidden=7))
+    n = 4000
+
+    @jax.jit
+    def estimates():
+        z = 3 * jax.random.normal(jax.random.key(2), (n, LATENT))
+        log_wide = jnp.sum(-0.5 * (z / 3) ** 2 - np.log(3) - 0.5 * np.log(2 * np.pi), axis=1)
+        bounds = jax.vmap(lambda k: model.prior(None, k).log_prob(z))(jax.random.split(KEY, 200))
+        weights = jnp.exp(jax.nn.logsumexp(bounds, axis=0) - np.log(200) - log_wide)
+        drawn = jax.vmap(lambda k: model.prior().sample(k)[0])(jax.random.split(jax.random.key(3), n))
+        return weights, bounds, weights[:, None] * z * z, drawn * drawn
+
+    weights, bounds, weighted, plain = estimates()
+    assert abs(weights.mean() - 1) < 4 * weights.std() / n**0.5
+    error = jnp.sqrt(weighted.var(0) + plain.var(0)) / n**0.5
+    np.testing.assert_array_less(jnp.abs(weighted.mean(0) - plain.mean(0)), 4 * error)
+    assert (bounds.mean(0) <= jax.nn.logsumexp(bounds, axis=0) - np.log(200) + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("prior", "more", "sizes", "words"),
+    [
+        (priors.Vamp(), {"labels": "given"}, SIZES, "labels none"),
+        (priors.Labelled(), {}, Sizes((6,)), "data with labels"),
+        (priors.Codes(), {}, SIZES, "use posterior vq"),
+        (priors.Sphere(), {}, SIZES, "use posterior vmf"),
+        (priors.Chain((1, 1)), {}, SIZES, "groups must sum to latent=20"),
+    ],
+)
+def test_impossible_priors_are_named(prior, more, sizes, words):
+    with pytest.raises(ConfigError, match=words):
+        Autoencoder(Model(encoder=Dense((5,)), prior=prior, **more), sizes, rngs=nnx.Rngs(0))
+
+
+def test_vamp_needs_a_posterior_with_a_density():
+    with pytest.raises(ConfigError, match="posterior normal"):
+        build(priors.Vamp(), posterior=posteriors.Point()).prior()
