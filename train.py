@@ -54,8 +54,9 @@ from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
     from training.cli.options import Command
+    from training.trained import LoadedRun
 
-__all__ = ["Config", "TrainState", "Trained", "evaluate", "fit", "init", "main", "train", "trained_model"]
+__all__ = ["Config", "TrainState", "Trained", "evaluate", "fit", "init", "load_run", "main", "train", "trained_model"]
 
 
 @config
@@ -324,6 +325,17 @@ def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], 
     into dispatches, at its `pace`. Raises ConfigError, data.DataError or RunError.
     """
     return host.fit(CORE, command, pace)
+
+
+def load_run(path: str | Path, which: str | None = None) -> "LoadedRun":
+    """Return the trained model in a run folder (or an exported one), ready for use in the data's own units.
+
+    The folder alone is needed, wherever it was copied. which: the best or the last checkpoint; None: the one that the
+    test numbers in summary.json belong to. Raises RunError or ConfigError, one line.
+    """
+    from training.trained import load
+
+    return load(init, Config, Path(path), which)
 
 
 def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:

@@ -2,5 +2,6 @@
 
 from models.metrics.basic import per_dimension, per_example, squared_error, summarize
 from models.metrics.geometry import report_card
+from models.metrics.likelihood import log_likelihood
 
-__all__ = ["per_dimension", "per_example", "report_card", "squared_error", "summarize"]
+__all__ = ["log_likelihood", "per_dimension", "per_example", "report_card", "squared_error", "summarize"]

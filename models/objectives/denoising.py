@@ -27,8 +27,9 @@ class Denoising:
     def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
         """Return the error of each clean example, reconstructed from its corrupted self."""
         batch = as_batch(batch)
-        _, for_model = jax.random.split(key)
-        done = run(model, batch, for_model, training, seen=self.corrupted(batch.x, key))
+        for_noise, for_model = jax.random.split(key)
+        seen = corrupt(self.corruption, batch.x, for_noise, self.level)
+        done = run(model, batch, for_model, training, seen=seen)
         loss = reconstruction_error(self.error, done.p, batch)
         return loss, {ERROR_TERMS[self.error]: loss}, done
 

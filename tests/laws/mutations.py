@@ -47,9 +47,8 @@ MUTATIONS = [
         "jnp.sum(jnp.where(mask, square, 0)) / square.size",
         "mean over the unobserved, too",
         (
-            f"{DISTRIBUTIONS}::test_optimal_normal_is_the_best_scale",
+            "tests/models/test_observed.py",
             DISTRIBUTIONS,
-            "tests/models/test_likelihoods.py",
         ),
     ),
     Mutation(
@@ -96,7 +95,7 @@ MUTATIONS = [
     Mutation(
         "models/objectives/denoising.py",
         "for_noise, for_model = jax.random.split(key)",
-        "for_noise = for_model = key",
+        "for_noise = for_model = jax.random.split(key)[0]",
         "one key for noise and model",
         (
             f"{STEPS}::test_no_key_is_used_twice",
@@ -160,7 +159,7 @@ MUTATIONS = [
         "self.active",
         "k units of the batch, not of each code",
         (
-            "tests/models/test_posteriors.py",
+            "tests/models/test_point.py",
             OBJECTIVES,
         ),
     ),
@@ -253,11 +252,11 @@ MUTATIONS = [
     ),
     Mutation(
         "training/optimizers.py",
-        "m + share.astype(p.dtype) * (p - m)",
-        "m - share.astype(p.dtype) * (p - m)",
+        "share = (1 - decay) /",
+        "share = decay /",
         "factor of the newest parameters",
         (
-            f"{OPTIMIZERS}::test_running_mean",
+            f"{OPTIMIZERS}::test_the_running_mean_is_that_of_the_updates_so_far",
             OPTIMIZERS,
         ),
     ),

@@ -20,7 +20,7 @@ ORDERS = {
     ],
     "training": [
         "trained",
-        "host exported",
+        "host",
         "cli evaluate",
         "devices inputs pictures players",
         "examples optimizers",

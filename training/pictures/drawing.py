@@ -160,8 +160,8 @@ def samples(path: Path, decoded: np.ndarray, source: str) -> None:
     """Draw decoded draws of the latent; `source` says in words what they were drawn from."""
     if not is_image(decoded.shape[1:]):
         return _lines(path, f"Samples: {source}", [decoded[:6]], ["decoded"])
-    columns = 12
-    rows = max(1, len(decoded) // columns)
+    columns = min(12, len(decoded))
+    rows = -(-len(decoded) // columns)
     with figure(path, 0.62 * columns + 0.2, 0.62 * rows + 0.6) as fig:
         fig.suptitle(f"Samples: {source}", fontsize=13)
         _show(fig.subplots(), decoded, rows, columns)
