@@ -92,7 +92,7 @@ def proposal(drawn, key):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_density_integrates_to_one_and_is_that_of_the_draws(row):
-    """By importance sampling from a wide normal: ∫ q = 1, and E_q of tanh z and cos z are those of the draws, in 4 s.e."""
+    """By importance sampling from a wide normal: ∫ q = 1, and E_q of tanh and cos as of the draws, in 4 s.e."""
     model = build(*ROWS[row])
 
     @jax.jit
