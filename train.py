@@ -319,7 +319,7 @@ def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], 
 
 
 def load_run(path: str | Path, which: str | None = None) -> "LoadedRun":
-    """Return the "best", "last" or (None) tested model of a run folder or an exported one. Raises RunError, ConfigError."""
+    """Return the "best", "last" or (None) tested model of a run folder or an exported one. Raises RunError."""
     from training.trained import load
 
     return load(init, Config, Path(path), which)
