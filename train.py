@@ -35,16 +35,8 @@ from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.cli.progress import keep_going_without_output
 from training.devices import cast_floats, hidden, shard_batch
-from training.evaluate import (
-    Best,
-    Trained,
-    criterion,
-    evaluate,
-    example_loss,
-    patience_is_over,
-    ramp_epochs,
-    trained_model,
-)
+from training.evaluate import Best, Trained, criterion, evaluate, example_loss, patience_is_over, ramp_epochs
+from training.evaluate import trained_model as trained_model
 from training.examples import Binarisation, Examples, binarise, example_batch
 from training.host import Pace
 from training.inputs.guard import checked_splits
@@ -321,18 +313,13 @@ CORE = host.Core(init, train_steps, train_step, make_optimizer, start_epoch, epo
 def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], int] | None:
     """Run a command to its end in its run folder; return that folder, the summary and the exit code (None: a dry run).
 
-    The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
-    into dispatches, at its `pace`. Raises ConfigError, data.DataError or RunError.
+    The steps are those of `train`, cut into dispatches at its `pace`. Raises ConfigError, data.DataError or RunError.
     """
     return host.fit(CORE, command, pace)
 
 
 def load_run(path: str | Path, which: str | None = None) -> "LoadedRun":
-    """Return the trained model in a run folder (or an exported one), ready for use in the data's own units.
-
-    The folder alone is needed, wherever it was copied. which: the best or the last checkpoint; None: the one that the
-    test numbers in summary.json belong to. Raises RunError or ConfigError, one line.
-    """
+    """Return the "best", "last" or (None) tested model of a run folder or an exported one. Raises RunError."""
     from training.trained import load
 
     return load(init, Config, Path(path), which)
@@ -351,11 +338,10 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    if found is None:
+    if found is None:  # a dry run
         return 0
-    folder, summary, code = found
-    closing(folder, summary)
-    return code
+    closing(*found[:2])
+    return found[2]
 
 
 if __name__ == "__main__":

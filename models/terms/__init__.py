@@ -28,6 +28,8 @@ from models.terms.geometry import (
     Orthogonal,
     SparseJacobian,
     Spectral,
+    WrongPenaltyError,
+    check_penalty,
 )
 from models.terms.mmd import MMD
 from models.terms.sliced_wasserstein import SlicedWasserstein
@@ -87,6 +89,8 @@ __all__ = [
     "Spectral",
     "Term",
     "TotalCorrelation",
+    "WrongPenaltyError",
+    "check_penalty",
     "is_kernel",
     "weight_penalty",
 ]

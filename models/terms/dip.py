@@ -27,6 +27,8 @@ class DIP:
 
     def __call__(self, done: Pass, net: Any) -> Float[Array, " batch"]:
         """Return the distance from the identity, covariances divided by the batch."""
+        if done.q is None:
+            raise ConfigError("dip needs codes of examples, objective sampling has none: use objective elbo")
         mean = done.q.mean
         centred = mean - jnp.mean(mean, axis=0, keepdims=True)
         covariance = centred.T @ centred / mean.shape[0]

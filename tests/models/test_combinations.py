@@ -47,7 +47,8 @@ def options():
 
 def config_of(choice):
     names = ("posterior", "prior", "likelihood", "labels")
-    model = Model(encoder=Dense((5,)), latent=6, **{name: choice[name] for name in names})
+    # wider than the code and smooth: otherwise the decoder's volume is 0, and its log, a term, is no number
+    model = Model(encoder=Dense((8,), "tanh"), latent=6, **{name: choice[name] for name in names})
     run = train.Config(
         model=model, objective=choice["objective"], terms=choice["terms"], epochs=1, batch_size=4, lr=1e-3
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import arg
 
+from training.pictures.trackers import TrackerKind
 from training.store.identity import Accepted
 
 
@@ -35,6 +36,8 @@ class Options:
     """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
     figures: bool = True
     """Draw the figures at the end."""
+    log: Annotated[tuple[TrackerKind, ...], arg(metavar="TRACKER")] = ()
+    """Send metrics and figures there as well: tensorboard, wandb, mlflow (extras; each process is one run there)."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Say in one line how the data are understood, and stop."""
 

@@ -19,6 +19,7 @@ from training.host.initial import started_from
 from training.host.loop import Pace
 from training.host.programs import Core, StandIn, choose_dispatch, programs
 from training.inputs import Inputs, load_inputs
+from training.pictures import trackers
 from training.signals import StopSignals
 from training.store.checkpoint import restore_like, steps
 from training.store.environment import fix_threads
@@ -82,6 +83,7 @@ def fit(core: Core, command: Any, pace: Pace = Pace()) -> tuple[Path, dict[str, 
     if command.dry_run:
         print(load_inputs(command.config, command.data_dir).line)
         return None
+    trackers.check(command.log)
     with StopSignals() as stop, open_run(command) as folder:
         threads = command.threads or folder.threads
         fix_threads(threads)
@@ -99,7 +101,11 @@ def fit(core: Core, command: Any, pace: Pace = Pace()) -> tuple[Path, dict[str, 
             if folder.summary and folder.summary["status"] == "finished" and not longer:
                 draw_missing(folder, command, key, state, inputs)
                 return folder.path, folder.summary, 0
-            return _fit_in(folder, core, command, key, state, inputs, stop, pace)
+            with trackers.Copies(command.log, folder.path, folder.config) as copies:
+                folder.metrics.copy = copies
+                ended = _fit_in(folder, core, command, key, state, inputs, stop, pace)
+                copies.pictures(sorted(folder.figures.glob("*.png")))
+            return ended
 
 
 def cause(

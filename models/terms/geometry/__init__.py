@@ -1,5 +1,6 @@
 """Terms that look at Jacobians: the one place, with its metrics, where models use `grads`."""
 
+from models.terms.geometry.check import WrongPenaltyError, check_penalty
 from models.terms.geometry.columns import Orthogonal, SparseJacobian
 from models.terms.geometry.contractive import Contractive
 from models.terms.geometry.curvature import HessianPenalty
@@ -18,4 +19,6 @@ __all__ = [
     "Orthogonal",
     "SparseJacobian",
     "Spectral",
+    "WrongPenaltyError",
+    "check_penalty",
 ]
