@@ -63,6 +63,9 @@ VALUES: dict[str, list[Any]] = {
     "name": ["radam"],
     "hidden": [(5,)],
     "groups": [(8, 12)],
+    "levels": [17],
+    "symbols": [17],
+    "columns": [("ordinal:3", "categorical:2") + ("numeric",) * 62],
     "size": [4],
     "examples": [100],
 }
