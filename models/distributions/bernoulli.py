@@ -14,7 +14,11 @@ class Bernoulli(NamedTuple):
     """Independent bits with P(1) = sigmoid(logits); for x in [0, 1] log_prob is minus the cross-entropy."""
 
     logits: Array
-    UNIT = "bits"
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
 
     @property
     def mean(self) -> Event:
@@ -47,4 +51,7 @@ class Bernoulli(NamedTuple):
 class CrossEntropy(Bernoulli):
     """Bits with fractions as targets, such as grey values: log_prob is no likelihood, for no draw is a fraction."""
 
-    UNIT = "cross_entropy"
+    @property
+    def unit(self) -> str:
+        """Return "cross_entropy": see `unit_of`."""
+        return "cross_entropy"

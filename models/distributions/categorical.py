@@ -20,7 +20,11 @@ class Categorical(NamedTuple):
     """Independent levels k / (n - 1), k = 0 .. n - 1, with P(k) = softmax(logits)_k; logits are (batch, *event, n)."""
 
     logits: Array
-    UNIT = "bits"
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
 
     @property
     def levels(self) -> int:

@@ -15,9 +15,10 @@ def unit_of(p: Any) -> str:
 
     "bits": probabilities of discrete values, so nats and bits are those of a code for the data; "density": of values in
     their own units, so it may be negative and compares only with densities of the same values; "cross_entropy": of
-    values that the distribution cannot draw, so it bounds nothing. A class says so in `UNIT`; by default a density.
+    values that the distribution cannot draw, so it bounds nothing. A class says so by its property
+    `unit`; by default a density.
     """
-    return getattr(p, "UNIT", "density")
+    return getattr(p, "unit", "density")
 
 
 def at_least_float32(x: Array) -> Array:

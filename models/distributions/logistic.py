@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,11 @@ class DiscretizedLogistic:
     location: Any
     log_scale: Any
     levels: int = LEVELS
-    UNIT: ClassVar[str] = "bits"
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
 
     @property
     def mean(self) -> Event:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,11 @@ class MixtureOfLogistics:
     location: Any
     log_scale: Any
     levels: int = distributions.LEVELS
-    UNIT: ClassVar[str] = "bits"
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
 
     @property
     def mean(self) -> Event:

@@ -25,7 +25,11 @@ class Counts(NamedTuple):
 
     logits: Array
     total: Array
-    UNIT = "bits"
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
 
     def probabilities(self) -> Event:
         """Return softmax(logits) over the event."""

@@ -20,8 +20,16 @@ class Symbols(NamedTuple):
     """Independent symbols 0 .. n - 1 with P(k) = softmax(logits)_k; logits are (batch, *event, n)."""
 
     logits: Array
-    UNIT = "bits"
-    SYMBOLS = True  # no distance between values
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
+
+    @property
+    def symbolic(self) -> bool:
+        """Return True: there is no distance between values."""
+        return True
 
     @property
     def mean(self) -> Event:

@@ -59,7 +59,7 @@ def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> di
 def errors(p: Any, x: Array, mask: Any, count: Any) -> dict[str, PerExample]:
     """Return mse and mae of a distribution's mean over an example's observed values; of symbols the fraction wrong."""
     gap = x - p.mean
-    if getattr(p, "SYMBOLS", False):
+    if getattr(p, "symbolic", False):
         return {"wrong_symbols": _mean((gap != 0).astype(float), mask, count)}
     return {"mse": _mean(gap * gap, mask, count), "mae": _mean(jnp.abs(gap), mask, count)}
 

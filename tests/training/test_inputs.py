@@ -106,7 +106,7 @@ def test_grey_values_and_symbols_are_told_from_the_data(files):
     of("pictures", likelihood=likelihoods.Multinomial(), scale="none")
     of("table", likelihood=likelihoods.Columns())  # all numeric: any data
     for likelihood in (likelihoods.Tokens(symbols=9), likelihoods.Multinomial()):
-        with pytest.raises(data.DataError, match=r"needs whole numbers from 0 .* use --scale none"):
+        with pytest.raises(data.DataError, match=r"needs whole numbers from 0, .*use --scale none"):
             of("table", likelihood=likelihood)
 
 
