@@ -64,8 +64,8 @@ MUTATIONS = [
     ),
     Mutation(
         "models/distributions/logistic.py",
-        "above = softplus((x - self.location - half)",
-        "above = softplus((x - self.location + half)",
+        "above = softplus((x - location - half)",
+        "above = softplus((x - location + half)",
         "sign of a level's lower edge",
         (
             f"{DISTRIBUTIONS}::test_discretized_logistic_sums_to_one",
