@@ -65,6 +65,9 @@ VALUES: dict[str, list[Any]] = {
     "groups": [(8, 12)],
     "size": [4],
     "examples": [100],
+    "levels": [300],
+    "symbols": [300],
+    "columns": [("categorical:300",) * 64],
 }
 
 
