@@ -275,5 +275,5 @@ def together(grads: Any) -> Any:
 
     Otherwise XLA cannot prove that a kernel's last use precedes its update, and copies it at every step.
     """
-    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads)]).sum()
+    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads) if g.size]).sum()
     return jax.tree.map(lambda g: g + nothing.astype(g.dtype), grads)

@@ -36,7 +36,7 @@ MUTATIONS = [
         "jnp.expm1(2 * log_ratio)) + log_ratio",
         "sign of the KL's logarithm",
         (
-            "tests/models/test_metrics.py",
+            "tests/models/metrics/test_metrics.py",
             f"{OBJECTIVES}::test_elbo_terms_and_weights",
             DISTRIBUTIONS,
         ),
@@ -47,7 +47,7 @@ MUTATIONS = [
         "jnp.sum(jnp.where(mask, square, 0)) / square.size",
         "mean over the unobserved, too",
         (
-            "tests/models/test_observed.py",
+            "tests/models/parts/test_observed.py",
             DISTRIBUTIONS,
         ),
     ),
@@ -64,8 +64,8 @@ MUTATIONS = [
     ),
     Mutation(
         "models/distributions/logistic.py",
-        "above = softplus((x - self.location - half)",
-        "above = softplus((x - self.location + half)",
+        "above = softplus((x - location - half)",
+        "above = softplus((x - location + half)",
         "sign of a level's lower edge",
         (
             f"{DISTRIBUTIONS}::test_discretized_logistic_sums_to_one",
@@ -159,7 +159,7 @@ MUTATIONS = [
         "self.active",
         "k units of the batch, not of each code",
         (
-            "tests/models/test_point.py",
+            "tests/models/parts/test_point.py",
             OBJECTIVES,
         ),
     ),
@@ -178,7 +178,7 @@ MUTATIONS = [
         "nll = -model.decode(z, None, label)",
         "nll = -model.decode(q.mean, None, label)",
         "bound at the mean, not at a draw",
-        ("tests/models/test_metrics.py",),
+        ("tests/models/metrics/test_metrics.py",),
     ),
     Mutation(
         "models/linear.py",

@@ -68,6 +68,9 @@ VALUES: dict[str, list[Any]] = {
     "columns": [("ordinal:3", "categorical:2") + ("numeric",) * 62],
     "size": [4],
     "examples": [100],
+    "levels": [300],
+    "symbols": [300],
+    "columns": [("categorical:300",) * 64],
 }
 
 

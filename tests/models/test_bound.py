@@ -23,8 +23,7 @@ from models import (
     posteriors,
 )
 from models.objectives.bound import scale_gradient
-
-from .test_posteriors import stirred
+from tests.models.parts.test_posteriors import stirred
 
 KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (4, 6))

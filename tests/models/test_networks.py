@@ -174,6 +174,13 @@ def test_batch_norm_normalises_and_its_running_statistics_converge():
     np.testing.assert_allclose(norm(x, training=False), y, atol=1e-7)
 
 
+def test_running_statistics_keep_the_share_of_their_momentum():
+    norm, x = BatchNorm(3, momentum=0.9), 2 + 3 * jax.random.normal(KEY, (50, 3))
+    norm(x, training=True)
+    np.testing.assert_allclose(norm.mean[...], 0.1 * x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(norm.var[...], 0.9 + 0.1 * x.var(0), rtol=1e-12)
+
+
 def test_layer_norm_is_per_example():
     x = 2 + 3 * jax.random.normal(KEY, (4, 7))
     y = LayerNorm(7)(x, training=True)

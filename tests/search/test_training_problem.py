@@ -64,7 +64,7 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
     assert len({row["loss"] for row in found}) == 4
     check(found[3], fitted(configs[3], tmp_path / "run"))
     assert found[3]["loss"] == found[3]["negative_elbo_nats"]
-    (table,) = group.run_group([configs[3]], plan="sequential")
+    ((_, table),) = group.iterate_group([configs[3]], plan="sequential")
     assert table["test"] == {n.removeprefix("test_"): v for n, v in found[3].items() if n.startswith("test_")}
     assert table["history"]["validation"]["mse"][-1] == found[3]["mse"]
     assert "test_active_units" in found[3]
@@ -73,7 +73,7 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
 def test_early_stopping_scores_the_epoch_that_is_tested():
     (found,) = trials([POINT])
     assert found["epochs_run"] == found["best_epoch"] + 1 < 30
-    (table,) = group.run_group([POINT], plan="sequential")
+    ((_, table),) = group.iterate_group([POINT], plan="sequential")
     assert {f"test_{n}": v for n, v in table["test"].items()}.items() <= found.items()
     assert found["loss"] == min(table["history"]["validation"]["mse"]) < table["history"]["validation"]["mse"][-1]
 

@@ -51,10 +51,10 @@ SMALL = ["--epochs", "1", "--model.encoder.hidden", "8", "--dispatch", "loop"]
 
 
 @contextlib.contextmanager
-def start(*arguments, code=LOOP, before=None):
-    command = [sys.executable, "-c", code, *map(str, arguments)]
+def start(*arguments, code=LOOP, before=""):
+    command = [sys.executable, "-c", before + code, *map(str, arguments)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, preexec_fn=before) as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as process:
         try:
             assert "ready\n" in iter(process.stdout.readline, "")
             yield process
@@ -84,7 +84,7 @@ def test_a_second_interrupt_stops_at_once_even_inside_a_long_call():
 
 def test_a_hang_up_that_is_ignored_stays_so():
     """As under nohup, which starts a process that ignores SIGHUP."""
-    with start(before=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
+    with start(before="import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n") as process:
         process.send_signal(signal.SIGHUP)
         time.sleep(0.2)
         assert process.poll() is None

@@ -12,8 +12,7 @@ from models.batch import Batch
 from models.metrics import geometry as module
 from models.metrics.geometry import report_card
 from models.networks import Nothing
-
-from .test_geometry_terms import DEEP, LINEAR, ROTATION, SHALLOW, made
+from tests.models.terms.test_geometry_terms import DEEP, LINEAR, ROTATION, SHALLOW, made
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.key(1), (11, 6))

@@ -346,7 +346,8 @@ def test_every_field_changes_the_term(kind):
 
 
 def test_every_kind_has_rows():
-    assert set(FIELDS) == {getattr(geometry, name) for name in geometry.__all__ if name[0].isupper()}
+    kinds = {getattr(geometry, name) for name in geometry.__all__ if name[0].isupper()}
+    assert set(FIELDS) == {kind for kind in kinds if not issubclass(kind, Exception)}
 
 
 class Meanless:
