@@ -116,11 +116,6 @@ class Mixed:
         return out - jnp.where(lowest, 0, softplus(lower))
 
 
-def _parameter(start: Array) -> Any:
-    """Return a parameter; an empty one is none, for an optimizer has nothing to do with it."""
-    return nnx.Param(start) if start.size else nnx.BatchStat(start)
-
-
 class ColumnParameters(nnx.Module):
     """What columns learn beside the decoder: log scales of the numeric ones, cuts of the ordinal ones."""
 
@@ -128,9 +123,9 @@ class ColumnParameters(nnx.Module):
         self.held, self.columns = Held(cfg), columns
         levels = np.array([-c for c in columns if c < 0], int)
         most = max(levels, default=2)
-        self.log_scale = _parameter(jnp.full((columns.count(0),), jnp.log(cfg.std), float))
-        self.first = _parameter(jnp.asarray(1 - levels / 2, float))  # cuts one apart, around 0
-        self.steps = _parameter(jnp.full((len(levels), most - 2), math.log(math.e - 1), float))
+        self.log_scale = nnx.Param(jnp.full((columns.count(0),), jnp.log(cfg.std), float))
+        self.first = nnx.Param(jnp.asarray(1 - levels / 2, float))  # cuts one apart, around 0
+        self.steps = nnx.Param(jnp.full((len(levels), most - 2), math.log(math.e - 1), float))
 
     def __call__(self, out: Out, key: Any) -> Mixed:
         """Return p(x|z)."""

@@ -31,14 +31,14 @@ X = jnp.round(jax.random.uniform(KEY, (5, 6)))
 CONFIG = train.Config(model=Model(encoder=Dense((4,)), latent=2), batch_size=16)
 
 ELSEWHERE = {
-    4: "test_terms.py::test_stratified_weights_sum_to_one_with_the_own_example_on_the_diagonal",
-    5: "test_terms.py::test_total_correlation_and_mutual_information_of_a_gaussian_at_full_batch",
+    4: "terms/test_terms.py::test_stratified_weights_sum_to_one_with_the_own_example_on_the_diagonal",
+    5: "terms/test_terms.py::test_total_correlation_and_mutual_information_of_a_gaussian_at_full_batch",
     11: "test_bound.py::test_outer_and_inner_draws_are_not_exchanged",
-    12: "test_log_likelihood.py::test_the_bound_grows_with_the_draws_and_reaches_the_likelihood",
-    13: "test_posteriors.py::test_a_planar_posterior_has_a_draw_with_its_density_and_depends_on_the_example",
-    14: "test_geometry_terms.py::test_value_and_gradient_are_those_of_the_dense_jacobian",
-    18: "test_posteriors.py::test_quantised_codes_are_nearest_entries_and_the_decoder_sees_them",
-    19: "test_geometry_terms.py::test_closed_form_is_taken_for_one_layer_only",
+    12: "metrics/test_log_likelihood.py::test_the_bound_grows_with_the_draws_and_reaches_the_likelihood",
+    13: "parts/test_posteriors.py::test_a_planar_posterior_has_a_draw_with_its_density_and_depends_on_the_example",
+    14: "terms/test_geometry_terms.py::test_value_and_gradient_are_those_of_the_dense_jacobian",
+    18: "parts/test_posteriors.py::test_quantised_codes_are_nearest_entries_and_the_decoder_sees_them",
+    19: "terms/test_geometry_terms.py::test_closed_form_is_taken_for_one_layer_only",
 }
 NO_SUCH_PART = {
     6: "the mutual information gap from transposed codes: no disentanglement metric",

@@ -164,12 +164,3 @@ def test_impossible_fields_are_named(likelihood, words):
 def test_columns_must_name_every_column():
     with pytest.raises(ConfigError, match="all 6 columns of the data, got 2"):
         likelihoods.Columns(columns=("numeric", "ordinal:3")).build(Sizes((6,)), nnx.Rngs(0))
-
-
-@pytest.mark.parametrize("columns", [(), ("numeric",) * 6, ("categorical:3",) * 6, ("ordinal:2",) * 6, COLUMNS])
-def test_no_parameter_of_columns_is_empty(columns):
-    """Optimizers read the first number of every parameter."""
-    module = likelihoods.Columns(columns=columns).build(Sizes((6,)), nnx.Rngs(0))
-    assert all(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
-    out = jnp.zeros((2, 6, likelihoods.Columns(columns=columns).channels()))
-    assert np.isfinite(module(out, None).log_prob(jnp.zeros((2, 6)))).all()

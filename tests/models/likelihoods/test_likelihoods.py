@@ -28,6 +28,8 @@ CHANGES = {
     likelihoods.Columns: {"columns": ("numeric",) * 4 + ("categorical:3", "ordinal:4"), "std": 0.5},
 }
 
+NAMING = {"grey"}  # it names metrics and changes no number: see test_names_say_what_bits_and_bounds_are_of
+
 
 def build(likelihood):
     cfg = Model(encoder=Dense((4,)), latent=2, likelihood=likelihood)
@@ -48,7 +50,7 @@ def loss_and_gradient(likelihood):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_decoder_gives_the_distribution_and_every_field_matters(kind):
-    assert set(CHANGES[kind]) == {f.name for f in dataclasses.fields(kind)}
+    assert set(CHANGES[kind]) == {f.name for f in dataclasses.fields(kind)} - NAMING
     value, mean, gradient = loss_and_gradient(kind())
     assert mean.shape == X.shape
     assert jnp.isfinite(value)
