@@ -63,7 +63,7 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
     assert trials(configs[2:3]) == found[2:3]  # to the bit, in any group
     assert len({row["loss"] for row in found}) == 4
     check(found[3], fitted(configs[3], tmp_path / "run"))
-    assert found[3]["loss"] == found[3]["negative_elbo_nats"]
+    assert found[3]["loss"] == found[3]["penalised_cross_entropy_nats"]
     ((_, table),) = group.iterate_group([configs[3]], plan="sequential")
     assert table["test"] == {n.removeprefix("test_"): v for n, v in found[3].items() if n.startswith("test_")}
     assert table["history"]["validation"]["mse"][-1] == found[3]["mse"]
