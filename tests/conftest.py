@@ -16,12 +16,6 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# A folder in which a later run of the suite finds the programs of an earlier one. Each worker has its own: JAX writes
-# an entry in place, so that another process could read half of it.
-if programs := os.environ.get("SHARED_PROGRAMS"):
-    jax.config.update("jax_compilation_cache_dir", os.path.join(programs, os.environ.get("PYTEST_XDIST_WORKER", "gw0")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
 ROOT = Path(__file__).resolve().parent.parent
 
 
