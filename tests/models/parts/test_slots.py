@@ -71,7 +71,7 @@ def test_hidden_values_may_be_anything_even_nan():
     other = jax.jit(loss)(params, Batch(jnp.where(mask, X, 7.0), None, mask))
     np.testing.assert_array_equal(value, other[0])
     count = mask.sum(1)
-    np.testing.assert_allclose(metrics["bits_per_dim"] * count * np.log(2), metrics["negative_elbo_nats"], rtol=1e-9)
+    np.testing.assert_allclose(metrics["density_bits_per_dim"] * count * np.log(2), metrics["negative_elbo_nats"], rtol=1e-9)
 
 
 def labelled(labels, **more):
