@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
-from models.config import ConfigError, config, setting, validate
+from models.config import ConfigError, config, kind, setting, validate
 from models.networks import Conv, Dense, Mirror, Nothing
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
@@ -31,11 +31,11 @@ class Model:
     """network from code to example; mirror: the encoder reversed"""
     latent: int = setting(20, at_least=1)
     """dimensions of the code"""
-    posterior: posteriors.Posterior = posteriors.Normal()
+    posterior: posteriors.Posterior = posteriors.NormalPosterior()
     """distribution of the code given an example; point: a plain autoencoder"""
-    prior: priors.Prior = priors.Standard()
+    prior: priors.Prior = priors.StandardPrior()
     """distribution of the code"""
-    likelihood: likelihoods.Likelihood = likelihoods.Bernoulli()
+    likelihood: likelihoods.Likelihood = likelihoods.BernoulliLikelihood()
     """distribution of an example given its code"""
     labels: Literal["none", "given", "inferred"] = "none"
     """none: unused; given: encoder and decoder see them; inferred: a classifier q(y|x) fills in unknown ones"""
@@ -52,7 +52,7 @@ class Model:
         """Raise ConfigError where the decoder cannot have the encoder's shapes."""
         if self.likelihood.channels() > 1:
             raise ConfigError(
-                f"tied weights need one decoder number per value, {type(self.likelihood).__name__} takes "
+                f"tied weights need one decoder number per value, {kind(type(self.likelihood))} takes "
                 f"{self.likelihood.channels()}: use decoder mirror with tied=False, or another likelihood"
             )
         if isinstance(self.encoder, Nothing) or self.labels != "none":

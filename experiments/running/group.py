@@ -19,7 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import train
 from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
-from models.likelihoods import Auto
+from models.likelihoods import AutoLikelihood
 from training.devices import measured_choice
 from training.evaluate import first_bad_metric
 from training.inputs import DATA_FIELDS, load_inputs, needs_labels, resolved
@@ -172,7 +172,7 @@ def data_of(config: train.Config, data_dir: str | None) -> tuple[Splits, Any]:
 
 def data_key(config: train.Config) -> train.Config:
     """Return the config of which only the fields that decide its data are left."""
-    model = Model(labels="given" if needs_labels(config.model) else "none", likelihood=Auto())
+    model = Model(labels="given" if needs_labels(config.model) else "none", likelihood=AutoLikelihood())
     return train.Config(**{name: getattr(config, name) for name in DATA_FIELDS}, read="memory", model=model)
 
 

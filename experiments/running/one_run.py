@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 import train
-from experiments.running.evaluate import reconstructions
+from experiments.running.reconstructions import reconstructions
 from training.evaluate import training_mean
 from training.examples import Examples
 

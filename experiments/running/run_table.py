@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from experiments.running import group, store
-from experiments.running.evaluate import PICTURES
+from experiments.running.reconstructions import PICTURES
 from experiments.running.table import Pca, Row, Table, rows_of
 from models.config import to_dict
 from models.linear import pca

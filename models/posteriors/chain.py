@@ -12,7 +12,7 @@ from models.networks.levels import Levels, groups_of
 
 
 @config
-class Chain:
+class ChainPosterior:
     """The code's units in levels, each normal given those above it and the example; z is one vector, top first."""
 
     groups: tuple[int, ...] = setting((), at_least=1)

@@ -13,7 +13,7 @@ from models.priors.codes import needs_codes
 
 
 @config
-class FSQ:
+class FSQPosterior:
     """Every code unit, bounded by tanh, is rounded to one of `levels` values (Mentzer et al. 2024)."""
 
     levels: int = setting(5, at_least=3)

@@ -16,7 +16,7 @@ from models.priors.codes import needs_codes
 
 
 @config
-class VQ:
+class VQPosterior:
     """The nearest entry of a codebook at every place of the code (van den Oord et al. 2017); with term commitment.
 
     A place is `width` neighbouring units. levels > 1: residual quantisation, each book on what the one before left.
@@ -70,7 +70,7 @@ class VQ:
 class Quantiser(nnx.Module):
     """The codebook and its use; `places` indices of `size` entries are a code."""
 
-    def __init__(self, cfg: VQ, latent: int, *, rngs: nnx.Rngs):
+    def __init__(self, cfg: VQPosterior, latent: int, *, rngs: nnx.Rngs):
         width = cfg.places_width(latent)
         self.held, self.size, self.places = Held(cfg), cfg.entries, latent // width * cfg.levels
         self.book = Codebook(cfg.levels, cfg.entries, width, cfg.learn == "moving", rngs=rngs)

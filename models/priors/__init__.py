@@ -4,30 +4,40 @@
     module(model, label, key)      -> p(z); the key is for what is random in it, not for training mode
 """
 
-from models.priors.chain import Chain
-from models.priors.codes import Codes, UniformCodes
-from models.priors.deeper import Deeper
-from models.priors.flow import Flow
-from models.priors.labelled import Labelled
-from models.priors.mixture import Mixture, Normals
-from models.priors.sphere import Sphere
-from models.priors.standard import Standard, standard_normal
-from models.priors.vamp import Vamp
+from models.priors.chain import ChainPrior
+from models.priors.codes import CodesPrior, UniformCodes
+from models.priors.deeper import DeeperPrior
+from models.priors.flow import FlowPrior
+from models.priors.labelled import LabelledPrior
+from models.priors.mixture import MixturePrior, Normals
+from models.priors.sphere import SpherePrior
+from models.priors.standard import StandardPrior, standard_normal
+from models.priors.vamp import VampPrior
 
-Prior = Standard | Mixture | Vamp | Flow | Labelled | Codes | Sphere | Chain | Deeper
+Prior = (
+    StandardPrior
+    | MixturePrior
+    | VampPrior
+    | FlowPrior
+    | LabelledPrior
+    | CodesPrior
+    | SpherePrior
+    | ChainPrior
+    | DeeperPrior
+)
 
 __all__ = [
-    "Chain",
-    "Codes",
-    "Deeper",
-    "Flow",
-    "Labelled",
-    "Mixture",
+    "ChainPrior",
+    "CodesPrior",
+    "DeeperPrior",
+    "FlowPrior",
+    "LabelledPrior",
+    "MixturePrior",
     "Normals",
     "Prior",
-    "Sphere",
-    "Standard",
+    "SpherePrior",
+    "StandardPrior",
     "UniformCodes",
-    "Vamp",
+    "VampPrior",
     "standard_normal",
 ]

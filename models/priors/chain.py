@@ -11,7 +11,7 @@ from models.networks.levels import Levels, groups_of
 
 
 @config
-class Chain:
+class ChainPrior:
     """N(0, I) on top, every further level normal given those above it; z stays one vector, top level first."""
 
     groups: tuple[int, ...] = setting((), at_least=1)

@@ -12,7 +12,7 @@ from models.priors.standard import standard_normal
 
 
 @config
-class Flow:
+class FlowPrior:
     """A standard normal pushed through invertible steps, trained with the rest."""
 
     kind: Literal["coupling", "iaf"] = "coupling"

@@ -13,7 +13,7 @@ from models.config import config, setting
 
 
 @config
-class Mixture:
+class MixturePrior:
     """A mixture of independent normals whose weights, means and deviations are trained."""
 
     components: int = setting(10, at_least=1)

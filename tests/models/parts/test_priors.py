@@ -20,25 +20,25 @@ SIZES = Sizes((6,), classes=3, examples=50)
 
 # name -> (prior, model fields it needs); each has a density over all of R^latent
 ROWS = {
-    "standard": (priors.Standard(), {}),
-    "mixture": (priors.Mixture(components=4), {}),
-    "vamp": (priors.Vamp(inputs=5), {}),
-    "vamp of full normals": (priors.Vamp(inputs=5), {"posterior": posteriors.Full()}),
-    "flow": (priors.Flow(hidden=7), {}),
-    "iaf": (priors.Flow("iaf", hidden=7), {}),
-    "chain": (priors.Chain(hidden=7), {}),
-    "labelled": (priors.Labelled(), {}),
+    "standard": (priors.StandardPrior(), {}),
+    "mixture": (priors.MixturePrior(components=4), {}),
+    "vamp": (priors.VampPrior(inputs=5), {}),
+    "vamp of full normals": (priors.VampPrior(inputs=5), {"posterior": posteriors.FullPosterior()}),
+    "flow": (priors.FlowPrior(hidden=7), {}),
+    "iaf": (priors.FlowPrior("iaf", hidden=7), {}),
+    "chain": (priors.ChainPrior(hidden=7), {}),
+    "labelled": (priors.LabelledPrior(), {}),
 }
 FIELDS = {
-    priors.Standard: {},
-    priors.Mixture: {"components": 3, "spread": 2.0},
-    priors.Vamp: {"inputs": 7},
-    priors.Labelled: {"spread": 2.0},
-    priors.Flow: {"kind": "iaf", "steps": 2, "hidden": 7},
-    priors.Codes: {},
-    priors.Sphere: {},
-    priors.Chain: {"groups": (2, 1), "hidden": 7},
-    priors.Deeper: {"units": 2, "hidden": 7},
+    priors.StandardPrior: {},
+    priors.MixturePrior: {"components": 3, "spread": 2.0},
+    priors.VampPrior: {"inputs": 7},
+    priors.LabelledPrior: {"spread": 2.0},
+    priors.FlowPrior: {"kind": "iaf", "steps": 2, "hidden": 7},
+    priors.CodesPrior: {},
+    priors.SpherePrior: {},
+    priors.ChainPrior: {"groups": (2, 1), "hidden": 7},
+    priors.DeeperPrior: {"units": 2, "hidden": 7},
 }
 
 
@@ -75,10 +75,10 @@ def test_every_field_changes_the_prior(kind):
     assert set(FIELDS[kind]) == {f.name for f in dataclasses.fields(kind)}
     z = jax.random.normal(KEY, (4, LATENT))
 
-    fitting = {priors.Codes: posteriors.FSQ(), priors.Sphere: posteriors.VMF()}
+    fitting = {priors.CodesPrior: posteriors.FSQPosterior(), priors.SpherePrior: posteriors.VMFPosterior()}
 
     def density(prior):
-        model = build(prior, posterior=fitting.get(kind, posteriors.Normal()))
+        model = build(prior, posterior=fitting.get(kind, posteriors.NormalPosterior()))
         return jax.jit(lambda: model.prior(jnp.arange(4) % 3, KEY).log_prob(z))()
 
     for name, change in FIELDS[kind].items():
@@ -87,7 +87,7 @@ def test_every_field_changes_the_prior(kind):
 
 
 def test_labelled_prior_is_one_per_class_and_standard_where_unknown():
-    model = build(priors.Labelled())
+    model = build(priors.LabelledPrior())
     p = model.prior(jnp.asarray([0, 2, -1]))
     np.testing.assert_array_equal(p.mean[:2], model.prior_module.mean[...][jnp.asarray([0, 2])])
     np.testing.assert_array_equal(p.mean[2], 0)
@@ -98,7 +98,7 @@ def test_labelled_prior_is_one_per_class_and_standard_where_unknown():
 
 
 def test_vamp_is_the_same_in_training_and_evaluation_under_batch_norm():
-    cfg = Model(encoder=Dense((5,), norm="batch"), latent=LATENT, prior=priors.Vamp(inputs=5))
+    cfg = Model(encoder=Dense((5,), norm="batch"), latent=LATENT, prior=priors.VampPrior(inputs=5))
     model = Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
     before = nnx.state(model, nnx.BatchStat)
     z = jax.random.normal(KEY, (4, LATENT))
@@ -108,7 +108,7 @@ def test_vamp_is_the_same_in_training_and_evaluation_under_batch_norm():
 
 def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
     """Mean over keys of exp(bound) is p(z), which integrates to one; a draw of it has that density's moments."""
-    model = build(priors.Deeper(units=2, hidden=7))
+    model = build(priors.DeeperPrior(units=2, hidden=7))
     n = 4000
 
     @jax.jit
@@ -130,11 +130,11 @@ def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
 @pytest.mark.parametrize(
     ("prior", "more", "sizes", "words"),
     [
-        (priors.Vamp(), {"labels": "given"}, SIZES, "labels none"),
-        (priors.Labelled(), {}, Sizes((6,)), "data with labels"),
-        (priors.Codes(), {}, SIZES, "use posterior vq"),
-        (priors.Sphere(), {}, SIZES, "use posterior vmf"),
-        (priors.Chain((1, 1)), {}, SIZES, "groups must sum to latent=20"),
+        (priors.VampPrior(), {"labels": "given"}, SIZES, "labels none"),
+        (priors.LabelledPrior(), {}, Sizes((6,)), "data with labels"),
+        (priors.CodesPrior(), {}, SIZES, "use posterior vq"),
+        (priors.SpherePrior(), {}, SIZES, "use posterior vmf"),
+        (priors.ChainPrior((1, 1)), {}, SIZES, "groups must sum to latent=20"),
     ],
 )
 def test_impossible_priors_are_named(prior, more, sizes, words):
@@ -144,4 +144,4 @@ def test_impossible_priors_are_named(prior, more, sizes, words):
 
 def test_vamp_needs_a_posterior_with_a_density():
     with pytest.raises(ConfigError, match="posterior normal"):
-        build(priors.Vamp(), posterior=posteriors.Point()).prior()
+        build(priors.VampPrior(), posterior=posteriors.PointPosterior()).prior()
