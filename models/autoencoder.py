@@ -99,7 +99,10 @@ class Autoencoder(nnx.Module):
         self.decoder = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
         self.likelihood_module = cfg.likelihood.build(sizes, rngs)
         self.posterior_module = cfg.posterior.build(cfg.latent, rngs)
-        self.prior_module = cfg.prior.build(cfg.latent, sizes, rngs)
+        if isinstance(cfg.prior, priors.AutoregressivePrior):  # its network is as large as the posterior's code
+            self.prior_module: Any = cfg.prior.build_over(self.posterior_module, rngs)
+        else:
+            self.prior_module = cfg.prior.build(cfg.latent, sizes, rngs)
         self.classifier = cfg.encoder.build_encoder(sizes, classes, 0, rngs) if cfg.labels == "inferred" else None
         if pixel_mean is not None:
             self.decoder.set_bias(cfg.likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
@@ -111,10 +114,13 @@ class Autoencoder(nnx.Module):
     def numbers(
         self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None, label: Labels = None
     ) -> Float[Array, "batch numbers"]:
-        """Return what the encoder's head says of each example."""
+        """Return what the encoder's head says of each example, and the flat example where the posterior looks at it."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        return full(self.encoder(self.cast(x), key, self.hot(label)))
+        numbers = full(self.encoder(self.cast(x), key, self.hot(label)))
+        if not getattr(self.posterior_module, "sees_example", False):
+            return numbers
+        return jnp.concatenate([numbers, x.reshape(x.shape[0], -1).astype(numbers.dtype)], axis=1)
 
     def posterior(self, numbers: Float[Array, "batch numbers"], key: PRNGKeyArray | None = None) -> Any:
         """Return the posterior that these numbers of the encoder's head stand for."""

@@ -1,8 +1,8 @@
 """Posteriors q(z|x): how many numbers the encoder's head gives, and the distribution that they make.
 
-    numbers(latent)                -> int, outputs of the encoder's head
-    build(latent, rngs)            -> a module with the parameters the kind needs (`Held(self)` where none)
-    module(numbers, model, key)    -> q(z|x); a key means training mode (state may move)
+numbers(latent)                -> int, outputs of the encoder's head
+build(latent, rngs)            -> a module with the parameters the kind needs (`Held(self)` where none)
+module(numbers, model, key)    -> q(z|x); a key means training mode (state may move)
 """
 
 from models.posteriors.chain import ChainPosterior
@@ -10,6 +10,7 @@ from models.posteriors.flow import FlowPosterior
 from models.posteriors.fsq import FSQPosterior
 from models.posteriors.full import FullPosterior
 from models.posteriors.gumbel import GumbelPosterior
+from models.posteriors.hamiltonian import HamiltonianPosterior
 from models.posteriors.low_rank import LowRankPosterior
 from models.posteriors.normal import NormalPosterior
 from models.posteriors.point import PointPosterior
@@ -27,6 +28,7 @@ Posterior = (
     | FSQPosterior
     | GumbelPosterior
     | ChainPosterior
+    | HamiltonianPosterior
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "FlowPosterior",
     "FullPosterior",
     "GumbelPosterior",
+    "HamiltonianPosterior",
     "LowRankPosterior",
     "NormalPosterior",
     "PointPosterior",

@@ -45,6 +45,11 @@ class Rounding(nnx.Module):
         half = self.size // 2
         return (indices - half) / half
 
+    def chosen(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch places size"]:
+        """Return the levels of codes, one-hot."""
+        half = self.size // 2
+        return jax.nn.one_hot(jnp.round(z * half).astype(int) + half, self.size, dtype=z.dtype)
+
     def __call__(self, numbers: Float[Array, "batch latent"], model: Any, key: Any) -> Quantised:
         """Return the rounded code, its gradient that of the bounded numbers (straight through)."""
         half, offset = 0.5 * (self.size - 1), 0.5 * (self.size % 2 == 0)

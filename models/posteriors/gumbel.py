@@ -105,6 +105,10 @@ class Choices(nnx.Module):
         """Return the codes of indices (batch, places)."""
         return jax.nn.one_hot(indices, self.size).reshape(indices.shape[0], -1)
 
+    def chosen(self, z: Vector) -> Float[Array, "batch places size"]:
+        """Return the entries of codes: the code itself, place by place."""
+        return z.reshape(z.shape[0], self.places, self.size)
+
     def __call__(self, numbers: Vector, model: Any, key: Any) -> Relaxed:
         """Return the choices: relaxed with a key (which counts a step), exact without."""
         logits = numbers.reshape(numbers.shape[0], self.places, self.size)

@@ -37,6 +37,11 @@ class VQPosterior:
 
     discrete = True
 
+    @property
+    def residual(self) -> bool:
+        """Whether an entry is added to another one."""
+        return self.levels > 1
+
     def fits(self, model: Any) -> None:
         """Raise ConfigError for a prior that is not over codes."""
         needs_codes(model, "vq")
@@ -78,6 +83,11 @@ class Quantiser(nnx.Module):
     def lookup(self, indices: Array) -> Float[Array, "batch latent"]:
         """Return the codes of indices (batch, places): the levels of a place are neighbours."""
         return self.book.lookup(indices.reshape(indices.shape[0], -1, self.book.levels))
+
+    def chosen(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch places size"]:
+        """Return the nearest entries of codes, one-hot (of one book: sums of several cannot be told apart)."""
+        indices = self.book.nearest(z.reshape(-1, self.book.width))[0]
+        return jax.nn.one_hot(indices.reshape(z.shape[0], -1), self.size, dtype=z.dtype)
 
     def __call__(self, numbers: Float[Array, "batch latent"], model: Any, key: Any) -> Quantised:
         """Return the nearest code; with a key, entries and counts move."""

@@ -1,13 +1,14 @@
 """Priors p(z): a batch of one, which serves every example, or one per example where it depends on the label.
 
-    build(latent, sizes, rngs)     -> a module with the parameters the kind needs (`Held(self)` where none)
-    module(model, label, key)      -> p(z); the key is for what is random in it, not for training mode
+build(latent, sizes, rngs)     -> a module with the parameters the kind needs (`Held(self)` where none)
+module(model, label, key)      -> p(z); the key is for what is random in it, not for training mode
 """
 
 from models.priors.chain import ChainPrior
 from models.priors.codes import CodesPrior, UniformCodes
 from models.priors.deeper import DeeperPrior
 from models.priors.flow import FlowPrior
+from models.priors.in_turn import AutoregressivePrior
 from models.priors.labelled import LabelledPrior
 from models.priors.mixture import MixturePrior, Normals
 from models.priors.sphere import SpherePrior
@@ -24,9 +25,11 @@ Prior = (
     | SpherePrior
     | ChainPrior
     | DeeperPrior
+    | AutoregressivePrior
 )
 
 __all__ = [
+    "AutoregressivePrior",
     "ChainPrior",
     "CodesPrior",
     "DeeperPrior",

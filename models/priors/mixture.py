@@ -30,9 +30,7 @@ class MixturePrior:
 class Normals(nnx.Module):
     """Means and log deviations (k, latent) and logits (k,) of a mixture; also what is fitted to codes afterwards."""
 
-    def __init__(
-        self, mean: Float[Array, "k latent"], log_std: Float[Array, "k latent"], logits: Float[Array, " k"]
-    ):
+    def __init__(self, mean: Float[Array, "k latent"], log_std: Float[Array, "k latent"], logits: Float[Array, " k"]):
         self.mean, self.log_std, self.logits = nnx.Param(mean), nnx.Param(log_std), nnx.Param(logits)
 
     def __call__(self, model: Any, label: Any, key: Any) -> distributions.Mixture:

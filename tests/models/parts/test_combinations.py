@@ -103,7 +103,7 @@ def test_refusals_are_one_line(found):
 
 def test_valid_combinations_train_and_stack(found):
     for number, choice, config, examples in found[0]:
-        words = f"{number}: {({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()})}"
+        words = f"{number}: { ({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()}) }"
         other = dataclasses.replace(config, lr=3e-3)
         stack = jax.tree.map(lambda *v: jnp.asarray(v), config, other)
         key = jax.random.key(number)

@@ -73,6 +73,7 @@ FIELDS = {
         "steps": 3,
     },
     posteriors.VMFPosterior: {},
+    posteriors.HamiltonianPosterior: {"steps": 2, "step": 0.1, "temper": 0.5},
 }
 
 
@@ -388,3 +389,30 @@ def test_impossible_posteriors_are_named(posterior, words):
     cfg = Model(encoder=Dense((5,)), latent=LATENT, posterior=posterior, prior=prior)
     with pytest.raises(ConfigError, match=words):
         Autoencoder(cfg, Sizes((6,), examples=10), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("temper", [1.0, 0.3])
+def test_leapfrog_keeps_volume_comes_back_and_its_weights_have_the_mean_one(temper):
+    """|det| = 1 by `grads` (a peer's: 1.3), temper ** (d / 2) with cooling; E over draws of f / q = ∫ f = 1."""
+    q = build(posteriors.HamiltonianPosterior(steps=2, step=0.3, temper=temper)).encode(X[:1])
+    move = jax.jit(q.move)
+
+    def flow(pair):
+        return jnp.concatenate(q.move(pair[None, :LATENT], pair[None, LATENT:]), axis=1)[0]
+
+    pair = jax.random.normal(KEY, (2 * LATENT,))
+    sign, log_det = np.linalg.slogdet(np.asarray(grads.jacobian(flow)(pair)))
+    np.testing.assert_allclose((sign, log_det), (1, 0.5 * LATENT * np.log(temper)), atol=1e-9)
+    z, momentum = move(pair[None, :LATENT], pair[None, LATENT:])
+    assert jnp.abs(z - pair[None, :LATENT]).max() > 0.1
+    if temper == 1:
+        back, again = move(z, -momentum)
+        np.testing.assert_allclose(jnp.concatenate([back, -again], 1)[0], pair, rtol=1e-9, atol=1e-9)
+    z, log_q = jax.jit(jax.vmap(lambda k: draw(q, k)))(jax.random.split(KEY, N))
+    narrow = 0.7 * z.std(0, keepdims=True)  # of f, a normal inside q
+    e = (z - z.mean(0, keepdims=True)) / narrow
+    weight = jnp.exp(jnp.sum(-0.5 * e * e - jnp.log(narrow) - 0.5 * np.log(2 * np.pi), axis=2) - log_q)
+    assert jnp.abs(weight.mean() - 1) < 4 * weight.std() / N**0.5
+    assert weight.std() / N**0.5 < 0.05
+    with pytest.raises(ConfigError, match="its own draws only"):
+        q.log_prob(z[0])

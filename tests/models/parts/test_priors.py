@@ -39,6 +39,7 @@ FIELDS = {
     priors.SpherePrior: {},
     priors.ChainPrior: {"groups": (2, 1), "hidden": 7},
     priors.DeeperPrior: {"units": 2, "hidden": 7},
+    priors.AutoregressivePrior: {"hidden": 7, "embedding": 3},
 }
 
 
@@ -75,7 +76,8 @@ def test_every_field_changes_the_prior(kind):
     assert set(FIELDS[kind]) == {f.name for f in dataclasses.fields(kind)}
     z = jax.random.normal(KEY, (4, LATENT))
 
-    fitting = {priors.CodesPrior: posteriors.FSQPosterior(), priors.SpherePrior: posteriors.VMFPosterior()}
+    fsq = posteriors.FSQPosterior()
+    fitting = {priors.CodesPrior: fsq, priors.AutoregressivePrior: fsq, priors.SpherePrior: posteriors.VMFPosterior()}
 
     def density(prior):
         model = build(prior, posterior=fitting.get(kind, posteriors.NormalPosterior()))
@@ -145,3 +147,26 @@ def test_impossible_priors_are_named(prior, more, sizes, words):
 def test_vamp_needs_a_posterior_with_a_density():
     with pytest.raises(ConfigError, match="posterior normal"):
         build(priors.VampPrior(), posterior=posteriors.PointPosterior()).prior()
+
+
+@pytest.mark.parametrize(
+    "posterior",
+    [posteriors.FSQPosterior(3), posteriors.VQPosterior(entries=3, width=1), posteriors.GumbelPosterior(size=3)],
+)
+def test_probabilities_of_codes_in_turn_sum_to_one_and_are_those_of_the_draws(posterior):
+    """All 3³ codes (3 of one place of Gumbel's): Σ P = 1, and draws have these frequencies within 4 s.e."""
+    model = build(priors.AutoregressivePrior(hidden=5, embedding=3), posterior=posterior)
+    book = model.posterior_module
+    every = jnp.stack(jnp.meshgrid(*[jnp.arange(3)] * book.places, indexing="ij"), -1).reshape(-1, book.places)
+    codes = book.lookup(every)
+    prior = model.prior()
+    p = jnp.exp(jax.jit(prior.log_prob)(codes))
+    np.testing.assert_allclose(p.sum(), 1, rtol=1e-9)
+    assert book.places == 1 or p.std() > 0.003
+    n = 4000
+    drawn = jax.jit(jax.vmap(lambda k: prior.sample(k)[0]))(jax.random.split(KEY, n))
+    counts = (jnp.abs(drawn[:, None] - codes[None]).max(2) < 1e-9).astype(float).mean(0)
+    np.testing.assert_allclose(counts.sum(), 1)
+    np.testing.assert_array_less(jnp.abs(counts - p), 4 * jnp.sqrt(p / n) + 1e-9)
+    with pytest.raises(ConfigError, match="levels 1"):
+        build(priors.AutoregressivePrior(), posterior=posteriors.VQPosterior(entries=3, width=1, levels=2))
