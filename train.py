@@ -4,6 +4,7 @@ train -> train_steps -> train_step -> objective(model, batch, key) -> model.enco
 -> model.decode -> likelihood.log_prob -> mean -> update.
 """
 
+import functools
 import signal
 import sys
 
@@ -19,28 +20,35 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by hand, in an empty environment
     sys.exit(f"train.py: {error.name} is not installed: run `pip install -r requirements.lock` first")
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data import DataError, UnknownDataset
 from data.options import ScaleKind, SplitKind
-from models import metrics
 from models.autoencoder import Autoencoder, Model
 from models.batch import Batch, Sizes, as_batch
-from models.config import ConfigError, config, kind, setting
-from models.likelihoods import Auto
+from models.config import ConfigError, config, setting
+from models.likelihoods import AutoLikelihood
 from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
-from training.devices import cast_floats, shard_batch
-from training.examples import Binarisation, Examples, binarise, example_batch, scale
-from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, running_mean, together
-from training.players import Opponent, Rivals, make_rivals, network, play
-from training.progress import keep_going_without_output
+from training.cli.progress import keep_going_without_output
+from training.devices import cast_floats, hidden, shard_batch
+from training.evaluate import Best, Trained, criterion, evaluate, example_loss, patience_is_over, ramp_epochs
+from training.evaluate import trained_model as trained_model
+from training.examples import Binarisation, Examples, binarise, example_batch
+from training.host import Pace
+from training.inputs.guard import checked_splits
+from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together
+from training.players import Opponent, Rivals, check_players, make_rivals, play
 from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
-    from training.cli import Command
+    from training.cli.options import Command
+    from training.trained import LoadedRun
+
+__all__ = ["Config", "TrainState", "Trained", "evaluate", "fit", "init", "load_run", "main", "train", "trained_model"]
 
 
 @config
@@ -65,7 +73,7 @@ class Config:
     """Size of a file's pictures, HEIGHTxWIDTH."""
     channels: Literal[0, 1, 3] = 0
     """Channels of a file's pictures: 1 (grey) or 3 (colours); 0: as they are."""
-    model: Model = Model(likelihood=Auto())
+    model: Model = Model(likelihood=AutoLikelihood())
     """The autoencoder's parts."""
     objective: Objective = ELBO()
     """What is minimised."""
@@ -88,7 +96,9 @@ class Config:
     batch_size: int = setting(128, at_least=1)
     """Examples per step; the last, incomplete batch of an epoch is left out (another one each epoch)."""
     patience: int = setting(0, at_least=0)
-    """Stop after this many epochs without a better validation loss, and test the best (0: never stop)."""
+    """Stop after this many epochs without a better validation, none of them on a ramp; test the best (0: never)."""
+    criterion: str = ""
+    """Validation metric that decides which epoch is best, lower is better (default: the objective at full weights)."""
     matmul_precision: Literal["default", "high", "highest"] = "default"
     """Precision of matrix products on devices that offer several."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -97,6 +107,10 @@ class Config:
     """Seed of initial weights, batches and noise."""
 
     renamed = staticmethod(sparse_as_term)
+
+    def check(self) -> None:
+        """Raise ConfigError for parts that do not fit each other."""
+        check_players(self.terms, self.opponent)
 
 
 class TrainState(NamedTuple):
@@ -127,10 +141,7 @@ def batch_loss(
     config: Config, model: Autoencoder, batch: Batch, key: Key[Array, ""], step: Any, rivals: Rivals = ()
 ) -> tuple[Float[Array, ""], Terms]:
     """Return a batch's mean loss and the means of its terms; the only place where examples are reduced."""
-    per_example, terms, done = config.objective.at(step)(model, batch, key)
-    for position, term in enumerate(config.terms):
-        value = term(done._replace(key=jax.random.fold_in(done.key, position)), network(rivals, term))
-        per_example, terms = per_example + term.weight * value, terms | {kind(type(term)): value}
+    per_example, terms = example_loss(config, model, batch, key, step, rivals)
     loss = jnp.mean(per_example)
     if isinstance(config.penalty, Weights):
         penalty = weight_penalty(nnx.state(model, nnx.Param), config.penalty.l1, config.penalty.l2)
@@ -143,7 +154,8 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn)
     sizes = Sizes(examples.shape, examples.classes, len(examples))
     model = Autoencoder(config.model, sizes, rngs=nnx.Rngs(key))
     params = nnx.state(model, nnx.Param)
-    rivals = make_rivals(config.terms, config.opponent, sizes, config.model.latent, jax.random.fold_in(key, 1))
+    seen = sizes._replace(classes=model.classes)  # a critic sees the labels that the model sees
+    rivals = make_rivals(config.terms, config.opponent, seen, config.model.latent, jax.random.fold_in(key, 1))
     batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
     one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]
@@ -196,7 +208,7 @@ def train_step(
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
     updates, opt_state = optimizer.update(together(grads), state.opt_state, params)
     params = optax.apply_updates(params, updates)
-    ema = running_mean(state.ema, params, config.updates.ema) if config.updates.ema else ()
+    ema = () if not config.updates.ema else next_mean(config.updates, state, params)
     bad = ~jnp.isfinite(terms.values)  # a bad gradient shows in the next step's loss: see last_gradient_is_bad
     first = (state.bad_step < 0) & jnp.any(bad)
     names = state.bad_terms.names
@@ -224,6 +236,7 @@ def train_steps(
     examples: Examples,
     order: Int[Array, " n"],
     count: Any,
+    step: Callable[..., TrainState] = train_step,
 ) -> TrainState:
     """Advance by `count` batches of the epoch; `count` may be traced, so one program serves any chunk."""
     optimizer = make_optimizer(config, len(examples))
@@ -232,27 +245,11 @@ def train_steps(
     def body(_, state: TrainState) -> TrainState:
         start = (state.step % per_epoch) * config.batch_size
         index = jax.lax.dynamic_slice(order, (start,), (config.batch_size,))
-        return train_step(state, config, optimizer, key, examples.batch(index))
+        return step(state, config, optimizer, key, examples.batch(index))
 
     if isinstance(count, int) and count == 1:  # no loop at all: XLA compiles the body of one differently
         return last_gradient_is_bad(body(0, state))
     return last_gradient_is_bad(jax.lax.fori_loop(0, count, body, state))
-
-
-def train_on(
-    state: TrainState,
-    config: Config,
-    key: Key[Array, ""],
-    raw: Any,
-    label: Any = None,
-    *,
-    n: int,
-    range: tuple[float | int, float | int],
-) -> TrainState:
-    """Advance by one batch of stored values that comes from a stream over `n` examples."""
-    batch = Batch(scale(jnp.asarray(raw), range), label)
-    state = train_step(state, config, make_optimizer(config, n), key, batch)
-    return last_gradient_is_bad(state)
 
 
 def start_epoch(state: TrainState) -> TrainState:
@@ -265,82 +262,86 @@ def run_keys(key: Key[Array, ""]) -> tuple[Key[Array, ""], Key[Array, ""], Key[A
     return tuple(jax.random.split(key, 3))  # type: ignore[return-value]
 
 
-def train(config: Config, key: Key[Array, ""], examples: Examples) -> tuple[TrainState, dict[str, Array]]:
-    """Return the final state and the mean terms of every epoch: one run as a pure function.
+def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Trained:
+    """Train, validate after each epoch, stop early: one run as a pure function, the loop that everything runs.
 
-    `jit`, `vmap` (over a stack of configs and keys), `lax.map` and sharding all apply to it.
+    splits: "train", and "validation" where epochs are to be compared: `Examples` or arrays, (n, *shape). A run ends
+    before `config.epochs` when patience is over, or when a term or a metric is not finite. `jit`, `vmap` (over a stack
+    of configs and keys), `lax.map` and sharding all apply. The command line cuts the same steps into dispatches
+    (`training/host`): parameters are equal to the bit. Raises ConfigError for data that do not fit, see
+    `training/inputs/guard.py`.
     """
+    splits = checked_splits(config, splits)
+    config = hidden(config)
     k_init, k_order, k_step = run_keys(key)
-    per_epoch = steps_per_epoch(config, len(examples))
+    k_valid, per_epoch = jax.random.fold_in(key, 1), steps_per_epoch(config, len(splits["train"]))
+    ramps = ramp_epochs(config, per_epoch)
 
-    def epoch(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, dict[str, Array]]:
-        order = epoch_order(k_order, number, len(examples))
-        state = train_steps(start_epoch(state), config, k_step, examples, order, per_epoch)
-        return state, {name: total / per_epoch for name, total in state.sums.items()}
+    def epoch(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, dict[str, Any]]:
+        order = epoch_order(k_order, number, len(splits["train"]))
+        state = train_steps(start_epoch(state), config, k_step, splits["train"], order, per_epoch)
+        row = {"train": {name: total / per_epoch for name, total in state.sums.items()}}
+        if "validation" in splits:
+            row["validation"] = evaluate(config, state, splits["validation"], k_valid)
+        return state, row
+
+    def unless_over(run: Trained, number: Int[Array, ""]) -> tuple[Trained, dict[str, Any]]:
+        over = run.over | patience_is_over(config.patience, number, run.best, ramps)
+        shapes = jax.eval_shape(epoch, run.state, number)[1]
+        nothing = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)
+        state, row = jax.lax.cond(over, lambda: (run.state, nothing), lambda: epoch(run.state, number))
+        ran = ~over
+        value, better, over = run.best.value, ran, over | (state.bad_step >= 0)
+        if validation := row.get("validation"):
+            value = criterion(config, validation)
+            better = ran & (value < run.best.value)
+            over = over | ~jnp.isfinite(jnp.stack(list(validation.values()))).all()
+        pick = lambda new, old: jax.tree.map(functools.partial(jnp.where, better), new, old)
+        kept, best = pick((state, Best(value, number + 1)), (run.best_state, run.best))
+        return Trained(state, kept, best, run.epochs + ran, over), row
 
     with jax.default_matmul_precision(config.matmul_precision):
-        return jax.lax.scan(epoch, init(config, k_init, examples), jnp.arange(config.epochs))
+        state, zero = init(config, k_init, splits["train"]), jnp.zeros((), jnp.int32)
+        start = Trained(state, state, Best(jnp.full((), jnp.inf), zero), zero, jnp.zeros((), bool))
+        run, history = jax.lax.scan(unless_over, start, jnp.arange(config.epochs, dtype=jnp.int32))
+        return run._replace(history=history)
 
 
-def trained_model(config: Config, state: TrainState) -> Autoencoder:
-    """Return the model to evaluate: the averaged parameters where the run keeps them."""
-    if not config.updates.ema:
-        return state.model
-    graphdef, _, rest = nnx.split(state.model, nnx.Param, ...)
-    return nnx.merge(graphdef, state.ema, rest, copy=True)
+CORE = host.Core(init, train_steps, train_step, make_optimizer, start_epoch, epoch_order, run_keys, steps_per_epoch)
 
 
-def evaluate(config: Config, state: TrainState, examples: Examples, key: Key[Array, ""]) -> dict[str, Array]:
-    """Return the exact means of all metrics over all examples; the short last batch is masked.
-
-    Names carry units (`negative_elbo_nats`, `bits_per_dim`, `mse`, ...). Dynamic binarisation draws each
-    example once, by `key`.
-    """
-    model = trained_model(config, state)
-    n, batch = len(examples), min(len(examples), 512)
-
-    def one_batch(i: Int[Array, ""]) -> dict[str, Array]:
-        k_binary, k_metrics = jax.random.split(jax.random.fold_in(key, i))
-        index = i * batch + jnp.arange(batch)
-        some = examples.batch(jnp.minimum(index, n - 1))
-        some = some._replace(x=binarise(some.x, config.binarise, k_binary))
-        values = metrics.per_example(model, some, k_metrics)
-        return {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}
-
-    totals = jax.lax.map(one_batch, jnp.arange(-(-n // batch)))
-    means = {name: jnp.sum(value) / n for name, value in totals.items()}
-    return means | {"rmse": jnp.sqrt(means["mse"])} if "mse" in means else means
-
-
-CORE = host.Core(init, train_steps, train_on, start_epoch, epoch_order, run_keys, evaluate, trained_model)
-
-
-def fit(command: "Command") -> tuple[Path, dict[str, Any], int] | None:
+def fit(command: "Command", pace: Pace = Pace()) -> tuple[Path, dict[str, Any], int] | None:
     """Run a command to its end in its run folder; return that folder, the summary and the exit code (None: a dry run).
 
-    The parameters are those of `train` for the key of the config's seed; the host only cuts the same steps
-    into dispatches. Raises ConfigError, data.DataError or RunError.
+    The steps are those of `train`, cut into dispatches at its `pace`. Raises ConfigError, data.DataError or RunError.
     """
-    return host.fit(CORE, command)
+    return host.fit(CORE, command, pace)
 
 
-def main(argv: list[str] | None = None) -> int:
+def load_run(path: str | Path, which: str | None = None) -> "LoadedRun":
+    """Return the "best", "last" or (None) tested model of a run folder or an exported one. Raises RunError."""
+    from training.trained import load
+
+    return load(init, Config, Path(path), which)
+
+
+def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
     """Run the command line; return the exit code."""
-    from training.cli import closing, parse, usage_error
+    from training.cli.closing import closing
+    from training.cli.parse import parse, usage_error
 
     command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split("\n")[0])
     try:
-        found = fit(command)
+        found = fit(command, pace)
     except (ConfigError, UnknownDataset) as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
-    if found is None:
+    if found is None:  # a dry run
         return 0
-    folder, summary, code = found
-    closing(folder, summary)
-    return code
+    closing(*found[:2])
+    return found[2]
 
 
 if __name__ == "__main__":

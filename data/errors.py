@@ -2,14 +2,26 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class DataError(ValueError):
-    """A data set cannot be had as asked; the message is one line: what is wrong, the value, what to do."""
+    """A data set cannot be had as asked; the message is one printable line: what is wrong, the value, what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(shown(message, 4000))
 
 
 class UnknownDataset(DataError):
     """No data set has this name: a mistyped option rather than missing or damaged data."""
+
+
+def at_home(text: str | Path) -> Path:
+    """Return a path with ~ filled in; DataError for the home of somebody unknown."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise DataError(f"{shown(text)}: there is no such home folder; write the path out") from None
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

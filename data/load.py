@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data.dataset import Dataset, check_finite
-from data.errors import DataError, UnknownDataset, nearest, shown
+from data.errors import DataError, UnknownDataset, at_home, nearest, shown
 from data.files.local import load_file
 from data.options import Options
 from data.scale import Stats, blocks, fit, measure
@@ -59,12 +59,14 @@ def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Data
     eight_bit = loaded.picture and next(iter(loaded.splits.values())).x.dtype == np.uint8
     known = (float(low), float(high)) if named or eight_bit or loaded.bits else None
     scale = fit(options.scale, look, loaded.shape, loaded.name, known)
+    if scale.kind == "none" and max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
+        raise DataError(f"{loaded.name}: values {low:g}..{high:g} do not fit float32; use --scale standardise")
     return dataclasses.replace(loaded, scale=scale)
 
 
 def folder_of(data_dir: str | Path | None) -> Path | None:
     """Return the folder of data files; DataError when it is none."""
-    root = None if data_dir is None else Path(data_dir).expanduser()
+    root = None if data_dir is None else at_home(data_dir)
     if root is not None and not root.is_dir():
         raise DataError(f"data_dir {shown(data_dir)!r} is not a folder; give one that holds <name>/ folders")
     return root

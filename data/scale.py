@@ -187,9 +187,9 @@ def fit(
 def _possible(found: Stats, where: str) -> tuple[float, float]:
     low, high = found.range
     if low >= 0 and high <= 1:
-        return 0, 1
+        return 0.0, 1.0
     if found.whole and low >= 0 and high <= 65535:
-        return 0, 255 if high <= 255 else 65535
+        return 0.0, 255.0 if high <= 255 else 65535.0
     raise DataError(
         f"{where}: --scale unit needs values in [0, 1], 8-bit or 16-bit ones, got {low:g}..{high:g}; use --scale minmax"
     )

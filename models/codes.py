@@ -67,6 +67,8 @@ def weigher(model: Any, batch: Batch, key: PRNGKeyArray, samples: int, training:
     def weigh(z: Array, log_q: Array) -> Float[Array, "samples batch"]:
         flat = z.reshape(-1, z.shape[-1])
         p = model.decode(flat, for_decoder, many.label)
+        if training:
+            model.track(p, many)
         log_joint = p.log_prob(many.x, many.mask) + model.prior(many.label, more).log_prob(flat)
         return log_joint.reshape(samples, -1) - log_q
 

@@ -57,7 +57,8 @@ class PPCA(NamedTuple):
         centred = x - self.mean[None]
         z = centred @ self.components.T
         inside = jnp.sum(z * z / self.variances[None], axis=1)
-        outside = jnp.maximum(jnp.sum(centred * centred, axis=1) - jnp.sum(z * z, axis=1), 0) / self.noise
+        # the residual itself: |centred|² - |z|² is a difference of near-equal numbers where the noise is small
+        outside = jnp.sum(jnp.square(centred - z @ self.components), axis=1) / self.noise
         log_det = jnp.sum(jnp.log(self.variances)) + (d - k) * jnp.log(self.noise)
         return -0.5 * (inside + outside + log_det + d * math.log(2 * math.pi))
 

@@ -54,6 +54,12 @@ def cast_floats(tree: Any, dtype: str) -> Any:
     return jax.tree.map(lambda a: a.astype(to) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
 
 
+def hidden(config: Any) -> Any:
+    """Return the config with floats that XLA cannot see: a number folded into the program may change its last bits."""
+    known = lambda leaf: leaf if isinstance(leaf, int) else jax.lax.optimization_barrier(jnp.asarray(leaf))
+    return jax.tree.map(known, config)
+
+
 def measured_choice(
     question: str, signature: object, candidates: Mapping[str, Callable[[], Any]], repeats: int = 3
 ) -> tuple[str, dict[str, float]]:

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from models.config import ConfigError, config, nearest, setting
+from models.terms.weights import is_kernel
 
 Learning = Callable[[Int[Array, ""]], Float[Array, ""]]
 
@@ -37,22 +38,22 @@ class Momentum:
 
 @config
 class AdaGrad:
-    """w -= lr * g / sqrt(sum of squared g)."""
+    """w -= lr * g / sqrt(sum of squared g + eps)."""
 
     initial: float = setting(0.1, at_least=0)
     """Start of the accumulated squares."""
     eps: float = setting(1e-7, above=0)
-    """Added to the denominator."""
+    """Added to the sum of squares, inside the square root."""
 
 
 @config
 class RMSprop:
-    """w -= lr * g / sqrt(running mean of squared g)."""
+    """w -= lr * g / sqrt(running mean of squared g + eps)."""
 
     decay: float = setting(0.9, at_least=0, below=1)
     """Decay of the running mean of squares."""
     eps: float = setting(1e-8, above=0)
-    """Added inside the square root's denominator."""
+    """Added to the mean of squares, inside the square root."""
 
 
 @config
@@ -69,7 +70,7 @@ class Adam:
 
 @config
 class AdamW:
-    """Adam with decoupled weight decay: w -= lr * (adam step + weight_decay * w)."""
+    """Adam with decoupled weight decay: w -= lr * (adam step + weight_decay * w), the decay of kernels alone."""
 
     b1: float = setting(0.9, at_least=0, below=1)
     """Decay of the mean of gradients."""
@@ -78,30 +79,32 @@ class AdamW:
     eps: float = setting(1e-8, above=0)
     """Added to the denominator."""
     weight_decay: float = setting(1e-4, at_least=0)
-    """Strength of the decay, times the learning rate."""
+    """Strength of the decay, times the learning rate; kernels alone: no biases, norms' or likelihoods' scales."""
 
 
 @config
 class Lion:
-    """w -= lr * sign(interpolated momentum), with decoupled weight decay."""
+    """w -= lr * sign(interpolated momentum), with decoupled weight decay of kernels alone."""
 
     b1: float = setting(0.9, at_least=0, below=1)
     """Interpolation between momentum and gradient inside the sign."""
     b2: float = setting(0.99, at_least=0, below=1)
     """Decay of the momentum."""
     weight_decay: float = setting(1e-3, at_least=0)
-    """Strength of the decay, times the learning rate."""
+    """Strength of the decay, times the learning rate; kernels alone: no biases, norms' or likelihoods' scales."""
 
 
 @config
 class Optax:
-    """Any optimizer of optax by its function's name, with its own defaults."""
+    """Any optimizer of optax by its function's name, with its own defaults; weight decay acts on kernels alone."""
 
     name: str = "nadam"
     """Name of a function in optax that takes a learning rate, such as nadam, adabelief, lamb, yogi."""
 
     def check(self) -> None:
         """Raise ConfigError when optax has no such optimizer, naming the nearest."""
+        if callable(getattr(optax, self.name, None)) and self.name in NO_SCHEDULE:
+            raise ConfigError(f"optimizer.name: optax's {self.name} takes no learning rate that changes: use another")
         if self.name not in optax_names():
             close = ", ".join(nearest(self.name, optax_names()))
             raise ConfigError(f"optimizer.name: optax has no optimizer {self.name!r}; nearest: {close}")
@@ -149,17 +152,20 @@ class Updates:
     """How a gradient becomes an update, besides the optimizer itself."""
 
     warmup: float = setting(0.0, at_least=0, at_most=1)
-    """Share of all steps over which the learning rate rises linearly from 0 (0: none)."""
+    """Share of all updates, before those of the schedule, in which the rate rises in N equal steps from lr/N to lr."""
     clip: float = setting(0.0, static=True, at_least=0)
     """Largest global norm of a gradient; larger ones are scaled down to it (0: no clipping)."""
     accumulate: int = setting(1, at_least=1)
     """Batches whose gradients are averaged into one update."""
     ema: float = setting(0.0, static=True, at_least=0, below=1)
-    """Decay of the running mean of the parameters used for evaluation (0: none)."""
+    """Decay per update of the running mean (bias-corrected) of the parameters, used for evaluation (0: none)."""
+
+
+NO_SCHEDULE = ("optimistic_adam", "rprop", "sm3")  # take a number as learning rate, no function of the step
 
 
 def optax_names() -> list[str]:
-    """Return the names of all optax functions that need a `learning_rate` and nothing else."""
+    """Return the names of all optax functions that need a `learning_rate`, perhaps a schedule, and nothing else."""
     names = []
     for name, function in vars(optax).items():
         if name.startswith(("_", "scale_by_")) or not callable(function) or inspect.isclass(function):
@@ -169,13 +175,16 @@ def optax_names() -> list[str]:
         except ValueError:  # a builtin without a signature
             continue
         required = [p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-        if required == ["learning_rate"]:
+        if required == ["learning_rate"] and name not in NO_SCHEDULE:
             names.append(name)
     return names
 
 
 def learning_rate(schedule: AnySchedule, lr: Array | float, steps: int, warmup: Array | float = 0.0) -> Learning:
-    """Return step -> learning rate for a run of `steps` updates; all else may be traced."""
+    """Return step -> learning rate for a run of `steps` updates; all else may be traced.
+
+    The first N = warmup * steps updates rise from lr / N to lr, then the schedule runs its course over the rest.
+    """
 
     def factor(t: Float[Array, ""]) -> Float[Array, ""] | float:
         match schedule:
@@ -189,11 +198,18 @@ def learning_rate(schedule: AnySchedule, lr: Array | float, steps: int, warmup: 
                 return final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * t))
 
     def at(step: Int[Array, ""]) -> Float[Array, ""]:
-        t = jnp.minimum(step / steps, 1.0)
-        rise = jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup * steps, 1.0))
+        rising = warmup * steps
+        after = jnp.clip((step - rising) / jnp.maximum(steps - rising, 1.0), 0.0, 1.0)
+        t = jnp.where(rising > 0, after, jnp.minimum(step / steps, 1.0))  # the same, but for the last bit
+        rise = jnp.minimum(1.0, (step + 1) / jnp.maximum(rising, 1.0))
         return lr * rise * factor(t)
 
     return at
+
+
+def kernels(params: Any) -> Any:
+    """Return the tree of `params` with True at every kernel: what weight decay acts on."""
+    return jax.tree_util.tree_map_with_path(lambda path, _: is_kernel(path), params)
 
 
 def _optimizer(cfg: AnyOptimizer, rate: Learning) -> optax.GradientTransformation:
@@ -209,12 +225,13 @@ def _optimizer(cfg: AnyOptimizer, rate: Learning) -> optax.GradientTransformatio
         case Adam():
             return optax.adam(rate, cfg.b1, cfg.b2, cfg.eps)
         case AdamW():
-            return optax.adamw(rate, cfg.b1, cfg.b2, cfg.eps, weight_decay=cfg.weight_decay)
+            return optax.adamw(rate, cfg.b1, cfg.b2, cfg.eps, weight_decay=cfg.weight_decay, mask=kernels)
         case Lion():
-            return optax.lion(rate, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay)
+            return optax.lion(rate, cfg.b1, cfg.b2, weight_decay=cfg.weight_decay, mask=kernels)
         case Optax():
             cfg.check()
-            return getattr(optax, cfg.name)(rate)
+            function = getattr(optax, cfg.name)
+            return function(rate, mask=kernels) if "mask" in inspect.signature(function).parameters else function(rate)
 
 
 def build(
@@ -236,9 +253,21 @@ def build(
     return transformation
 
 
-def running_mean(mean: object, new: object, decay: float) -> object:
-    """decay * mean + (1 - decay) * new, leaf by leaf (Polyak averaging with exponential forgetting)."""
-    return jax.tree.map(lambda m, p: decay * m + (1 - decay) * p, mean, new)
+def next_mean(updates: Updates, state: Any, params: Any) -> Any:
+    """Return the running mean after a batch; it moves where the batch completes an update, and stands still else."""
+    done, rest = jnp.divmod(state.step + 1, updates.accumulate)
+    moved = running_mean(state.ema, params, updates.ema, done)
+    return moved if updates.accumulate == 1 else jax.tree.map(lambda m, e: jnp.where(rest == 0, m, e), moved, state.ema)
+
+
+def running_mean(mean: Any, new: Any, decay: float, updates: Any) -> Any:
+    """Return the mean of all parameters so far, those of k updates ago weighted by decay ** k (Polyak averaging).
+
+    updates: how many there were, this one included, 0 for none yet. The weights are normalised, so the random initial
+    parameters, which `mean` holds before the first update, have none (Adam's correction, in running form).
+    """
+    share = (1 - decay) / jnp.where(updates > 0, -jnp.expm1(updates * jnp.log(decay)), 1.0)
+    return jax.tree.map(lambda m, p: m + share.astype(p.dtype) * (p - m), mean, new)
 
 
 def together(grads: Any) -> Any:
@@ -246,5 +275,5 @@ def together(grads: Any) -> Any:
 
     Otherwise XLA cannot prove that a kernel's last use precedes its update, and copies it at every step.
     """
-    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads)]).sum()
+    nothing = 0 * jnp.stack([jnp.ravel(g)[0] for g in jax.tree.leaves(grads) if g.size]).sum()
     return jax.tree.map(lambda g: g + nothing.astype(g.dtype), grads)

@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Key
 
 from models.batch import Pass, Sizes
-from models.config import config, kind, setting
+from models.config import ConfigError, config, kind, setting
 from training.optimizers import Adam, AnyOptimizer, Constant, Updates, build
 
 Rivals = Any  # {term kind: (network, state of its optimizer)}, or () without such terms
@@ -36,6 +36,13 @@ class Opponent:
 def with_networks(terms: tuple[Any, ...]) -> dict[str, Any]:
     """Return the terms that own a network, by their kind."""
     return {kind(type(term)): term for term in terms if hasattr(term, "opponent")}
+
+
+def check_players(terms: tuple[Any, ...], opponent: Opponent) -> None:
+    """Raise ConfigError for an opponent that was set up but has nobody to train."""
+    changed = str(jax.tree.structure(opponent)) != str(jax.tree.structure(Opponent()))
+    if changed and not with_networks(terms):
+        raise ConfigError("opponent trains networks of adversarial terms, here are none: add --terms adversarial")
 
 
 def make_rivals(terms: tuple[Any, ...], opponent: Opponent, sizes: Sizes, latent: int, key: Key[Array, ""]) -> Rivals:

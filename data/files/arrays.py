@@ -93,7 +93,7 @@ def _hdf5(content: bytes, where: str) -> Any:
     try:
         import h5py
     except ImportError:
-        raise DataError(f"{where}: reading HDF5 needs h5py: pip install h5py (the extra: .[tables])") from None
+        raise DataError(f"{where}: reading HDF5 needs h5py: pip install h5py (the extra: .[h5])") from None
     try:
         return _Hdf5(h5py.File(io.BytesIO(content), "r"), where)
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError ... for damaged files

@@ -64,6 +64,11 @@ def is_number(field: str) -> bool:
     return bool(_NUMBER.fullmatch(field.strip()))
 
 
+def is_almost(field: str) -> bool:
+    """Whether a field is digits with separators or a unit sign: 1_000, 1,000, 2%."""
+    return len(field) < 40 and bool(_ALMOST.fullmatch(field))
+
+
 def is_date(field: str) -> bool:
     """Whether a field looks like a date or a time."""
     return bool(_DATE.fullmatch(field.strip()))
@@ -213,7 +218,7 @@ def _label(columns: list[Column], asked: str, where: str, like: bool) -> Column 
 def _words(column: Column) -> bool:
     """Whether a column holds words: texts of which none is a number, a date or missing."""
     fields = [str(v) for v in column.values.tolist()] if column.text else []
-    return bool(fields) and not any(is_number(f) or is_date(f) or is_missing(f) for f in fields)
+    return bool(fields) and not any(is_number(f) or is_almost(f) or is_date(f) or is_missing(f) for f in fields)
 
 
 def _few(column: Column) -> bool:
@@ -281,7 +286,7 @@ def _as_numbers(
                 "or write it as numbers"
             )
         for i, text in enumerate(texts):
-            if is_number(text) or (_ALMOST.fullmatch(text) and not is_date(text)):
+            if is_number(text) or (is_almost(text) and not is_date(text)):
                 wrong = next(((j, t) for j, t in enumerate(texts) if not is_number(t)), (i, text))
                 raise DataError(
                     f"{where}, row {wrong[0] + first_row}: {shown(wrong[1])!r} is not a number, others there are; "

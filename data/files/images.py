@@ -53,7 +53,9 @@ def read_images(path: Path, options: Options) -> tuple[dict[str, Part], list[str
         remarks.append(f"splits as given by folders: {', '.join(groups)}")
     else:
         groups = {"all": entries}
-    classes = sorted({e.place[0] for group in groups.values() for e in group if len(e.place) > 1})
+    classes = sorted({_class_of(e) for group in groups.values() for e in group if len(e.place) > 1})
+    if any("/" in c for c in classes):
+        remarks.append(f"classes are folders in folders, such as {shown(classes[0])}")
     _check_levels(path, groups, classes)
     parts, told = _decoded(path, groups, classes, options)
     return parts, classes, remarks + told
@@ -64,6 +66,11 @@ def _inside(entries: list[Member]) -> list[Member]:
     while len({e.place[0] for e in entries}) == 1 and all(len(e.place) > 2 for e in entries):
         entries = [e._replace(place=e.place[1:]) for e in entries]
     return entries
+
+
+def _class_of(entry: Member) -> str:
+    """Return the class of a picture: the folder it is in, below the top."""
+    return "/".join(entry.place[:-1])
 
 
 def _hidden(name: str) -> bool:
@@ -139,20 +146,14 @@ def _zipped(path: Path, remarks: list[str]) -> list[Member]:
 
 
 def _check_levels(path: Path, groups: dict[str, list[Member]], classes: Sequence[str]) -> None:
-    """Raise DataError for loose pictures beside class folders, and for folders in class folders."""
+    """Raise DataError for loose pictures beside class folders."""
     for group in groups.values():
         loose = [e for e in group if len(e.place) == 1]
-        deep = [e for e in group if len(e.place) > 2]
         if classes and loose:
             raise DataError(
                 f"{shown(path, 200)}: {len(loose)} pictures lie beside the class folders "
                 f"{shown(names_of(list(classes)))}, the first is "
                 f"{shown(loose[0].place[0])}; put them into a class folder, or away"
-            )
-        if deep:
-            raise DataError(
-                f"{shown(path, 200)}: {shown('/'.join(deep[0].place))} lies deeper than one class folder; "
-                "give the folder above the pictures"
             )
 
 
@@ -161,6 +162,7 @@ def _decoded(
 ) -> tuple[dict[str, Part], list[str]]:
     parts: dict[str, Part] = {}
     told: dict[str, int] = {}
+    number = {name: k for k, name in enumerate(classes)}
     shape, first, total = None, "", sum(map(len, groups.values()))
     for part, entries in groups.items():
         images = []
@@ -180,7 +182,7 @@ def _decoded(
                     f"{shape} (height, width, channels); bring them together with {size}"
                 )
             images.append(picture.pixels)
-        labels = np.array([classes.index(e.place[0]) for e in entries], np.int32) if classes else None
+        labels = np.array([number[_class_of(e)] for e in entries], np.int32) if classes else None
         parts[part] = Part(np.stack(images), labels, [shown("/".join(e.place), 200) for e in entries])
     return parts, [f"{what} in {n} of {total} pictures" for what, n in told.items()]
 

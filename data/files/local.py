@@ -113,9 +113,11 @@ def _hints(train: Split, found: Reading, options: Options) -> list[str]:
         )
     if options.split == "auto" and train.y is None and "all" in found.parts and not found.ordered and len(x) >= 50:
         some = found.parts["all"].x[:1000].reshape(min(1000, len(found.parts["all"].x)), -1).astype(np.float64)
-        some = some / np.maximum(some.std(0), 1e-12)
-        near = np.mean(np.square(some[1:] - some[:-1]))
-        far = np.mean(np.square(some - np.roll(some, len(some) // 2, axis=0)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            some = some / np.maximum(some.std(0), 1e-12)
+        with np.errstate(over="ignore", invalid="ignore"):
+            near = np.mean(np.square(some[1:] - some[:-1]))
+            far = np.mean(np.square(some - np.roll(some, len(some) // 2, axis=0)))
         if far > 0 and near < 0.25 * far:
             out.append("neighbouring examples look alike: if they are in time order, use --split blocks")
     return out

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.dataset import digest
-from data.errors import DataError, shown
+from data.errors import DataError, at_home, shown
 from data.files import arrays, formats, images, tables
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode
@@ -45,10 +45,10 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
 def located(path: str | Path) -> tuple[Path, str]:
     """Return the file and the array's name in "PATH#NAME"; a file whose own name holds # is taken as it is."""
     text = str(path)
-    whole = Path(text).expanduser()
+    whole = at_home(text)
     if "#" in text and not _exists(whole):
         head, _, key = text.rpartition("#")
-        return Path(head).expanduser(), key
+        return at_home(head), key
     return whole, ""
 
 

@@ -16,6 +16,7 @@ from data.files.formats import gunzip
 from data.options import Options
 
 KINDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+MOST_COLUMNS = 100_000
 _SEPARATORS = (",", ";", "\t", "|")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
@@ -86,6 +87,8 @@ def parse_text(text: str, where: str) -> tuple[list[Column], int, tuple[str, ...
     if not rows:
         raise DataError(f"{where}: the file holds a header but no rows")
     width = len(names) if names is not None else len(rows[0])
+    if width > MOST_COLUMNS:
+        raise DataError(f"{where}: {width:,} columns are too many for a table; are rows and columns exchanged?")
     for i, row in enumerate(rows):
         if len(row) != width:
             raise DataError(f"{where}: row {i + first_row} has {len(row)} fields, the first row has {width}")
@@ -170,7 +173,7 @@ def parquet(content: bytes, where: str, ignore: Sequence[str] = ()) -> list[Colu
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise DataError(f"{where}: reading parquet needs pyarrow: pip install pyarrow (the extra: .[tables])") from None
+        raise DataError(f"{where}: reading parquet needs pyarrow: pip install pyarrow") from None
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError, ValueError) as error:

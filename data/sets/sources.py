@@ -28,8 +28,9 @@ class Found:
 
 def cache_folder() -> Path:
     """Return our folder in the user's cache ($XDG_CACHE_HOME, else ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "autoencoders-jax"
+    home = os.path.expanduser("~")
+    base = os.environ.get("XDG_CACHE_HOME") or (os.devnull if home == "~" else os.path.join(home, ".cache"))
+    return Path(base) / "autoencoders-jax"  # without a home a place that cannot be written: then nothing is kept
 
 
 def load_named(name: str, data_dir: Path | None, seconds: float) -> Dataset:

@@ -16,7 +16,10 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 def roots(data_dir: Path | None, cache: Path) -> list[Path]:
     """Return the folders that may hold prepared sets: data_dir, TFDS's own default, our cache."""
-    default = os.environ.get("TFDS_DATA_DIR") or os.path.join(os.path.expanduser("~"), "tensorflow_datasets")
+    home = os.path.expanduser("~")
+    default = os.environ.get("TFDS_DATA_DIR") or os.path.join(
+        os.devnull if home == "~" else home, "tensorflow_datasets"
+    )
     return [*([data_dir] if data_dir else []), Path(default), cache / "tfds"]
 
 
@@ -94,7 +97,7 @@ def too_deep(name: str, data_dir: Path | None) -> str:
     plain = name.partition(":")[0].partition("/")[0]
     for place in (data_dir.resolve(), *list(data_dir.resolve().parents)[:2]):
         if place.name == plain:
-            return f"; --data-dir {shown(data_dir)} seems to be one level too deep: give {shown(place.parent)}"
+            return f"; --data-dir {shown(data_dir, 200)} seems one level too deep: give {shown(place.parent, 200)}"
     return ""
 
 

@@ -76,7 +76,9 @@ def row(found: Mapping[str, Any], criterion: Callable[[Any], Any], patience: int
     history, at = found["history"]["validation"], (found["best_epoch"] or found["epochs"]) - 1
     metrics: dict[str, Any] = {name: values[at] for name, values in history.items()}
     metrics |= {f"test_{name}": value for name, value in found["test"].items()}
-    metrics["loss"] = criterion(metrics)
+    # comparable between objectives and weights; of grey values and of symbols what stands in its place
+    names = ("negative_elbo_nats", "penalised_cross_entropy_nats", "mse", "wrong_symbols")
+    metrics["loss"] = next(metrics[name] for name in names if name in metrics)
     if patience:
         metrics |= {"epochs_run": found["epochs"], "best_epoch": found["best_epoch"]}
     if bad := found["diverged"]:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from models.config.declare import ConfigError, alternatives, is_config, is_list, item
-from models.config.kinds import by_kind, find_kind, nearest, one_of_each
+from models.config.kinds import bare, by_kind, find_kind, nearest, one_of_each
 
 T = TypeVar("T")
+OWN_KIND = "kind_"  # in dicts, the field `kind` of a class that has one: "kind" is the class itself
 
 
 def coerce(cls: type, name: str, value: Any) -> Any:
@@ -66,8 +67,8 @@ def _as(hint: Any, value: Any) -> Any:
 
 
 def to_dict(cfg: Any) -> dict[str, Any]:
-    """Return a JSON-ready dict of every field; each config carries its class under "kind"."""
-    out: dict[str, Any] = {"kind": type(cfg).__name__}
+    """Return a JSON-ready dict of every field; each config carries its bare class name under "kind"."""
+    out: dict[str, Any] = {"kind": bare(type(cfg))}
     for f in dataclasses.fields(cfg):
         value = getattr(cfg, f.name)
         if is_list(type(cfg), f.name):
@@ -76,7 +77,7 @@ def to_dict(cfg: Any) -> dict[str, Any]:
             value = to_dict(value)
         elif isinstance(value, float) and not math.isfinite(value):
             value = str(value)
-        out[f.name] = list(value) if isinstance(value, tuple) else value
+        out[OWN_KIND if f.name == "kind" else f.name] = list(value) if isinstance(value, tuple) else value
     return out
 
 
@@ -87,7 +88,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     Raises ConfigError for an unknown field (naming the nearest) or a value of the wrong type.
     """
     hints = cls.__hints__  # type: ignore[attr-defined]
-    given = {k: v for k, v in values.items() if k != "kind"}
+    given = {"kind" if k == OWN_KIND else k: v for k, v in values.items() if k != "kind"}
     if hasattr(cls, "renamed"):
         given = cls.renamed(given)  # type: ignore[attr-defined]
     for name in given:

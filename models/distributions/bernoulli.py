@@ -3,16 +3,22 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
 from models.distributions.event import Event, Mask, PerExample, sum_event
-from models.distributions.softplus import softplus
+from models.distributions.finite import softplus
 
 
 class Bernoulli(NamedTuple):
     """Independent bits with P(1) = sigmoid(logits); for x in [0, 1] log_prob is minus the cross-entropy."""
 
     logits: Array
+
+    @property
+    def unit(self) -> str:
+        """Return "bits": see `unit_of`."""
+        return "bits"
 
     @property
     def mean(self) -> Event:
@@ -28,10 +34,24 @@ class Bernoulli(NamedTuple):
         return sum_event(x * self.logits - softplus(self.logits), mask)
 
     def kl(self, other: "Bernoulli") -> PerExample:
-        """Return Σ p (l - l') - log(1 + exp l) + log(1 + exp l'), nats."""
-        gap = self.mean * (self.logits - other.logits)
-        return sum_event(gap - softplus(self.logits) + softplus(other.logits))
+        """Return Σ p (l - l') - log(1 + exp l) + log(1 + exp l'), nats.
+
+        With 0 and 1 exchanged where l > 0, so that p <= 1/2: no difference of two large numbers.
+        """
+        sign = jnp.where(self.logits > 0, -1, 1).astype(self.logits.dtype)
+        low, theirs = sign * self.logits, sign * other.logits
+        return sum_event(jax.nn.sigmoid(low) * (low - theirs) - softplus(low) + softplus(theirs))
 
     def entropy(self) -> PerExample:
-        """Return Σ log(1 + exp l) - p l, nats."""
-        return sum_event(softplus(self.logits) - self.mean * self.logits)
+        """Return Σ log(1 + exp l) - p l, nats, from -|l|: a sum of positive terms."""
+        size = jnp.abs(self.logits)
+        return sum_event(softplus(-size) + jax.nn.sigmoid(-size) * size)
+
+
+class CrossEntropy(Bernoulli):
+    """Bits with fractions as targets, such as grey values: log_prob is no likelihood, for no draw is a fraction."""
+
+    @property
+    def unit(self) -> str:
+        """Return "cross_entropy": see `unit_of`."""
+        return "cross_entropy"

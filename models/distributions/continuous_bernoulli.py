@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.distributions.event import Event, Mask, PerExample, sum_event
+from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
 
 Values = Float[Array, "*shape"]
 
@@ -39,8 +39,8 @@ def mean(logits: Values) -> Values:
     for coefficient in reversed(SERIES):
         series = coefficient + square * series
     large = jnp.where(near, 1, size)
-    tail = 0.5 - 1 / large + jnp.exp(-large) / -jnp.expm1(-large)
-    return 0.5 + jnp.where(near, small * series, jnp.sign(logits) * tail)
+    tail = 1 / large - jnp.exp(-large) / -jnp.expm1(-large)  # the mean at -|l|, to its last digit however small
+    return jnp.where(near, 0.5 + small * series, jnp.where(logits > 0, 1 - tail, tail))
 
 
 @jax.custom_jvp
@@ -59,12 +59,20 @@ def _log_normalizer_jvp(primals: tuple[Values], tangents: tuple[Values]) -> tupl
 
 
 def quantile(uniform: Values, logits: Values) -> Values:
-    """Return the x with P(X <= x) = uniform, by log(1 + u (exp(l) - 1)) / l with l <= 0 and symmetry."""
+    """Return the x in [0, 1] with P(X <= x) = uniform, finite with its gradient at both ends.
+
+    By symmetry l <= 0, where x = -log(1 - u (1 - exp l)) / |l|. The logarithm's argument is, without a difference,
+    (1 - u) + u exp l: by log1p where it is near 1, elsewhere from the logarithms of both, as it may underflow.
+    """
     flat = jnp.abs(logits) < 1e-6  # there x = u to an error below 1e-6 / 8
     size = jnp.where(flat, 1, jnp.abs(logits))
     rising = logits > 0
-    below = jnp.where(rising, 1 - uniform, uniform)
-    falling = jnp.where(flat, below, jnp.log1p(below * jnp.expm1(-size)) / -size)
+    below, above = jnp.where(rising, 1 - uniform, uniform), jnp.where(rising, uniform, 1 - uniform)
+    inside = below * -jnp.expm1(-size)
+    near = inside < 0.5
+    far = jnp.logaddexp(jnp.log(above), jnp.log(jnp.where(near, 1, below)) - size)
+    log_rest = jnp.where(near, jnp.log1p(-jnp.where(near, inside, 0)), far)
+    falling = jnp.where(flat, below, jnp.clip(log_rest / -size, 0, 1))
     return jnp.where(rising, 1 - falling, falling)
 
 
@@ -80,18 +88,26 @@ class ContinuousBernoulli(NamedTuple):
 
     def sample(self, key: PRNGKeyArray) -> Event:
         """Draw by the inverse distribution function."""
-        uniform = jax.random.uniform(key, self.logits.shape, self.logits.dtype)
-        return quantile(uniform, self.logits)
+        logits = at_least_float32(self.logits)
+        uniform = jax.random.uniform(key, logits.shape, logits.dtype)
+        return quantile(uniform, logits).astype(self.logits.dtype)
 
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
-        """Return Σ x l - log((exp(l) - 1) / l), nats; gradient x - mean, accurate at every l."""
-        return sum_event(x * self.logits - log_normalizer(self.logits), mask)
+        """Return Σ x l - log((exp(l) - 1) / l), nats; gradient x - mean, accurate at every l.
+
+        Where l > 0 as that of 1 - x at -l: near x = 1 the two terms would be large and nearly equal.
+        """
+        rising = self.logits > 0
+        low = jnp.where(rising, -self.logits, self.logits)
+        return sum_event((x - jnp.where(rising, 1, 0)) * self.logits - log_normalizer(low), mask)
 
     def kl(self, other: "ContinuousBernoulli") -> PerExample:
-        """Return Σ mean (l - l') - A(l) + A(l') with A the log normaliser, nats."""
-        gap = self.mean * (self.logits - other.logits)
-        return sum_event(gap - log_normalizer(self.logits) + log_normalizer(other.logits))
+        """Return Σ mean (l - l') - A(l) + A(l') with A the log normaliser, nats, mirrored so that l <= 0."""
+        sign = jnp.where(self.logits > 0, -1, 1).astype(self.logits.dtype)
+        low, theirs = sign * self.logits, sign * other.logits
+        return sum_event(mean(low) * (low - theirs) - log_normalizer(low) + log_normalizer(theirs))
 
     def entropy(self) -> PerExample:
-        """Return the differential entropy Σ A(l) - mean l, nats (at most 0)."""
-        return sum_event(log_normalizer(self.logits) - self.mean * self.logits)
+        """Return the differential entropy Σ A(l) - mean l, nats (at most 0), from -|l|: no large terms cancel."""
+        low = -jnp.abs(self.logits)
+        return sum_event(log_normalizer(low) - mean(low) * low)

@@ -26,11 +26,14 @@ class Laplace(NamedTuple):
         return sum_event(-distance - (self.log_scale + jnp.log(2.0)), mask)
 
     def kl(self, other: "Laplace") -> PerExample:
-        """Return Σ log(b'/b) + (|Δ| + b exp(-|Δ| / b)) / b' - 1 with Δ the difference of means, nats."""
-        gap = jnp.abs(self.mean - other.mean)
-        spread = jnp.exp(self.log_scale - other.log_scale) * jnp.exp(-gap * jnp.exp(-self.log_scale))
-        scaled = gap * jnp.exp(-other.log_scale) + spread
-        return sum_event(other.log_scale - self.log_scale + scaled - 1)
+        """Return Σ log(b'/b) + (|Δ| + b exp(-|Δ| / b)) / b' - 1 with Δ the difference of means, nats.
+
+        As (e^r - 1 - r) + e^r (t + e^-t - 1), r = log(b/b'), t = |Δ|/b: near equality both brackets are small.
+        """
+        log_ratio = self.log_scale - other.log_scale
+        gap = jnp.abs(self.mean - other.mean) * jnp.exp(-self.log_scale)
+        moved = jnp.exp(log_ratio) * (gap + jnp.expm1(-gap))
+        return sum_event(jnp.expm1(log_ratio) - log_ratio + moved)
 
     def entropy(self) -> PerExample:
         """Return Σ 1 + log 2b, nats."""

@@ -12,8 +12,12 @@ from models.networks.held import Held
 
 
 @config
-class Bernoulli:
+class BernoulliLikelihood:
     """Bits, or values in [0, 1] scored by cross-entropy; the decoder gives logits."""
+
+    grey: bool = False
+    """values between 0 and 1 occur (a run finds out from its data): their cross-entropy is no likelihood, and metrics
+    are named after it; nothing else changes"""
 
     def channels(self) -> int:
         """Return 1: the logit."""
@@ -32,7 +36,7 @@ class Bernoulli:
 
     def distribution(self, out: Out, log_scale: Scale = None) -> distributions.Bernoulli:
         """Return the bits with logits `out`."""
-        return distributions.Bernoulli(out[..., 0])
+        return (distributions.CrossEntropy if self.grey else distributions.Bernoulli)(out[..., 0])
 
     def bias(self, pixel_mean: Mean) -> Bias:
         """Return logit(pixel_mean), the mean cut to [0.001, 0.999]."""

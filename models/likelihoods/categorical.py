@@ -1,4 +1,4 @@
-"""8-bit values by 256 free probabilities."""
+"""Levels by free probabilities."""
 
 from typing import Any
 
@@ -6,19 +6,26 @@ import jax.numpy as jnp
 
 from models import distributions
 from models.batch import Sizes
-from models.config import config
+from models.config import config, setting
 from models.likelihoods.continuous_bernoulli import exponential_rate
-from models.likelihoods.shapes import Bias, Mean, Out, Scale
+from models.likelihoods.shapes import Bias, Mean, Out, Scale, check_levels
 from models.networks.held import Held
 
 
 @config
-class Categorical:
-    """8-bit values k / 255 with a free probability for each of the 256 levels."""
+class CategoricalLikelihood:
+    """Levels k / (n - 1), n = 256 in 8-bit data, with a free probability for each of them."""
+
+    levels: int = setting(0, at_least=0)
+    """number of levels from 0 to 1; 0: those of the data (256 where there are none to look at)"""
+
+    def check(self) -> None:
+        """Raise ConfigError for a single level."""
+        check_levels(self.levels)
 
     def channels(self) -> int:
-        """Return 256 logits."""
-        return distributions.LEVELS
+        """Return one logit per level."""
+        return self.levels or distributions.LEVELS
 
     def initial_log_scale(self) -> None:
         """Return None: no scale."""
@@ -36,7 +43,7 @@ class Categorical:
         return distributions.Categorical(out)
 
     def bias(self, pixel_mean: Mean) -> Bias:
-        """Return logits l k / 255, whose mean over the levels is about pixel_mean."""
+        """Return logits l k / (n - 1), whose mean over the levels is about pixel_mean."""
         rate = exponential_rate(pixel_mean)[..., None]
-        levels = jnp.arange(distributions.LEVELS) / (distributions.LEVELS - 1)
+        levels = jnp.arange(self.channels()) / (self.channels() - 1)
         return rate * levels.reshape((1,) * (rate.ndim - 1) + (-1,))

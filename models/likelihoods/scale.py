@@ -8,7 +8,8 @@ from flax import nnx
 from jaxtyping import Array
 
 from models.batch import Batch
-from models.distributions import Normal, OptimalNormal
+from models.distributions import Normal, OptimalNormal, at_least_float32
+from models.distributions.finite import DATA_HIGHEST, bounded
 from models.networks.held import Held
 
 MOMENTUM = 0.9  # of the running variance
@@ -21,7 +22,7 @@ def with_scale(cfg: Any) -> Any:
 
 
 class LearnedScale(nnx.Module):
-    """One log scale, trained with the rest."""
+    """One log scale, trained with the rest and cut to [-20, 10] (see `bounded`)."""
 
     def __init__(self, cfg: Any):
         self.held = Held(cfg)
@@ -29,7 +30,7 @@ class LearnedScale(nnx.Module):
 
     def __call__(self, out: Array, key: Any) -> Any:
         """Return p(x|z)."""
-        return self.held().distribution(out, self.log_scale[...])
+        return self.held().distribution(out, bounded(at_least_float32(self.log_scale[...]), DATA_HIGHEST))
 
 
 class OptimalScale(nnx.Module):
@@ -41,7 +42,9 @@ class OptimalScale(nnx.Module):
 
     def __call__(self, out: Array, key: Any) -> Normal | OptimalNormal:
         """Return p(x|z)."""
-        return (Normal if key is None else OptimalNormal)(out[..., 0], 0.5 * jnp.log(self.variance[...]))
+        return (Normal if key is None else OptimalNormal)(
+            out[..., 0], 0.5 * jnp.log(at_least_float32(self.variance[...]))
+        )
 
     def track(self, p: OptimalNormal, batch: Batch) -> None:
         """Move the running variance towards that of this batch."""

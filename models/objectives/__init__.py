@@ -11,12 +11,14 @@ posterior, dropout and batch statistics to `training`. Keys for all come from th
 
 from typing import Any
 
+from models.objectives.bound import Bound
 from models.objectives.corruption import corrupt
 from models.objectives.denoising import Denoising
 from models.objectives.elbo import ELBO, ramp
 from models.objectives.passing import reconstruction_error, run
 from models.objectives.reconstruction import Reconstruction
 from models.objectives.sampling import Sampling
+from models.objectives.semisupervised import SemiSupervised
 
 
 def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
@@ -29,14 +31,16 @@ def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"objective": reconstruction, "terms": [sparsity | {"kind": "Sparsity"}]}
 
 
-Objective = Reconstruction | Denoising | ELBO | Sampling
+Objective = Reconstruction | Denoising | ELBO | Bound | SemiSupervised | Sampling
 
 __all__ = [
     "ELBO",
+    "Bound",
     "Denoising",
     "Objective",
     "Reconstruction",
     "Sampling",
+    "SemiSupervised",
     "corrupt",
     "ramp",
     "reconstruction_error",

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from models.batch import Batch, as_batch
 from models.config import ConfigError, config, setting
@@ -28,9 +28,14 @@ class Denoising:
         """Return the error of each clean example, reconstructed from its corrupted self."""
         batch = as_batch(batch)
         for_noise, for_model = jax.random.split(key)
-        done = run(model, batch, for_model, training, seen=corrupt(self.corruption, batch.x, for_noise, self.level))
+        seen = corrupt(self.corruption, batch.x, for_noise, self.level)
+        done = run(model, batch, for_model, training, seen=seen)
         loss = reconstruction_error(self.error, done.p, batch)
         return loss, {ERROR_TERMS[self.error]: loss}, done
+
+    def corrupted(self, x: Array, key: PRNGKeyArray) -> Array:
+        """Return x with the noise that a call with this key adds."""
+        return corrupt(self.corruption, x, jax.random.split(key)[0], self.level)
 
     def at(self, step: Step) -> "Denoising":
         """Return itself: nothing is scheduled."""

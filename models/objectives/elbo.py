@@ -61,7 +61,10 @@ class ELBO:
             return jnp.sum(log_x + prior.log_prob(z) - log_q)
 
         for _ in range(self.refine_steps):
-            numbers = numbers + self.refine_rate * jax.grad(bound)(numbers)
+            step = jax.grad(bound)(numbers)
+            if getattr(model.posterior_module, "sees_example", False):  # the example beside them stays what it is
+                step = step.at[:, -model.dimensions :].set(0)
+            numbers = numbers + self.refine_rate * step
         return numbers
 
     def free(self, kl_terms: Float[Array, "batch latent"]) -> PerExample:
@@ -71,6 +74,11 @@ class ELBO:
         """
         used = jnp.mean(kl_terms, axis=0, keepdims=True) > self.free_bits
         return sum_event(jnp.where(used, kl_terms, self.free_bits))
+
+    @property
+    def ramp_steps(self) -> int:
+        """Steps after which every weight is at its full value."""
+        return max(self.warmup_steps, self.capacity_steps)
 
     def at(self, step: Step) -> "ELBO":
         """Return the objective of that (possibly traced) step: beta and capacity on their ramps."""

@@ -81,5 +81,5 @@ def reconstruction_error(error: Error, p: Any, batch: Batch) -> PerExample:
 
 
 def watched(metrics: Mapping[str, Any]) -> Any:
-    """Return what early stopping minimises (may be traced): the negative ELBO if there is one, else the error."""
-    return metrics.get("negative_elbo_nats", metrics.get("mse"))
+    """Return what early stopping minimises (may be traced): the objective's own validation value at full weights."""
+    return metrics["objective"]

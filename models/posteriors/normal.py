@@ -6,11 +6,12 @@ from jaxtyping import Array, Float
 
 from models import distributions
 from models.config import config
+from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.held import Held
 
 
 @config
-class Normal:
+class NormalPosterior:
     """Mean and log standard deviation of every code unit (Kingma & Welling 2014)."""
 
     def numbers(self, latent: int) -> int:
@@ -22,6 +23,6 @@ class Normal:
         return Held(self)
 
     def __call__(self, numbers: Float[Array, "batch numbers"], model: Any, key: Any) -> distributions.Normal:
-        """Return the normal: means first, then log standard deviations."""
+        """Return the normal: means first, then log standard deviations, cut to [-20, 3] (see `bounded`)."""
         latent = numbers.shape[1] // 2
-        return distributions.Normal(numbers[:, :latent], numbers[:, latent:])
+        return distributions.Normal(numbers[:, :latent], bounded(numbers[:, latent:], CODE_HIGHEST))

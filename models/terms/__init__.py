@@ -15,8 +15,26 @@ from jaxtyping import Array
 
 from models.batch import Pass
 from models.terms.adversarial import Adversarial
+from models.terms.code_norm import CodeNorm
+from models.terms.commitment import Commitment
+from models.terms.dip import DIP
+from models.terms.geometry import (
+    Contractive,
+    FlatMetric,
+    HessianPenalty,
+    Implicit,
+    Isometric,
+    LogVolume,
+    Orthogonal,
+    SparseJacobian,
+    Spectral,
+    WrongPenaltyError,
+    check_penalty,
+)
 from models.terms.mmd import MMD
+from models.terms.sliced_wasserstein import SlicedWasserstein
 from models.terms.sparsity import Sparsity
+from models.terms.total_correlation import TotalCorrelation
 from models.terms.weights import is_kernel, weight_penalty
 
 
@@ -30,6 +48,49 @@ class OwnTerm(Protocol):
         """Return the term of each example."""
 
 
-Term = Sparsity | MMD | Adversarial | OwnTerm
+Term = (
+    Sparsity
+    | CodeNorm
+    | Commitment
+    | MMD
+    | SlicedWasserstein
+    | TotalCorrelation
+    | DIP
+    | Adversarial
+    | Contractive
+    | Isometric
+    | FlatMetric
+    | Orthogonal
+    | LogVolume
+    | HessianPenalty
+    | Spectral
+    | Implicit
+    | SparseJacobian
+    | OwnTerm
+)
 
-__all__ = ["MMD", "Adversarial", "OwnTerm", "Sparsity", "Term", "is_kernel", "weight_penalty"]
+__all__ = [
+    "DIP",
+    "MMD",
+    "Adversarial",
+    "CodeNorm",
+    "Commitment",
+    "Contractive",
+    "FlatMetric",
+    "HessianPenalty",
+    "Implicit",
+    "Isometric",
+    "LogVolume",
+    "Orthogonal",
+    "OwnTerm",
+    "SlicedWasserstein",
+    "SparseJacobian",
+    "Sparsity",
+    "Spectral",
+    "Term",
+    "TotalCorrelation",
+    "WrongPenaltyError",
+    "check_penalty",
+    "is_kernel",
+    "weight_penalty",
+]

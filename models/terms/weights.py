@@ -16,9 +16,13 @@ def is_kernel(path: tuple[Any, ...]) -> bool:
 def weight_penalty(
     params: Any, l1: Float[Array, ""] | float = 0.0, l2: Float[Array, ""] | float = 0.0
 ) -> Float[Array, ""]:
-    """Return l1 Σ |w| + l2 Σ w² over all kernels of `params` (as from `nnx.split(model, nnx.Param, ...)`)."""
+    """Return l1 Σ |w| + l2 Σ w² over all kernels of `params` (as from `nnx.split(model, nnx.Param, ...)`).
+
+    Summed in at least float32: thousands of small squares in bfloat16 add up to a few of them.
+    """
     total = jnp.zeros(())
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if is_kernel(path):
+            leaf = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
             total = total + l1 * jnp.sum(jnp.abs(leaf)) + l2 * jnp.sum(jnp.square(leaf))
     return total

@@ -60,9 +60,7 @@ def test_rules_partition_the_examples(n: int, k: int) -> None:
     every = [
         splits.Interleaved(k)({"all": (x, x[:, 0])}),
         splits.Blocks(2, k)({"all": (x[: 40 + k], x[: 40 + k, 0])}) if n >= 40 + k else None,
-        splits.TailOfTrain(k)({"train": (x[:-2], x[:-2, 0]), "test": (x[-2:], x[-2:, 0])})
-        if n > k + 2
-        else None,
+        splits.TailOfTrain(k)({"train": (x[:-2], x[:-2, 0]), "test": (x[-2:], x[-2:, 0])}) if n > k + 2 else None,
     ]
     for made in filter(None, every):
         found = np.concatenate([made[key].x[:, 0] for key in ("train", "validation", "test")])

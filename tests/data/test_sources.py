@@ -116,9 +116,7 @@ def test_raw_files_are_read_and_verified(small: dict[str, bytes], tmp_path: Path
 def test_damaged_raw_file_is_named_and_kept(small: dict[str, bytes], tmp_path: Path, damage: object) -> None:
     name = "t10k-images-idx3-ubyte.gz"
     put(tmp_path / "raw" / "mnist", small | {name: damage(small[name])})
-    with pytest.raises(
-        DataError, match=rf"{name}: (truncated|corrupted|too long|the file is empty)"
-    ) as caught:
+    with pytest.raises(DataError, match=rf"{name}: (truncated|corrupted|too long|the file is empty)") as caught:
         data.load("mnist", tmp_path / "raw")
     assert "\n" not in str(caught.value)
     assert (tmp_path / "raw" / "mnist" / name).read_bytes() == damage(small[name])

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from data.errors import DataError
 from data.sets import named
 from data.splits import TailOfTrain
 from data.tfds import builders
-from data.tfds import prepare as preparing
+from data.tfds import conversion as preparing
 
 from .test_load import record_bytes
 
@@ -69,9 +70,7 @@ def prepare(root: Path, layout: str, counts: dict[str, int]) -> dict[str, np.nda
             writer.close()
         template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
         size = str(path.stat().st_size)
-        infos.append(
-            {"name": split, "shardLengths": [str(n)], "numBytes": size, "filepathTemplate": template}
-        )
+        infos.append({"name": split, "shardLengths": [str(n)], "numBytes": size, "filepathTemplate": template})
     info = {"name": "shapes", "version": "1.2.0", "fileFormat": layout, "splits": infos}
     info["supervisedKeys"] = {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}}
     (folder / "dataset_info.json").write_text(json.dumps(info))
@@ -101,9 +100,7 @@ def test_prepared_folder_loads_and_streams(tmp_path: Path, layout: str) -> None:
     assert str(tmp_path / "own" / "shapes" / "1.2.0") in loaded.source
 
     def make(**kwargs: object) -> data.Stream:
-        return data.stream(
-            "tfds:shapes", data_dir=tmp_path / "own", **({"batch_size": 4, "seed": 5} | kwargs)
-        )
+        return data.stream("tfds:shapes", data_dir=tmp_path / "own", **({"batch_size": 4, "seed": 5} | kwargs))
 
     whole = make(epochs=2)
     batches = [b["x"] for b in whole]
@@ -124,6 +121,62 @@ def test_prepared_folder_loads_and_streams(tmp_path: Path, layout: str) -> None:
     with pytest.raises(DataError, match="another stream: seed is 5, here 6"):
         make(epochs=2, seed=6).set_state(state)
     assert "tensorflow" not in sys.modules
+
+
+def fake(features: dict, supervised: tuple = ()) -> object:
+    info = SimpleNamespace(features=tfds.features.FeaturesDict(features), supervised_keys=supervised, full_name="fake")
+    return SimpleNamespace(info=info)
+
+
+def test_the_picture_is_preferred_candidates_are_listed_and_a_key_chooses() -> None:
+    picture, vector = tfds.features.Image(shape=(5, 4, 3)), tfds.features.Tensor(shape=(3,), dtype=np.float32)
+    assert builders.keys(fake({"id": vector, "photo": picture}))[0] == "photo"
+    assert builders.keys(fake({"photo": picture, "code": vector}), "code")[0] == "code"
+    with pytest.raises(DataError, match=r"several features .*tfds:NAME#KEY; it has .*left .*right"):
+        builders.keys(fake({"left": picture, "right": picture}))
+    with pytest.raises(DataError, match="no feature 'phot'; nearest: photo"):
+        builders.keys(fake({"photo": picture}), "phot")
+
+
+def test_audio_and_text_are_refused_by_their_kind() -> None:
+    bare = lambda cls: cls.__new__(cls)  # building these needs TensorFlow, telling them apart does not
+    of = lambda **known: SimpleNamespace(
+        info=SimpleNamespace(features=known, supervised_keys=tuple(known), full_name="fake")
+    )
+    with pytest.raises(DataError, match="feature 'speech' is audio, which is not read yet"):
+        builders.keys(of(speech=bare(tfds.features.Audio)))
+    with pytest.raises(DataError, match="feature 'line' is text"):
+        builders.keys(of(line=bare(tfds.features.Text)), "line")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64, np.float32, np.float64, np.uint16])
+def test_the_kept_type_is_decided_by_the_feature(kind: type) -> None:
+    small = {np.uint8: np.uint8, np.bool_: np.uint8, np.float32: np.float32, np.uint16: np.float32}
+    feature = tfds.features.Tensor(shape=(3,), dtype=kind)
+    assert builders.dtype_of(fake({"x": feature}), "x") == small.get(kind, np.float64)
+
+
+def test_a_data_dir_one_level_too_deep_is_noticed(tmp_path: Path) -> None:
+    prepare(tmp_path / "own", "tfrecord", {"train": 30})
+    (tmp_path / "own" / "mnist").mkdir()
+    with pytest.raises(DataError, match=r"seems one level too deep: give .*own"):
+        data.load("mnist", tmp_path / "own" / "mnist")
+
+
+def test_memory_and_stream_see_the_same_numbers_to_the_bit(tmp_path: Path) -> None:
+    from train import Config
+    from training.inputs import load_inputs
+
+    prepare(tmp_path / "own", "tfrecord", {"train": 60, "test": 12})
+    made = {read: load_inputs(Config(dataset="tfds:shapes", read=read, batch_size=9), str(tmp_path / "own"))
+            for read in ("memory", "stream")}  # fmt: skip
+    assert dataclasses.replace(made["stream"].config, read="memory") == made["memory"].config
+    assert made["stream"].range == made["memory"].range
+    known = {np.asarray(row).tobytes() for row in made["memory"].splits["train"].x}
+    batch = next(made["stream"].stream)["x"]  # type: ignore[arg-type]
+    assert all(row.tobytes() in known for row in batch)
+    for part in ("validation", "test"):
+        np.testing.assert_array_equal(made["memory"].splits[part].x, made["stream"].splits[part].x)
 
 
 def test_decoded_examples_are_kept_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import json, pathlib, sys
 root = pathlib.Path.cwd()
 found = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
 ours = [pathlib.Path(file) for file in found if file and root in pathlib.Path(file).parents]
+ours = [file for file in ours if pathlib.Path(sys.prefix) not in file.parents]  # an environment inside the checkout
 print(json.dumps(sorted({str(file.relative_to(root)) for file in ours})))
 """
 TABLE = """

@@ -68,7 +68,7 @@ def test_what_cannot_be_is_one_line_that_names_it(path, text, message):
     with pytest.raises(SpaceError, match=r"(?s).*") as error:
         parse_space(BASE, {path: text})
     assert message in str(error.value)
-    assert path.split(".")[0][:2] in str(error.value) or ":" in text
+    assert path in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -174,11 +174,11 @@ ARGS = ["--problem", "tests.search.fake_trials:problem", "--lr", "1e-4:1e-2:log"
         (["--trials", "2", "--group", f"{2**64}"], "--group must be from 1 to 100,000"),
         (["--trials", "2", "--lease-seconds", "1e400"], "--lease-seconds must be above 0 and at most 1e6, got inf"),
         (["--trials", "2", "--eta", f"{2**64}", "--halving", "epochs:1:9"], "a last one of eta (18446744073709551616)"),
-        (["--trials", "2", "--halving", f"epochs:1:{2**64}"], "epochs must be below 9223372036854775808"),
+        (["--trials", "2", "--halving", f"epochs:1:{2**64}"], "epochs must be below 2**31 = 2147483648"),
         (["--trials", "2", "--halving", f"epochs:1:{'9' * 5000}"], "must have whole ends"),
-        (["--trials", "2", "--epochs", f"{2**63}"], "epochs must be below 9223372036854775808, got 9"),
-        (["--trials", "2", "--seed", f"1,{2**32}"], "seed must be below 4294967296"),
-        (["--trials", "2", "--net.hidden", f"[{2**70}]"], "hidden must be below 9223372036854775808"),
+        (["--trials", "2", "--epochs", f"{2**63}"], "epochs must be below 2**31 = 2147483648, got 9"),
+        (["--trials", "2", "--seed", f"1,{2**32}"], "seed must be below 2**31 = 2147483648"),
+        (["--trials", "2", "--net.hidden", f"[{2**70}]"], "hidden must be below 2**31 = 2147483648"),
         (["--sampler", "grid", "--lr", "0.1", "--epochs", "1:1000000000"], "grid has 1,000,000,000 points; a"),
         (["--sampler", "grid", "--lr", f"1e-4:1e-2:{10**20}"], "grid has 100,000,000,000,000,000,000 points"),
         (["--trials", "9", "--halving", "epochs"], "FIELD:LOW:HIGH"),

@@ -20,7 +20,7 @@ from experiments.search.options import parse
 from models import Dense, Model, posteriors
 from models.config import ConfigError, to_dict
 from models.objectives import Reconstruction
-from training.cli import Command
+from training.cli.options import Command
 from training.examples import Examples
 from training.store.trial import encode, trial_config
 
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
 POINT = dataclasses.replace(
     BASE,
-    model=dataclasses.replace(BASE.model, posterior=posteriors.Point()),
+    model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()),
     objective=Reconstruction(),
     lr=0.3,
     epochs=30,
@@ -63,8 +63,8 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
     assert trials(configs[2:3]) == found[2:3]  # to the bit, in any group
     assert len({row["loss"] for row in found}) == 4
     check(found[3], fitted(configs[3], tmp_path / "run"))
-    assert found[3]["loss"] == found[3]["negative_elbo_nats"]
-    (table,) = group.run_group([configs[3]], plan="sequential")
+    assert found[3]["loss"] == found[3]["penalised_cross_entropy_nats"]
+    ((_, table),) = group.iterate_group([configs[3]], plan="sequential")
     assert table["test"] == {n.removeprefix("test_"): v for n, v in found[3].items() if n.startswith("test_")}
     assert table["history"]["validation"]["mse"][-1] == found[3]["mse"]
     assert "test_active_units" in found[3]
@@ -73,7 +73,7 @@ def test_a_trial_is_the_run_alone_and_a_structure_compiles_once(tmp_path):
 def test_early_stopping_scores_the_epoch_that_is_tested():
     (found,) = trials([POINT])
     assert found["epochs_run"] == found["best_epoch"] + 1 < 30
-    (table,) = group.run_group([POINT], plan="sequential")
+    ((_, table),) = group.iterate_group([POINT], plan="sequential")
     assert {f"test_{n}": v for n, v in table["test"].items()}.items() <= found.items()
     assert found["loss"] == min(table["history"]["validation"]["mse"]) < table["history"]["validation"]["mse"][-1]
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from data import Scale
 from tests.conftest import ROOT
+from training.cli.progress import Progress, result_table
 from training.pictures import drawing, figures
 from training.pictures.names import words
-from training.progress import Progress, result_table
 
 
 class Normal(NamedTuple):
@@ -142,11 +142,10 @@ def test_traversal_moves_one_latent_and_no_other(variational):
         np.testing.assert_allclose(np.delete(standard, latent, axis=1), 0, atol=1e-12)
 
 
-def test_draws_for_a_plain_autoencoder_have_the_moments_of_its_codes(monkeypatch):
-    monkeypatch.setattr(figures, "SAMPLES", 20_000)
+def test_draws_for_a_plain_autoencoder_have_the_moments_of_its_codes():
     rng = np.random.default_rng(2)
     codes = rng.normal(size=(800, 2)) @ np.array([[2.0, 1.5], [0.0, 0.5]]) + [3.0, -1.0]
-    drawn = figures.latents(None, codes, False, jax.random.key(0))["samples"]
+    drawn = figures.latents(None, codes, False, jax.random.key(0), 20_000)["samples"]
     np.testing.assert_allclose(drawn.mean(0), codes.mean(0), atol=0.1)
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(codes.T), atol=0.2)
 
@@ -187,11 +186,10 @@ def test_names_carry_units():
     assert words("accuracy") == ("accuracy", "")
 
 
-def test_progress_in_plain_lines(monkeypatch):
-    clock = iter(np.arange(100.0))
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    out = io.StringIO()
-    with Progress(steps=40, steps_per_epoch=10, batch_size=100, seconds=0.0, out=out) as progress:
+def test_progress_in_plain_lines():
+    ticks = iter(np.arange(100.0))
+    out, clock = io.StringIO(), lambda: next(ticks)
+    with Progress(steps=40, steps_per_epoch=10, batch_size=100, seconds=0.0, out=out, clock=clock) as progress:
         for step in (10, 20):
             progress.update(step, 0.123456)
         assert progress.rate == pytest.approx(10 * 100 / 2)  # two ticks: the update's, the line's
@@ -232,7 +230,7 @@ def test_result_table_in_plain_text():
 
 def test_importing_the_package_loads_no_drawing_library():
     code = (
-        "import sys, training, training.pictures.figures, training.progress, training.pictures.trackers;"
+        "import sys, training, training.pictures.figures, training.cli.progress, training.pictures.trackers;"
         "print([m for m in ('matplotlib', 'rich', 'PIL', 'tensorboardX', 'sklearn') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -95,3 +95,23 @@ def test_what_is_no_run_folder_is_one_line(tmp_path, capsys):
     assert trackers.main(["tensorboard"]) == 2
     with pytest.raises(RunError, match="there is no tracker 'neptune'"):
         trackers.check(["neptune"])
+
+
+def test_a_run_is_tracked_while_it_trains(tmp_path, capsys):
+    pytest.importorskip("tensorboardX", reason="the extra [tensorboard] is not installed")
+    import train
+
+    folder = tmp_path / "run"
+    assert train.main(["--run-dir", str(folder), "--epochs", "2", "--log", "tensorboard"]) == 0
+    events = b"".join(path.read_bytes() for path in (folder / "tensorboard").iterdir())
+    assert events.count(b"validation/mse") == 2
+    assert b"reconstructions" in events
+
+
+def test_a_tracker_without_its_package_is_refused_before_anything_begins(tmp_path, monkeypatch, capsys):
+    import train
+
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    assert train.main(["--run-dir", str(tmp_path / "run"), "--log", "tensorboard"]) == 1
+    assert "needs tensorboardX" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

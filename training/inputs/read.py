@@ -39,6 +39,12 @@ class Inputs:
         return len(self.splits["train"]) if self.stream is None else self.stream.examples
 
     @property
+    def unit(self) -> str:
+        """The range of the raw values and their scale, in words."""
+        low, high = self.dataset.range
+        return f"values {low:g}..{high:g} with scale {self.dataset.scale.kind}"
+
+    @property
     def range(self) -> tuple[float, float]:
         """Lowest and highest stored integer, which become 0 and 1."""
         return step_range(self.dataset.scale)

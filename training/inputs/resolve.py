@@ -17,6 +17,8 @@ from models.config import kind
 UNIT = ("auto", "bernoulli", "continuousbernoulli")
 LEVELS = ("discretizedlogistic", "categorical")
 TABLE_STD = 0.3  # first standard deviation of a table's normal, in units of the scaled values' spread
+LEVELS_OF_8_BITS = 256
+WHOLE = ("symbols", "counts", "columns")
 EXACT = 1e-3  # a value may be this far from a level, in units of levels
 
 
@@ -27,10 +29,14 @@ def resolved(config: Any, dataset: data.Dataset) -> Any:
     likelihood or of the objective's error.
     """
     likelihood = config.model.likelihood
-    if isinstance(likelihood, likelihoods.Auto):
+    if isinstance(likelihood, likelihoods.AutoLikelihood):
         likelihood = suited(config, dataset)
     if getattr(likelihood, "levels", None) == 0:
         likelihood = dataclasses.replace(likelihood, levels=levels_of(dataset) or 256)
+    if getattr(likelihood, "symbols", None) == 0:
+        likelihood = dataclasses.replace(likelihood, symbols=max(2, round(scaled_range(dataset)[1]) + 1))
+    if isinstance(likelihood, likelihoods.BernoulliLikelihood):
+        likelihood = dataclasses.replace(likelihood, grey=not dataset.bits and config.binarise == "none")
     if likelihood is not config.model.likelihood:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
     check_support(config, dataset)
@@ -46,18 +52,19 @@ def suited(config: Any, dataset: data.Dataset) -> Any:
     """
     error = getattr(config.objective, "error", "nll")
     if dataset.bits or config.binarise != "none" or error == "cross_entropy":
-        return likelihoods.Bernoulli()
+        return likelihoods.BernoulliLikelihood()
     if error == "squared":
-        return likelihoods.Normal()
+        return likelihoods.NormalLikelihood()
     if levels_of(dataset):
-        return likelihoods.DiscretizedLogistic(scale="learned")
-    return likelihoods.Normal(scale="learned", std=TABLE_STD * spread(dataset))
+        return likelihoods.DiscretizedLogisticLikelihood(scale="learned")
+    return likelihoods.NormalLikelihood(scale="learned", std=TABLE_STD * spread(dataset))
 
 
 def spread(dataset: data.Dataset) -> float:
-    """Return the root of the mean variance of scaled values (of validation where train stays on disk); 1 for none."""
-    split = dataset.splits.get("train", next(iter(dataset.splits.values())))
-    x = dataset.scale.apply(split.x[:10_000]).reshape(min(len(split), 10_000), -1)
+    """Return the root of the mean variance of scaled values: 1 when standardised, else that of validation."""
+    if dataset.scale.kind == "standardise":
+        return 1.0
+    x = dataset.scale.apply(dataset.splits["validation"].x).reshape(len(dataset.splits["validation"]), -1)
     return float(np.sqrt(np.mean(np.var(x, axis=0, dtype=np.float64)))) or 1.0
 
 
@@ -72,9 +79,12 @@ def levels_of(dataset: data.Dataset) -> int:
 
 
 def scaled_range(dataset: data.Dataset) -> tuple[float, float]:
-    """Return the lowest and highest scaled value of the splits in memory."""
-    ends = [dataset.scale.apply(f(split.x.reshape(-1, split.x.shape[-1]), axis=0)) for split in dataset.splits.values()
-            for f in (np.min, np.max)]  # fmt: skip
+    """Return the lowest and highest scaled value: possible ones where one number scales all, else those in memory."""
+    if np.ndim(dataset.scale.factor) == 0:
+        ends = [dataset.scale.apply(np.asarray(dataset.range))]
+    else:
+        flat = [split.x.reshape(-1, split.x.shape[-1]) for split in dataset.splits.values()]
+        ends = [dataset.scale.apply(end) for x in flat for end in (x.min(0), x.max(0))]
     return float(min(e.min() for e in ends)), float(max(e.max() for e in ends))
 
 
@@ -87,6 +97,9 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
     )
     if support == "real" or config.binarise != "none":
         return
+    if support in WHOLE:
+        _check_whole(likelihood, name, dataset)
+        return
     low, high = scaled_range(dataset)
     loss = "cross-entropy" if getattr(config.objective, "error", "") == "cross_entropy" else f"likelihood {name}"
     raw = dataset.range
@@ -94,18 +107,45 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
     if low < 0 or high > 1:
         scales = "--scale unit, or " if dataset.picture and raw[0] >= 0 else ""
         raise data.DataError(f"{where}: {loss} needs values in [0, 1]; use {scales}--model.likelihood normal (or auto)")
-    levels = getattr(likelihood, "levels", None)
-    if support == "levels" and levels and not _on_levels(dataset, levels):
+    levels = getattr(likelihood, "levels", None) or LEVELS_OF_8_BITS
+    if support == "levels" and not _on_levels(dataset, levels, exactly=hasattr(likelihood, "levels")):
         raise data.DataError(
             f"{where}: {loss} needs values on {levels} levels from 0 to 1, these are not; use --model.likelihood "
             "normal (or auto)"
         )
 
 
-def _on_levels(dataset: data.Dataset, levels: int) -> bool:
+def _check_whole(likelihood: Any, name: str, dataset: data.Dataset) -> None:
+    """Raise data.DataError unless symbols, counts and codes are whole numbers from 0, below the number there is."""
+    limits = [np.inf]  # codes of a column are below its limit; 0: any number
+    if name == "tokens":
+        limits = [likelihood.symbols]
+    if name == "columns":
+        limits = [abs(size) for size in likelihood.sizes()]
+    coded = np.flatnonzero(limits)
+    if not len(coded):
+        return
+    top = np.array(limits, float)[coded]
+    for split in dataset.splits.values():
+        for x in _scaled_blocks(dataset, split):
+            flat = x.reshape(len(x), -1)
+            if name == "columns" and flat.shape[1] != len(limits):
+                raise data.DataError(f"{dataset.name}: {len(limits)} columns are named, the data have {flat.shape[1]}")
+            codes = flat[:, coded] if name == "columns" else flat
+            bad = ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)))
+            if bad.any():
+                raise data.DataError(
+                    f"{dataset.name}: likelihood {name} needs whole numbers from 0, below its number of symbols or "
+                    f"levels, got {codes[bad][0]:g} with scale {dataset.scale.kind}; use --scale none, a larger "
+                    "number, or --model.likelihood normal (or auto)"
+                )
+
+
+def _on_levels(dataset: data.Dataset, levels: int, exactly: bool) -> bool:
+    """Whether every scaled value is a level; where 256 are fixed, fewer are rounded to the nearest of them."""
     known = levels_of(dataset)
     if known:
-        return (levels - 1) % (known - 1) == 0
+        return (levels - 1) % (known - 1) == 0 if exactly else known <= levels
     return all(
         bool(np.all(np.abs(x * (levels - 1) - np.rint(x * (levels - 1))) < EXACT))
         for split in dataset.splits.values()
@@ -127,5 +167,5 @@ def described(config: Any, was: Any) -> str:
         for f in dataclasses.fields(likelihood)
     ]  # fmt: skip
     how = f" ({', '.join(fields)})" if fields else ""
-    chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.Auto) else ""
+    chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.AutoLikelihood) else ""
     return f"likelihood {kind(type(likelihood))}{how}{chosen}"

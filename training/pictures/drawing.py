@@ -133,18 +133,25 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], most: int = 6) -> bool:
     return True
 
 
-def reconstructions(path: Path, originals: np.ndarray, decoded: np.ndarray, columns: int = 10) -> None:
-    """Draw originals above their reconstructions, both (n, *event); lines share a panel."""
+def reconstructions(
+    path: Path, originals: np.ndarray, decoded: np.ndarray, columns: int = 10, noisy: np.ndarray | None = None
+) -> None:
+    """Draw originals above their reconstructions, both (n, *event), `noisy` between them; lines share a panel."""
+    title = "Originals and their reconstructions (test set)"
+    shown, names = [originals, decoded], ["original", "decoded"]
+    if noisy is not None:
+        title = "Originals, what the model was given, and its answer (test set)"
+        shown, names = [originals, noisy, decoded], ["original", "corrupted", "decoded"]
     if not is_image(originals.shape[1:]):
-        return _lines(path, "Originals and reconstructions", [originals[:6], decoded[:6]], ["original", "decoded"])
+        return _lines(path, title, [part[:6] for part in shown], names)
     groups = max(1, min(2, len(originals) // columns))
     columns = min(columns, len(originals))
-    with figure(path, 0.85 * columns + 1.3, 1.9 * groups + 0.5) as fig:
-        fig.suptitle("Originals and their reconstructions (test set)", fontsize=13)
+    with figure(path, 0.85 * columns + 1.3, 0.95 * len(shown) * groups + 0.5) as fig:
+        fig.suptitle(title, fontsize=13)
         for g, axes in enumerate(fig.subplots(groups, 1, squeeze=False).flat):
             part = slice(g * columns, (g + 1) * columns)
-            centres, _ = _show(axes, np.concatenate([originals[part], decoded[part]]), 2, columns)
-            axes.set_yticks(centres, ["original", "decoded"])
+            centres, _ = _show(axes, np.concatenate([each[part] for each in shown]), len(shown), columns)
+            axes.set_yticks(centres, names)
             axes.tick_params(length=0)
     return None
 
@@ -153,8 +160,8 @@ def samples(path: Path, decoded: np.ndarray, source: str) -> None:
     """Draw decoded draws of the latent; `source` says in words what they were drawn from."""
     if not is_image(decoded.shape[1:]):
         return _lines(path, f"Samples: {source}", [decoded[:6]], ["decoded"])
-    columns = 12
-    rows = max(1, len(decoded) // columns)
+    columns = min(12, len(decoded))
+    rows = -(-len(decoded) // columns)
     with figure(path, 0.62 * columns + 0.2, 0.62 * rows + 0.6) as fig:
         fig.suptitle(f"Samples: {source}", fontsize=13)
         _show(fig.subplots(), decoded, rows, columns)

@@ -1,6 +1,6 @@
 """The pictures of a run, from its model, its test set and its metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,17 @@ from . import drawing
 EXAMPLES, SAMPLES, ROWS, REACH, CODES = 20, 72, 16, 3.0, 2000
 
 
-def write_all(folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, Any]], key: jax.Array) -> list[Path]:
+def write_all(
+    folder: Path,
+    model: Any,
+    dataset: Any,
+    rows: Sequence[dict[str, Any]],
+    key: jax.Array,
+    corrupted: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+) -> list[Path]:
     """Write curves, reconstructions, samples, latents and traversal as PNG into `folder`; return their paths.
+
+    With `corrupted`, (x, key) -> x as a denoiser is given it, there is also `denoised`: clean, corrupted, decoded.
 
     `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; `dataset` is a `data.Dataset`,
     of which the test split is drawn (else validation, else train); `rows` are those of metrics.jsonl. One
@@ -38,6 +47,11 @@ def write_all(folder: Path, model: Any, dataset: Any, rows: Sequence[dict[str, A
     grid = moved.reshape(len(plan["order"]), len(plan["values"]), *moved.shape[1:])
     titles = [f"z {i + 1}" for i in plan["order"]]
     drawing.traversal(path["traversal"], grid, plan["values"], titles, plan["title"])
+    if corrupted is not None:
+        path["denoised"] = folder / "denoised.png"
+        noisy = corrupted(jnp.asarray(x[:shown]), jax.random.fold_in(key, 1))
+        denoised = _decode(model, np.asarray(model.encode(noisy).mean))
+        drawing.reconstructions(path["denoised"], x[:shown], denoised, noisy=np.asarray(noisy))
     if not drawing.curves(path["curves"], rows):
         del path["curves"]
     return list(path.values())
@@ -56,8 +70,8 @@ def _posterior(model: Any, x: jax.Array) -> dict[str, jax.Array]:
     return {"mean": q.mean} | ({"log_std": q.log_std} if hasattr(q, "log_std") else {})
 
 
-def _prior_draws(model: Any, key: jax.Array) -> jax.Array:
-    return jax.vmap(lambda k: model.prior().sample(k)[0])(jax.random.split(key, SAMPLES))
+def _prior_draws(model: Any, key: jax.Array, count: int) -> jax.Array:
+    return jax.vmap(lambda k: model.prior().sample(k)[0])(jax.random.split(key, count))
 
 
 def _decode(model: Any, z: np.ndarray) -> np.ndarray:
@@ -65,23 +79,25 @@ def _decode(model: Any, z: np.ndarray) -> np.ndarray:
     return np.asarray(decode(model, jnp.asarray(z, jnp.float32)), np.float32)
 
 
-def latents(model: Any, codes: np.ndarray, variational: bool, key: jax.Array) -> dict[str, Any]:
+def latents(
+    model: Any, codes: np.ndarray, variational: bool, key: jax.Array, count: int = SAMPLES
+) -> dict[str, Any]:
     """Return which points of the latent space to decode, (n, latent) each, with the words that go with them.
 
     A variational model is shown on its prior: draws of it, and each latent moved over -3..3 with the
     others at 0. A plain autoencoder knows no prior, so the codes of the test set stand in: draws of a
     normal with their mean and covariance, and moves of 3 standard deviations about their mean. The
-    latents whose codes vary most come first.
+    latents whose codes vary most come first. `count`: how many draws.
     """
     mean, deviation = codes.mean(0), codes.std(0)
     values = np.linspace(-REACH, REACH, 11)
     order = np.argsort(-deviation, kind="stable")[:ROWS]
     if variational:
-        drawn = np.asarray(jax.jit(_prior_draws)(model, key))
+        drawn = np.asarray(jax.jit(_prior_draws, static_argnums=2)(model, key, count))
         base, scale, source = np.zeros_like(mean), np.ones_like(mean), "decoded draws of the prior"
         title = "Each latent moved over −3..3, the others at 0"
     else:
-        noise = np.asarray(jax.random.normal(key, (SAMPLES, codes.shape[1])))
+        noise = np.asarray(jax.random.normal(key, (count, codes.shape[1])))
         _, singular, right = np.linalg.svd((codes - mean) / max(1, len(codes)) ** 0.5, full_matrices=False)
         drawn = mean + noise[:, : len(singular)] * singular @ right
         base, scale, source = mean, deviation, "decoded draws of a normal fitted to the codes"

@@ -4,6 +4,7 @@
     config          digest of config.json                 environment  digest of env.json
     notes           digests of command.txt and log.txt    data         digests of what was read, see `data_identity`
     earlier_data    those that the run was trained on before its user accepted others
+    earlier_configs digests of config.json before its user added epochs
     digest          of all this
 
 A row of metrics.jsonl carries a digest of itself and the row before, the first one of itself and the run. So a
@@ -39,6 +40,7 @@ _RECORD = {
     "notes": {str: _NOTE},
     "data": (_DATA, None),
     "earlier_data": [_DATA],
+    "earlier_configs?": [str],
     "digest": str,
 }
 
@@ -106,6 +108,7 @@ class Identity(NamedTuple):
     notes: dict[str, dict[str, Any]]
     data: dict[str, Any] | None
     earlier_data: list[dict[str, Any]]
+    earlier_configs: list[str] = []  # noqa: RUF012 - never changed in place
 
     @classmethod
     def new(cls, config: Any, environment: Any, data: dict[str, Any] | None) -> "Identity":
@@ -122,7 +125,7 @@ class Identity(NamedTuple):
                 f"whether its files belong together: train again with --from {folder} and a new --run-dir"
             )
         record = _with_way_out(lambda: read_sealed(path, _RECORD), f"train again with --from {folder}")
-        return cls(**{name: record[name] for name in cls._fields})
+        return cls(**{name: record[name] for name in cls._fields if name in record})
 
     def write(self, folder: Path) -> None:
         """Replace run.json. Raises RunError."""
@@ -136,7 +139,7 @@ class Identity(NamedTuple):
         """Return in words why a stamp is not of this run; None where it is."""
         if stamp["run"] != self.run:
             return f"it is of another run ({stamp['run'][:12]}..., this one is {self.run[:12]}...)"
-        if stamp["config"] != self.config:
+        if stamp["config"] not in (self.config, *self.earlier_configs):
             return "it is of another config"
         if stamp["data"] not in map(json_sha256, [self.data, *self.earlier_data]):
             return "it is of other data"
@@ -205,7 +208,8 @@ def read_config(folder: Path, accept: Collection[str] = (), report: Any = print)
     if not (folder / NAME).exists():
         report(f"{folder} has no {NAME} (an older run, or it was deleted): its config.json is taken unverified")
         return values
-    if json_sha256(values) != Identity.read(folder).config:
+    known = Identity.read(folder)
+    if json_sha256(values) not in (known.config, *known.earlier_configs):
         raise RunError(
             f"{path} is not the one that {NAME} knows: one of them was changed, or is another run's; for another run "
             f"use --from {folder} --accept config and a new --run-dir"

@@ -10,7 +10,6 @@ checkpoints/   see checkpoint.py
 import contextlib
 import datetime
 import hashlib
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,17 @@ from typing import Any
 from . import checkpoint
 from .environment import bits_differ, differences, environment
 from .errors import DamagedCheckpoint, RunError
-from .files import doing, is_temporary, make_folder, read_bytes, remove_temporaries, write_json
+from .files import doing, make_folder, read_bytes, remove_temporaries, write_json
 from .identity import NAME as IDENTITY
 from .identity import Accepted, Identity, data_difference, read_config, read_environment
 from .lock import NAME as LOCK
 from .lock import FolderLock
 from .metrics_file import NAME as METRICS
 from .metrics_file import MetricsFile
-from .schema import META, STATUSES, SUMMARY, fault, json_sha256, read_json, read_sealed, sealed
+from .place import check_free, default_path
+from .schema import META, STATUSES, SUMMARY, fault, json_sha256, read_json, read_sealed, says_what_it_must, sealed
 
 __all__ = ["STATUSES", "RunFolder", "default_path", "read_json"]
-
-
-def default_path(dataset: str, objective: str, root: Path = Path("runs")) -> Path:
-    """Return `root/<dataset>-<objective>-<local time>`, numbered where that is taken; creates nothing."""
-    time = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = re.sub(r"[^\w.+-]+", "-", f"{dataset}-{objective}-{time}").strip("-.")
-    path = root / name
-    for number in range(2, 10_000):
-        if not path.exists():
-            break
-        path = root / f"{name}-{number}"
-    return path
 
 
 class RunFolder:
@@ -68,12 +56,12 @@ class RunFolder:
         Raises RunError, with nothing changed, when `path` cannot be written, is in use, already holds a run, or
         holds files that are no run's.
         """
-        _check_free(path)
+        check_free(path)
         absent = [folder for folder in (path, *path.parents) if not folder.exists()]
         make_folder(path)
         lock = FolderLock(path)
         try:
-            _check_free(path)
+            check_free(path)
             run = cls(path, lock)
         except BaseException:
             lock.release()
@@ -155,6 +143,14 @@ class RunFolder:
         self.log("; ".join(["resumed", *differences(old, new), *said]))
         gone = [f"{self.figures / name} is gone" for name in self.lost_figures()]
         return said + bits_differ(old, new) + gone
+
+    def extend(self, config: dict[str, Any]) -> None:
+        """Replace config.json by one with more epochs; what carries the digest of the old one stays the run's."""
+        assert self.identity is not None, "a run is extended once it has begun"
+        known, new = self.identity, json_sha256(config)
+        self.identity = known._replace(config=new, earlier_configs=[*known.earlier_configs, known.config])
+        self.identity.write(self.path)
+        write_json(self.path / "config.json", config)
 
     def lost_figures(self) -> list[str]:
         """Return the names of figures that a finished run has drawn and that are no longer there."""
@@ -244,8 +240,8 @@ class RunFolder:
             found = read_sealed(path, SUMMARY)
         except RunError as error:
             raise RunError(f"{error}; remove it, and --resume writes it again") from None
-        if found["status"] not in STATUSES:
-            raise RunError(f"{path}: status is {found['status']!r}; remove it, and --resume writes it again")
+        if found["status"] not in STATUSES or not says_what_it_must(found):
+            raise RunError(f"{path} is damaged: no run ends so; remove it, and --resume writes it again")
         return found
 
     def log(self, message: str) -> None:
@@ -347,29 +343,3 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _check_free(path: Path) -> None:
-    """Raise RunError unless `path` is absent, empty, or what a kill left of a run that never began."""
-    with doing("use", path):
-        if not path.exists():
-            return
-        if not path.is_dir():
-            raise RunError(f"cannot use {path}: it is a file; choose another folder with --run-dir")
-        inside = {p for p in path.iterdir() if not is_temporary(p)}
-    if {path / "config.json", path / "env.json"} <= inside:
-        summary = path / "summary.json"
-        status = "unfinished"
-        if summary in inside:
-            with contextlib.suppress(RunError):  # damaged: --resume will say so
-                status = read_json(summary, {"status": str})["status"]
-        raise RunError(f"{path} already holds a run ({status}); add --resume, or choose another --run-dir")
-    parts = ("checkpoints/*.safetensors", METRICS, "summary.json")
-    if path / IDENTITY in inside and any(found for part in parts for found in path.glob(part)):
-        raise RunError(f"{path} holds a run that has lost its config.json; choose another --run-dir")
-    if path / LOCK in inside:
-        unborn = {path / name for name in (LOCK, "command.txt", "env.json", IDENTITY, "checkpoints", "figures")}
-        inside = {p for p in inside if p not in unborn or (p.is_dir() and any(p.iterdir()))}
-    if inside:
-        first = min(inside).name
-        raise RunError(f"{path} holds files of something else ({first}); choose another --run-dir")

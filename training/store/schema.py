@@ -29,7 +29,7 @@ SUMMARY = {
     "test": ({str: float}, None),
     "last": {str: object},
     "best": _BEST,
-    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool},
+    "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool, "data?": str},
     "tested?": (str, None),
     "tested_file?": (str, None),
     "identity": IDENTITY,
@@ -165,3 +165,10 @@ def read_sealed(path: Path, schema: Any = object) -> dict[str, Any]:
     if found := fault(record, schema):
         raise RunError(f"{path} is damaged: {found}")
     return record
+
+
+def says_what_it_must(summary: dict[str, Any]) -> bool:
+    """Whether a summary has what its status promises: numbers of the test, or the term that was not finite."""
+    if summary["status"] == "finished":
+        return bool(summary["test"]) and not any(isinstance(value, str) for value in summary["test"].values())
+    return summary["status"] == "preempted" or "term" in summary["end"]

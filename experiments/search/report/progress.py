@@ -11,7 +11,7 @@ from experiments.search.proposals.schedule import SweepPlan
 from experiments.search.record.ledger import Record
 from experiments.search.report.table import best, describe_point, points_of
 from experiments.search.sweep import State
-from training.progress import clock, live_bar
+from training.cli.progress import clock, live_bar
 
 IMPORTED = time.monotonic()
 QUIET = 15.0  # seconds between lines when the output is not a terminal

@@ -108,9 +108,13 @@ def conv_transpose(
 
 
 def _parameters(
-    in_channels: int, out_channels: int, kernel: int, stride: int, init: str, rngs: nnx.Rngs
+    in_channels: int, out_channels: int, kernel: int, stride: int, init: str, rngs: nnx.Rngs, transposed: bool = False
 ) -> tuple[nnx.Param, nnx.Param]:
-    """Return a (kernel, kernel, in, out) kernel drawn by `init` and a zero bias."""
+    """Return a (kernel, kernel, in, out) kernel drawn by `init` and a zero bias.
+
+    A transposed convolution at stride s adds up only kernel² / s² taps per output, on average over positions, so He's
+    rule (He et al. 2015: variance 2 / inputs of a sum) takes s times the deviation of kernel² taps.
+    """
     sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel": kernel, "stride": stride}
     for name, value in sizes.items():
         if value < 1:
@@ -118,6 +122,8 @@ def _parameters(
     if init not in INITIALIZERS:
         raise ValueError(f"unknown initializer {init!r}: choose from {', '.join(INITIALIZERS)}")
     drawn = INITIALIZERS[init](rngs.params(), (kernel, kernel, in_channels, out_channels))
+    if transposed and init == "he":
+        drawn = drawn * stride
     return nnx.Param(drawn), nnx.Param(jnp.zeros(out_channels))
 
 
@@ -160,7 +166,7 @@ class ConvTranspose2d(nnx.Module):
         implementation: str = "auto",
     ):
         _check_implementation(implementation)
-        self.kernel, self.bias = _parameters(in_channels, out_channels, kernel, stride, init, rngs)
+        self.kernel, self.bias = _parameters(in_channels, out_channels, kernel, stride, init, rngs, transposed=True)
         self.stride, self.implementation = stride, implementation
 
     def __call__(self, y: Image, output_size: tuple[int, int] | None = None) -> Image:

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from models.config import ConfigError
+from models.distributions import at_least_float32
+
 Values = Float[Array, "batch *features"]
 
 
@@ -25,8 +28,13 @@ class BatchNorm(nnx.Module):
         mean, var = self.mean[...], self.var[...]
         if training:
             axes = tuple(range(x.ndim - 1))
+            if x.size == x.shape[-1]:
+                raise ConfigError(
+                    "norm 'batch' needs more than one value of each feature per batch, here one example of one place: "
+                    "use a larger batch_size, or norm 'layer'"
+                )
             # at least float32: a variance in bfloat16 keeps two digits
-            full = x.astype(jnp.promote_types(x.dtype, mean.dtype))
+            full = at_least_float32(x)
             batch_mean, batch_var = jnp.mean(full, axes), jnp.var(full, axes)
             keep = lambda old, new: self.momentum * old + (1 - self.momentum) * jax.lax.stop_gradient(new)
             self.mean[...] = keep(mean, batch_mean).astype(mean.dtype)
@@ -36,14 +44,18 @@ class BatchNorm(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-    """(x - mean) / std over the last axis of each example, then scale and shift (Ba et al. 2016)."""
+    """(x - mean) / std over the last axis of each example, then scale and shift (Ba et al. 2016).
+
+    Statistics are taken in at least float32.
+    """
 
     def __init__(self, features: int):
         self.scale, self.bias = nnx.Param(jnp.ones(features)), nnx.Param(jnp.zeros(features))
 
     def __call__(self, x: Values, training: bool) -> Values:
         """Return x normalised; `training` makes no difference."""
-        mean, var = jnp.mean(x, -1, keepdims=True), jnp.var(x, -1, keepdims=True)
+        full = at_least_float32(x)
+        mean, var = jnp.mean(full, -1, keepdims=True), jnp.var(full, -1, keepdims=True)
         return _affine(x, mean, var, self.scale[...], self.bias[...])
 
 

@@ -89,6 +89,8 @@ def test_products_and_composition():
     close(both.materialize(), jd @ je)
     close(both.mv(jnp.asarray(u[0])), jd @ je @ u[0])
     close(both.T.materialize(), (jd @ je).T)
+    close(both.rmv(jnp.asarray(u[1])), u[1] @ jd @ je)
+    close(both.T.mv(jnp.asarray(u[0])), u[0] @ jd @ je)
     assert both.rank == 3
     assert len(both.factored.factors) > 1
 

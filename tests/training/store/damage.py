@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import train as T
+from training.host import Pace
 from training.store import checkpoint
 from training.store.metrics_file import read_metrics
 from training.store.schema import sealed
@@ -207,12 +208,12 @@ def _reseal(path: Path, rng: random.Random) -> None:
     _write(path, blank.replace(b"0" * 64, seal, 1) + raw[8 + length :])
 
 
-def call(*options: Any) -> tuple[int | str, str]:
+def call(*options: Any, pace: Pace = Pace()) -> tuple[int | str, str]:
     """Run the command line in this process; return its exit code ("traceback" for any exception) and what it said."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            return T.main([*map(str, options)]), said.getvalue()
+            return T.main([*map(str, options)], pace), said.getvalue()
         except SystemExit as leave:
             return leave.code if isinstance(leave.code, int) else 1, said.getvalue()
         except BaseException as error:  # what a user would see as a traceback

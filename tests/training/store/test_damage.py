@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.training.store.damage import call, damages, judge, outcome
+from training.host import Pace
 
 OPTIONS = ["--model.encoder.hidden", 8, "--model.latent", 2, "--epochs", 6, "--patience", 5, "--batch-size", 32]
 WRONG = ("silent", "traceback", "wordy")
@@ -27,27 +28,20 @@ def runs(tmp_path_factory):
     assert call("--run-dir", root / "finished", "--dispatch", "loop", *options)[0] == 0
     assert call("--run-dir", root / "other", "--seed", 7, "--dispatch", "loop", *options)[0] == 0
 
-    def until(step, how):
-        def update(self, now, loss=None):
-            if now >= step:
-                how()
+    class Killed(BaseException):
+        pass
 
-        return update
+    def stop(step):
+        if step >= 20:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.loop.Saver.due", lambda self: True)
-        patch.setattr("training.loop.Chunks.record", lambda *_: None)  # one step a dispatch
-        patch.setattr("training.progress.Progress.update", until(20, lambda: os.kill(os.getpid(), signal.SIGTERM)))
-        assert call("--run-dir", root / "stopped", *QUIET, *options)[0] == 143
-
-        class Killed(BaseException):
-            pass
-
-        def kill():
+    def kill(step):
+        if step >= 29:
             raise Killed
 
-        patch.setattr("training.progress.Progress.update", until(29, kill))
-        assert call("--run-dir", root / "killed", *QUIET, *options)[0] == "traceback"
+    one_step = Pace(chunk=1, save_seconds=0)
+    assert call("--run-dir", root / "stopped", *QUIET, *options, pace=one_step._replace(after=stop))[0] == 143
+    assert call("--run-dir", root / "killed", *QUIET, *options, pace=one_step._replace(after=kill))[0] == "traceback"
     return root
 
 

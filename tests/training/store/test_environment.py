@@ -1,7 +1,6 @@
 """What a run was made with is recorded, and the number of XLA's threads, which moves the last bits, can be fixed."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +17,11 @@ SMALL = ["--epochs", "3", "--no-figures", "--dispatch", "loop"]  # large enough 
 def run(folder, count, *options):
     """Run the command line on `count` cores; return its summary, its environment and what it printed."""
 
-    def pin():
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
-
-    command = [sys.executable, "train.py", "--run-dir", folder, *options]
-    done = subprocess.run(command, cwd=ROOT, preexec_fn=pin, capture_output=True, text=True, check=True)
+    pinned = f"""import os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{count}])
+os.execv(sys.executable, [sys.executable, "train.py", *sys.argv[1:]])"""  # no fork of this process, which has threads
+    command = [sys.executable, "-c", pinned, "--run-dir", folder, *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     read = lambda name: json.loads((folder / name).read_text())
     return read("summary.json"), read("env.json"), done.stdout
 

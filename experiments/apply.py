@@ -1,0 +1,226 @@
+"""Use a trained run: `python -m experiments.apply RUN VERB [--data FILE] [--out FILE]`.
+
+encode       codes of the examples in --data             sample       decoded draws of the prior
+reconstruct  their reconstructions, in the data's units  interpolate  from one example to another through the codes
+score        errors and bounds of each example           figures      the run's pictures, of the examples in --data
+export       weights, config, scale and a model card, in the layout of model hubs
+
+RUN is a run folder, wherever it was copied, or an exported one. --data takes what `file:` takes, from one example
+up; without it the test split of the data set that the run was trained on is loaded again. --out ends in .npz
+(default: VERB.npz), .csv or .png, or is a folder for figures and export; names of files and rows travel along.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Given(NamedTuple):
+    """Examples to work on: raw values (n, *shape), a name for each, labels."""
+
+    x: np.ndarray
+    names: list[str]
+    labels: np.ndarray | None = None
+
+
+class Made(NamedTuple):
+    """What a verb made: arrays (n, ...) by name, the first one the main one, and a name for each row."""
+
+    arrays: dict[str, np.ndarray]
+    names: list[str]
+    columns: list[str] | None = None  # of the main array, where it is (n, d)
+    beside: np.ndarray | None = None  # raw originals, for a picture
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    out = argparse.ArgumentParser(
+        prog="python -m experiments.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    out.add_argument("run", metavar="RUN", help="run folder, or an exported one")
+    out.add_argument("verb", choices=(*VERBS, "figures", "export"))
+    out.add_argument("--data", metavar="FILE", help="what to work on: anything that `--dataset file:` takes")
+    out.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (where --data is not given)")
+    out.add_argument("--out", metavar="FILE", help=".npz, .csv or .png; a folder for figures and export")
+    out.add_argument("--which", choices=("best", "last"), help="checkpoint (default: the one that was tested)")
+    out.add_argument("--n", type=int, help="samples to draw (64), or steps of an interpolation (8)")
+    kinds = ("mixture", "kernel", "flow", "vae")
+    out.add_argument("--prior", choices=kinds, help="sample: from a prior fitted to codes (of --data, or as trained)")
+    out.add_argument("--components", type=int, default=10, help="sample: normals of a fitted mixture (10)")
+    out.add_argument("--between", type=int, nargs=2, default=(0, 1), metavar="ROW", help="rows of --data (0 1)")
+    out.add_argument("--samples", type=int, default=0, help="score: draws of the importance-weighted bound (0: none)")
+    out.add_argument("--seed", type=int, default=0, help="of whatever is drawn (0)")
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    options = parser().parse_args(argv)
+    import train
+    from data import DataError
+    from models.config import ConfigError
+    from training import RunError
+
+    try:
+        run = train.load_run(options.run, options.which)
+        if options.verb == "export":
+            print(f"exported: {', '.join(map(str, run.export(options.out or f'{Path(options.run).name}-export')))}")
+        elif options.verb == "figures":
+            folder = Path(options.out or Path(options.run) / "figures")
+            print(f"drawn: {', '.join(map(str, figures(run, options, folder)))}")
+        else:
+            out = Path(options.out or f"{options.verb}.npz")
+            check_out(out, options.verb, run)
+            made = VERBS[options.verb](run, options)
+            write(out, made, run)
+            print(f"{out}: {', '.join(f'{name} {value.shape}' for name, value in made.arrays.items())}")
+    except (ConfigError, DataError, RunError) as error:
+        print(f"experiments.apply: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
+    """Return the examples that were asked for, or that split of the run's data. Raises DataError and ConfigError."""
+    import data
+    from models.config import ConfigError
+
+    if options.data:
+        read = data.read(options.data, like=run.facts.record)
+        return Given(read.x, read.names or list(map(str, range(len(read.x)))), read.labels)
+    name = run.config.dataset
+    try:
+        split = data.load(name, options.data_dir).splits[part]
+    except data.DataError as error:
+        raise ConfigError(f"{error}; or give the examples with --data FILE") from None
+    return Given(split.x, list(map(str, range(len(split.x)))), split.y)
+
+
+def encode(run: Any, options: argparse.Namespace) -> Made:
+    """Return the mean codes of the examples."""
+    found = given(run, options)
+    z = run.encode(found.x)
+    return Made({"z": z}, found.names, [f"z{i + 1}" for i in range(z.shape[1])])
+
+
+def reconstruct(run: Any, options: argparse.Namespace) -> Made:
+    """Return the reconstructions of the examples, beside them in a picture."""
+    found = given(run, options)
+    columns = list(run.facts.columns) or None
+    return Made({"reconstruction": run.reconstruct(found.x)}, found.names, columns, found.x)
+
+
+def sample(run: Any, options: argparse.Namespace) -> Made:
+    """Return decoded draws of the prior; --prior, or --data, fits one to the codes of examples first."""
+    if options.data or options.prior:
+        fitted = {"prior": options.prior or "mixture", "components": options.components, "seed": options.seed}
+        run = run.with_prior(given(run, options, "train").x, **fitted)
+    n = 64 if options.n is None else options.n
+    drawn = run.sample(n, options.seed)
+    return Made({"sample": drawn}, list(map(str, range(n))), list(run.facts.columns) or None)
+
+
+def interpolate(run: Any, options: argparse.Namespace) -> Made:
+    """Return the decoded line between two examples."""
+    from models.config import ConfigError
+
+    found = given(run, options)
+    for row in options.between:
+        if not 0 <= row < len(found.x):
+            raise ConfigError(f"--between {row} is no row of the {len(found.x)} examples (the first is 0)")
+    a, b = options.between
+    n = 8 if options.n is None else options.n
+    line = run.interpolate(found.x[a], found.x[b], n)
+    names = [f"{found.names[a]}..{found.names[b]} {t:.3g}" for t in np.linspace(0, 1, n)]
+    return Made({"interpolation": line}, names, list(run.facts.columns) or None)
+
+
+def score(run: Any, options: argparse.Namespace) -> Made:
+    """Return the metrics of each example."""
+    found = given(run, options)
+    return Made(run.score(found.x, options.seed, samples=options.samples), found.names)
+
+
+def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
+    """Draw the run's pictures of the examples into a folder; return the files."""
+    import jax
+
+    from data import Dataset, Split
+    from training.pictures.figures import write_all
+    from training.store.metrics_file import read_metrics
+
+    found, facts = given(run, options), run.facts
+    labels = np.unique(found.labels, return_inverse=True)[1] if found.labels is not None else None
+    limits, splits = (facts.low, facts.high), {"test": Split(found.x, labels)}
+    dataset = Dataset(facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns)
+    run.encode(found.x[:1])  # refuses what does not fit
+    rows = read_metrics(run.path / "metrics.jsonl")
+    return write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
+
+
+VERBS: dict[str, Callable[[Any, argparse.Namespace], Made]] = {
+    "encode": encode, "reconstruct": reconstruct, "sample": sample, "interpolate": interpolate, "score": score
+}  # fmt: skip
+
+
+def check_out(out: Path, verb: str, run: Any) -> None:
+    """Raise ConfigError, before any work, for a file that cannot hold the result."""
+    from models.config import ConfigError
+    from training.pictures.drawing import is_image
+
+    if out.suffix not in (".npz", ".csv", ".png"):
+        raise ConfigError(f"--out must end in .npz, .csv or .png, got {out.name}")
+    if out.suffix == ".png" and (verb in ("encode", "score") or not is_image(run.shape)):
+        raise ConfigError(f"{verb} of {run.facts.name} makes no pictures: give --out a .npz or .csv")
+    if not out.parent.is_dir():
+        raise ConfigError(f"the folder {out.parent} of --out does not exist")
+
+
+def write(out: Path, made: Made, run: Any) -> None:
+    """Write the result, whole or not at all. Raises RunError."""
+    from training.pictures import drawing
+    from training.store.files import replacing
+
+    if out.suffix == ".npz":
+        with replacing(out) as file:
+            arrays: Any = made.arrays | {"names": np.array(made.names), "columns": np.array(made.columns or [])}
+            np.savez(file, **arrays)
+    elif out.suffix == ".csv":
+        with replacing(out) as file:
+            file.write("".join(csv_lines(made)).encode())
+    else:
+        scale = lambda raw: (np.asarray(raw, np.float64) - run.facts.low) / (run.facts.high - run.facts.low)
+        picture = scale(next(iter(made.arrays.values())))
+        if made.beside is not None:
+            drawing.reconstructions(out, scale(made.beside[:20]), picture[:20])
+        elif "interpolation" in made.arrays:
+            title = "From one example to another, through the codes"
+            drawing.traversal(out, picture[None], np.linspace(0, 1, len(picture)), [""], title)
+        else:
+            drawing.samples(out, picture, "decoded draws of the prior")
+
+
+def csv_lines(made: Made) -> list[str]:
+    """Return the lines of a csv file: a name, then one number per column."""
+    import csv
+    import io
+
+    flat = {name: np.asarray(a).reshape(len(a), -1) for name, a in made.arrays.items()}
+    if len(flat) == 1:
+        ((name, values),) = flat.items()
+        header = made.columns or [f"{name}{i + 1}" for i in range(values.shape[1])]
+    else:
+        header, values = list(flat), np.concatenate(list(flat.values()), axis=1)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["name", *header])
+    rows.writerows([name, *(f"{v:.9g}" for v in row)] for name, row in zip(made.names, values, strict=True))
+    return [text.getvalue()]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""Tables as people have them: headers, separators, decimal commas, labels, texts, dates, holes, encodings."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+import data
+from data.errors import DataError
+from data.options import Options
+
+
+def load(tmp_path, text, name="a.csv", like=None, **options):
+    path = tmp_path / name
+    content = text.encode() if isinstance(text, str) else text
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    return data.read(path, Options(**options), like=like)
+
+
+def rows(n=12, columns=2, start=0.5, separator=","):
+    return "\n".join(separator.join(f"{start + i * columns + j}" for j in range(columns)) for i in range(n))
+
+
+VALUES = np.arange(24).reshape(12, 2) + 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (rows(), ("1", "2")),
+        ("a,b\n" + rows(), ("a", "b")),
+        ("﻿a,b\r\n" + rows().replace("\n", "\r\n"), ("a", "b")),
+        ("0,1\n" + rows(), ("0", "1")),  # names that are numbers, as pandas writes them
+        ("1990,1991\n" + rows(), ("1990", "1991")),
+        ("# a,b\n" + rows(), ("a", "b")),  # numpy.savetxt
+        ("a;b\n" + rows(separator=";"), ("a", "b")),
+        ("a;b\n" + rows(separator=";").replace(".", ","), ("a", "b")),
+        ("a\tb\n" + rows(separator="\t"), ("a", "b")),
+        (",a,b\n" + "\n".join(f"{i},{line}" for i, line in enumerate(rows().split("\n"))), ("a", "b")),
+        ("id,a,b\n" + "\n".join(f"{7 * i},{line}" for i, line in enumerate(rows().split("\n"))), ("a", "b")),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_the_same_table_in_many_dresses(tmp_path, text, columns, name):
+    found = load(tmp_path, text, name)
+    np.testing.assert_array_equal(found.x, VALUES)
+    assert found.columns == columns
+
+
+def test_a_first_row_of_values_is_no_header(tmp_path):
+    assert len(load(tmp_path, "1,2\n" + "\n".join("3,4" for _ in range(11))).x) == 12
+    assert len(load(tmp_path, "\n".join(f"{i},{i + 1},{i + 2},{i + 3}" for i in range(12)), label="none").x) == 12
+
+
+def test_labels_by_name_by_option_by_text(tmp_path):
+    body = [f"{i}.5,{i % 3},{'uvw'[i % 3]}" for i in range(12)]
+    found = load(tmp_path, "a,Class,b\n" + "\n".join(body))
+    np.testing.assert_array_equal(found.labels, np.arange(12) % 3)
+    assert found.columns == ("a", "b=u", "b=v", "b=w")
+    found = load(tmp_path, "a,k,b\n" + "\n".join(body))
+    assert list(found.labels[:3]) == ["u", "v", "w"]
+    assert found.columns == ("a", "k")
+    found = load(tmp_path, "a,k,b\n" + "\n".join(body), label="k")
+    np.testing.assert_array_equal(found.labels, np.arange(12) % 3)
+    found = load(tmp_path, "a,k,b\n" + "\n".join(body), label="none")
+    assert found.labels is None
+    assert found.x.shape == (12, 5)
+    with pytest.raises(DataError, match="no column 'kk'; nearest: k"):
+        load(tmp_path, "a,k,b\n" + "\n".join(body), label="kk")
+
+
+def test_a_real_valued_y_is_no_class(tmp_path):
+    found = load(tmp_path, "a,y\n" + rows())
+    assert found.labels is None
+    assert found.columns == ("a", "y")
+    assert any("'y' is kept as a value" in r for r in found.remarks)
+    np.savez(tmp_path / "a.npz", X=VALUES, y=np.arange(12) / 7)
+    assert data.load(f"file:{tmp_path / 'a.npz'}").labels is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b\n1_000,2\n3,4\n", "column 'a', row 2: '1_000' is not a number"),
+        ('a,b\n"1,000",2.5\n3.5,4\n', "column 'a', row 2: '1,000' is not a number"),
+        ("a,b\n1,2%\n3,4%\n", "column 'b', row 2: '2%' is not a number"),
+        ("a,b\n1,inf\n3,4\n", "column 'b', row 2: 'inf' is not a number"),
+        ("a,b\n1,NA\n3,4\n,5\n", r"2 values are missing: b \(1\), a \(1\)|2 values are missing: a \(1\), b \(1\)"),
+        ("t,b\n2024-01-01,2\n2024-01-02,4\n", "column 't' holds dates .*--ignore t"),
+        ("t,b\n01/02/2024 10:00,2\n02/02/2024 11:00,4\n", "holds dates"),
+        ("name,b,c\n" + "\n".join(f"n{i},{i},u{i % 2}" for i in range(200)), "200 different values"),
+        ("a,b\n1,2\n3\n", "row 3 has 1 fields"),
+        ("5.1,3.5,oops\n1,2,3\n", "row 1: 'oops' is not a number"),
+        ('a,b\n"1,2\n', "not readable as csv"),
+        ("a,a\n1,2\n", None),
+        (b"a,b\n\xe9t\xe9,2\n", "not UTF-8: byte 0xe9 in line 2 .*été"),
+        (b"a,b\n1\x00,2\n", "zero bytes"),
+    ],
+)
+def test_what_cannot_be_done_right_is_refused_in_one_line(tmp_path, text, says):
+    if says is None:
+        assert load(tmp_path, text).columns == ("a", "a.2")
+        return
+    with pytest.raises(DataError, match=says) as caught:
+        load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+
+
+def test_utf16_is_read(tmp_path):
+    assert load(tmp_path, ("a,b\n" + rows()).encode("utf-16")).columns == ("a", "b")
+
+
+def test_dates_left_out_make_blocks(tmp_path):
+    (tmp_path / "a.csv").write_text("t,v\n" + "\n".join(f"2024-01-{i + 1:02},{i * 1.5}" for i in range(30)))
+    loaded = data.load(f"file:{tmp_path / 'a.csv'}", options=Options(ignore=("t",)))
+    assert "blocks" in loaded.notes
+    assert loaded.splits["test"].x[:, 0].tolist() == [40.5, 42.0, 43.5]
+
+
+def test_another_file_is_read_like_the_first(tmp_path):
+    text = "id,colour,size,kind\n" + "\n".join(
+        f"{i},{('red', 'blue')[i % 2]},{i * 1.5},{'uv'[i % 2]}" for i in range(20)
+    )
+    (tmp_path / "a.csv").write_text(text)
+    options = Options(label="kind")
+    record = json.loads(json.dumps(data.load(f"file:{tmp_path / 'a.csv'}", options=options).record()))
+    assert record["columns"] == ["colour=blue", "colour=red", "size"]
+    assert record["classes"] == ["u", "v"]
+    found = load(tmp_path, "size,colour,extra\n1.5,red,9\n2.5,red,8.5\n", "b.csv", like=record)
+    np.testing.assert_array_equal(found.x, [[0, 1, 1.5], [0, 1, 2.5]])
+    assert any("'extra' was not there in training" in r for r in found.remarks)
+    for bad, says in (
+        ("size,colour\n1.5,green\n", "'green', which was not there in training"),
+        ("size\n1.5\n", "columns of the training data are not there: colour=blue"),
+        ("size,colour\nlarge,red\n", "held numbers, now texts"),
+    ):
+        with pytest.raises(DataError, match=says):
+            load(tmp_path, bad, "c.csv", like=record)
+
+
+def test_parquet(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": VALUES[:, 0], "b": VALUES[:, 1], "species": ["x", "y"] * 6}), path)
+    found = data.read(path)
+    np.testing.assert_array_equal(found.x, VALUES)
+    assert (found.columns, list(found.labels[:2])) == (("a", "b"), ["x", "y"])
+    pq.write_table(pa.table({"a": [1.0, None, 2.0], "b": [1, 2, 3]}), path)
+    with pytest.raises(DataError, match=r"1 values are missing: a \(1\)"):
+        data.read(path)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(DataError, match="damaged parquet"):
+        data.read(path)
+
+
+def test_splits_are_stratified_by_a_stated_seed_and_no_rule_on_the_index_shows(tmp_path):
+    y = np.arange(200) % 10  # a cyclic order, which every rule on the index hits
+    np.savez(tmp_path / "a.npz", X=np.random.default_rng(0).normal(size=(200, 2)), y=y)
+    loaded = data.load(f"file:{tmp_path / 'a.npz'}")
+    for part, each in (("train", 16), ("validation", 2), ("test", 2)):
+        assert np.bincount(loaded.splits[part].y).tolist() == [each] * 10
+    assert "every class in proportion" in loaded.notes
+    assert "seed 0" in loaded.notes
+    blocks = data.load(f"file:{tmp_path / 'a.npz'}", options=Options(split="blocks"))
+    assert blocks.splits["test"].y.tolist() == (y[-20:]).tolist()
+    with pytest.raises(DataError, match="--split given needs splits"):
+        data.load(f"file:{tmp_path / 'a.npz'}", options=Options(split="given"))

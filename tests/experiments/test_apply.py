@@ -1,0 +1,94 @@
+"""`python -m experiments.apply`: verbs on a trained run, files out, names carried along."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import train
+from experiments import apply
+
+X = load_digits().images[..., None]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("apply") / "run"
+    assert train.main(["--run-dir", str(folder), "--epochs", "1", "--no-figures"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory):
+    path = tmp_path_factory.mktemp("some") / "some.npy"
+    np.save(path, X[:6].astype(np.uint8))
+    return path
+
+
+def call(*argv):
+    return apply.main(list(map(str, argv)))
+
+
+def test_encode_to_npz_and_csv_are_the_run_s_codes(run, some, tmp_path, capsys):
+    wanted = train.load_run(run).encode(X[:6])
+    assert call(run, "encode", "--data", some, "--out", tmp_path / "z.npz") == 0
+    found = np.load(tmp_path / "z.npz")
+    np.testing.assert_array_equal(found["z"], wanted)
+    assert call(run, "encode", "--data", some, "--out", tmp_path / "z.csv") == 0
+    rows = list(csv.reader((tmp_path / "z.csv").read_text().splitlines()))
+    assert rows[0][:3] == ["name", "z1", "z2"]
+    np.testing.assert_allclose(np.array([row[1:] for row in rows[1:]], float), wanted, rtol=1e-6)
+    assert "(6, 20)" in capsys.readouterr().out
+
+
+def test_names_of_files_travel_along(run, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for i in (3, 1):
+        Image.fromarray(X[i, ..., 0].astype(np.uint8)).save(tmp_path / "pictures" / f"digit{i}.png")
+    assert call(run, "score", "--data", tmp_path / "pictures", "--out", tmp_path / "s.csv") == 0
+    rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == ["digit1.png", "digit3.png"]
+    assert float(rows[0]["mse"]) == pytest.approx(float(train.load_run(run).score(X[1])["mse"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "sample", "interpolate"])
+def test_pictures_are_drawn(run, some, verb, tmp_path):
+    data = () if verb == "sample" else ("--data", some)
+    assert call(run, verb, *data, "--out", tmp_path / "p.png", "--n", 5) == 0
+    with Image.open(tmp_path / "p.png") as image:
+        pixels = np.asarray(image.convert("L"), float)
+    assert pixels.std() > 10  # not blank
+
+
+def test_figures_and_export_make_folders(run, some, tmp_path):
+    assert call(run, "figures", "--data", some, "--out", tmp_path / "figures") == 0
+    assert {"reconstructions.png", "latent.png"} <= {p.name for p in (tmp_path / "figures").iterdir()}
+    assert call(run, "export", "--out", tmp_path / "hub") == 0
+    assert call(tmp_path / "hub", "encode", "--data", some, "--out", tmp_path / "z.npz") == 0
+
+
+def test_without_data_the_run_s_own_test_split_is_used(run, tmp_path):
+    assert call(run, "reconstruct", "--out", tmp_path / "r.npz") == 0
+    assert np.load(tmp_path / "r.npz")["reconstruction"].shape == (450, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("encode", "--out", "z.png"), "makes no pictures"),
+        (("encode", "--out", "z.pdf"), "must end in .npz, .csv or .png"),
+        (("encode", "--out", "none/z.npz"), "does not exist"),
+        (("encode", "--data", "none.npy"), "no such file"),
+        (("interpolate", "--between", "0", "9999"), "no row of the 450 examples"),
+        (("interpolate", "--n", "1"), "at least 2"),
+        (("sample", "--n", "0"), "at least 1"),
+    ],
+)
+def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys, argv, message):
+    monkeypatch.chdir(tmp_path)
+    assert call(run, *argv) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []

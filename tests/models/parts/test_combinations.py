@@ -1,0 +1,150 @@
+"""Any valid combination of parts trains: finite, shapes right, a row of a sweep is the run alone."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import train
+from models import (
+    Bound,
+    ConfigError,
+    Dense,
+    Model,
+    Reconstruction,
+    Sampling,
+    SemiSupervised,
+    likelihoods,
+    objectives,
+    posteriors,
+    priors,
+    terms,
+)
+from models.config import kind, part_types, validate
+from training.examples import Examples
+
+COUNT = 40  # of combinations in this file's draw; each compiles a program of its own
+RNG = np.random.default_rng(0)
+
+
+def options():
+    """Every part of every slot, small."""
+    small = {posteriors.VQPosterior: posteriors.VQPosterior(entries=4), priors.VampPrior: priors.VampPrior(inputs=3)}
+    make = lambda cls, name: [small.get(t, None) or t() for t in part_types(cls, name)]
+    return {
+        "posterior": make(Model, "posterior"),
+        "prior": make(Model, "prior"),
+        "likelihood": [part for part in make(Model, "likelihood") if hasattr(part, "distribution")],
+        "objective": make(train.Config, "objective"),
+        "labels": ["none", "given", "inferred"],
+        "terms": [(), *((t,) for t in make(train.Config, "terms"))],
+        "shape": [(6,), (4, 4, 1)],
+    }
+
+
+def config_of(choice):
+    names = ("posterior", "prior", "likelihood", "labels")
+    # wider than the code and smooth: otherwise the decoder's volume is 0, and its log, a term, is no number
+    model = Model(encoder=Dense((8,), "tanh"), latent=6, **{name: choice[name] for name in names})
+    run = train.Config(
+        model=model, objective=choice["objective"], terms=choice["terms"], epochs=1, batch_size=4, lr=1e-3
+    )
+    validate(run)
+    return run
+
+
+def examples_of(choice):
+    x = jnp.asarray(RNG.integers(0, 2, (12, *choice["shape"])).astype(np.float64))
+    wanted = choice["labels"] != "none" or getattr(choice["prior"], "labelled", False)
+    label = jnp.asarray(np.where(np.arange(12) % 3 == 0, -1, np.arange(12) % 3), jnp.int32) if wanted else None
+    if label is not None and choice["labels"] != "inferred":
+        label = jnp.abs(label)
+    return Examples(x, None, label, None, 3 if wanted else 0)
+
+
+def three_steps(config, key, examples):
+    state = train.init(config, key, examples)
+    return train.train_steps(state, config, key, examples, jnp.arange(12), 3)
+
+
+def draws():
+    """COUNT combinations: random ones among all, and one for every part that they miss."""
+    every, rng = options(), np.random.default_rng(1)
+    for number in itertools.count():
+        yield number, {name: parts[rng.integers(len(parts))] for name, parts in every.items()}
+
+
+def valid():
+    found, refused = [], set()
+    for number, choice in draws():
+        try:
+            config, examples = config_of(choice), examples_of(choice)
+            jax.eval_shape(three_steps, config, jax.random.key(0), examples)
+        except ConfigError as error:
+            refused.add(str(error))
+            continue
+        found.append((number, choice, config, examples))
+        if len(found) == COUNT:
+            return found, refused
+
+
+@pytest.fixture(scope="module")
+def found():
+    return valid()
+
+
+def test_refusals_are_one_line(found):
+    assert all("\n" not in message and len(message) < 200 for message in found[1])
+    assert len(found[1]) > 5
+
+
+def test_valid_combinations_train_and_stack(found):
+    for number, choice, config, examples in found[0]:
+        words = f"{number}: { ({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()}) }"
+        other = dataclasses.replace(config, lr=3e-3)
+        stack = jax.tree.map(lambda *v: jnp.asarray(v), config, other)
+        key = jax.random.key(number)
+        rows = jax.jit(jax.vmap(three_steps, (0, None, None)))(stack, key, examples)
+        alone = jax.jit(three_steps)(other, key, examples)
+        assert int(alone.bad_step) == -1, words
+        for row, one in zip(jax.tree.leaves(rows.model), jax.tree.leaves(alone.model), strict=True):
+            assert row.shape[1:] == one.shape, words
+            assert jnp.isfinite(jnp.asarray(one, float)).all(), words
+            np.testing.assert_allclose(row[1], one, rtol=1e-5, atol=1e-7, err_msg=words)
+
+
+PAIRS = [
+    (Bound(), posteriors.PointPosterior(), "density"),
+    (SemiSupervised(), posteriors.NormalPosterior(), "labels inferred"),
+    (objectives.ELBO(), posteriors.PointPosterior(), "density"),
+]
+
+
+@pytest.mark.parametrize(("objective", "posterior", "words"), PAIRS)
+def test_a_run_that_cannot_be_is_refused_at_its_start(objective, posterior, words):
+    config = train.Config(model=Model(encoder=Dense((5,)), latent=3, posterior=posterior), objective=objective)
+    with pytest.raises(ConfigError, match=words):
+        train.init(dataclasses.replace(config, batch_size=4), jax.random.key(0), Examples(jnp.zeros((8, 6))))
+
+
+def test_an_opponent_needs_a_term():
+    config = train.Config(opponent=dataclasses.replace(train.Opponent(), turns=2))
+    with pytest.raises(ConfigError, match="--terms adversarial"):
+        validate(config)
+    validate(dataclasses.replace(config, objective=Sampling(), terms=(terms.Adversarial(),)))
+
+
+def test_rivals_are_state_and_leave_no_trace_elsewhere():
+    examples = Examples(jnp.asarray(RNG.random((12, 6))))
+    model = Model(encoder=Dense((5,)), latent=3, likelihood=likelihoods.NormalLikelihood())
+    plain = train.Config(model=model, objective=Reconstruction(), batch_size=4)
+    assert train.init(plain, jax.random.key(0), examples).rivals == ()
+    played = dataclasses.replace(plain, terms=(terms.Adversarial(), terms.MMD()))
+    before = train.init(played, jax.random.key(0), examples)
+    after = jax.jit(three_steps)(played, jax.random.key(0), examples)
+    assert set(after.rivals) == {"adversarial"}
+    moved = [jnp.abs(a - b).max() for a, b in zip(*(jax.tree.leaves(s.rivals) for s in (before, after)), strict=True)]
+    assert all(m > 0 for m in moved)

@@ -1,0 +1,72 @@
+"""What a run recorded of its data: all that stands between raw values and a trained model."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import DataError, Scale
+from training.examples import Examples
+from training.store import schema
+from training.store.errors import RunError
+from training.trained import exported
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a run recorded of its data.
+
+    name; shape of one example; examples (in the training split); low, high: lowest and highest raw value;
+    whole: raw values are whole numbers (levels); scale: raw values to what the model sees; columns: their names, for
+    a table; record: all of it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    examples: int
+    low: float
+    high: float
+    whole: bool
+    scale: Scale
+    columns: tuple[str, ...]
+    classes: int
+    record: dict[str, Any]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Facts":
+        """Read them from a run folder, or an exported one. Raises RunError for one without them."""
+        if exported.is_exported(folder):
+            path, record = folder / exported.DATA, schema.read_json(folder / exported.DATA, {str: object})
+        else:
+            path = folder / "env.json"
+            record = schema.read_json(path, schema.ENVIRONMENT)["data"]
+        try:
+            low, high = map(float, record["range"])
+            return cls(
+                record["name"],
+                tuple(map(int, record["shape"])),
+                int(record["splits"]["train"]),
+                low,
+                high,
+                np.dtype(record["dtype"]).kind in "uib",
+                Scale.from_json(record["scale"]),
+                tuple(record["columns"] or ()),
+                int(record["labels"] or 0),
+                record,
+            )
+        except (KeyError, TypeError, ValueError, DataError) as error:
+            raise RunError(
+                f"{path} does not say what the run's data were ({type(error).__name__}: {error}): it was changed, or "
+                "is of an older version; train again"
+            ) from None
+
+    @property
+    def picture(self) -> bool:
+        """Whether an example is a picture."""
+        return len(self.shape) == 3
+
+    def examples_like(self) -> Examples:
+        """Return stand-ins for the training examples, with their number, shape and classes."""
+        label = np.zeros(1, np.int32) if self.classes else None
+        return Examples(np.zeros((1, *self.shape), np.float32), label=label, classes=self.classes)

@@ -1,0 +1,345 @@
+"""A trained run as a thing to use: encode, reconstruct, sample, interpolate and score in the data's own units.
+
+`train.load_run(folder)` returns a `LoadedRun`. It needs the run folder alone, wherever that was copied: the
+config, and the shape, range and scale of the data, are recorded there beside the weights.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray, Shaped
+
+from models import metrics
+from models.batch import Batch
+from models.codes import draw, has_density
+from models.config import ConfigError, from_dict
+from models.networks import Nothing
+from models.priors import FittedKind, fit_prior, with_prior_module
+from training.evaluate import trained_model
+from training.examples import binarise
+from training.host import StandIn
+from training.store import schema
+from training.store.checkpoint import best_path, latest, restore_like
+from training.store.checkpoint import load as read_checkpoint
+from training.store.errors import RunError
+from training.store.identity import NAME as IDENTITY
+from training.store.identity import Identity, read_config
+from training.trained import exported
+from training.trained.facts import Facts
+
+CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
+
+Raw = Shaped[np.ndarray, "n ..."]
+
+
+def load(init: Callable[..., Any], config_class: type, folder: Path, which: str | None) -> "LoadedRun":
+    """Return the trained run in a folder; see `train.load_run`, which says how a run begins."""
+    if not folder.is_dir():
+        raise RunError(f"there is no run folder {folder}")
+    if exported.is_exported(folder):
+        values = schema.read_json(folder / exported.CONFIG, schema.CONFIG)
+    else:
+        values = read_config(folder, report=lambda _: None)
+    for name in ("data_dir", "init_from"):  # of the run's beginning, not of its config
+        values.pop(name, None)
+    try:
+        config: Any = from_dict(config_class, values)
+    except (ConfigError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{folder / 'config.json'} is not the config of a run: {error}") from None
+    facts = Facts.of(folder)
+    like = facts.examples_like()
+    template = jax.eval_shape(lambda: init(config, jax.random.key(0), StandIn(facts.examples, facts.shape, like)))
+    if exported.is_exported(folder):
+        model = restore_like(trained_model(config, template), folder / exported.WEIGHTS)
+        kind = FittedRun if read_checkpoint(folder / exported.WEIGHTS).meta.get("fitted") else LoadedRun
+        return kind(folder, config, facts, jax.tree.map(jnp.asarray, model), "exported")
+    path, found = checkpoint_of(folder, which)
+    state = restore_like(template, path)
+    return LoadedRun(folder, config, facts, trained_model(config, jax.tree.map(jnp.asarray, state)), found)
+
+
+def checkpoint_of(folder: Path, which: str | None) -> tuple[Path, str]:
+    """Return a checkpoint's file, and which it is; None: the one that the run's test numbers belong to, else the last.
+
+    Raises RunError when there is none, or none that is sound.
+    """
+    if which not in ("best", "last", None):
+        raise ConfigError(f"which must be 'best' or 'last', got {which!r}")
+    summary = folder / "summary.json"
+    if which is None and summary.exists():
+        which = schema.read_json(summary, schema.SUMMARY).get("tested")
+    known = Identity.read(folder) if (folder / IDENTITY).exists() else None
+    strange = lambda meta: None if known is None else known.difference(meta.get("identity", {}))
+    path = best_path(folder / "checkpoints")
+    if which == "best":
+        if not path.exists():
+            raise RunError(f"{folder} has no best checkpoint: no epoch was validated; use which='last'")
+        if why := strange(read_checkpoint(path).meta):
+            raise RunError(f"refused checkpoint {path}: {why}")
+        return path, "best"
+    found = latest(folder / "checkpoints", lambda _: None, strange)
+    if found is None:
+        raise RunError(f"{folder} has no checkpoint: the run has not saved one yet")
+    return found[0], "last"
+
+
+class LoadedRun:
+    """A trained model and its data's units. Made by `train.load_run`.
+
+    Every method takes raw values, as in the file the run was trained on: NumPy or JAX, one example of `shape` or
+    a batch of them. Results are NumPy, one row per example (without the leading axis for a single one). Values are
+    scaled as in training, worked on in chunks of 512, and brought back. `label`: of each example, for a model that was
+    given labels. Raises ConfigError, one line, for values of another shape or range, or not finite.
+    """
+
+    fitted = False
+
+    def __init__(self, path: Path, config: Any, facts: Facts, model: Any, which: str):
+        self.path, self.config, self.facts, self.model, self.which = path, config, facts, model, which
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.shape))
+        return f"LoadedRun({str(self.path)!r}: {self.facts.name}, {shape} -> {self.latent}, {self.which})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.facts.shape
+
+    @property
+    def latent(self) -> int:
+        """Dimensions of the code."""
+        return self.model.latent
+
+    def encode(self, x: Any, label: Any = None) -> np.ndarray:
+        """Return the mean code of each example, (n, latent)."""
+        return self._each("encode", lambda model, x, label: model.encode(x, None, label).mean, x, label)
+
+    def decode(self, z: Any, label: Any = None) -> np.ndarray:
+        """Return the mean of p(x|z) for codes (n, latent) or (latent,), in the data's units."""
+        z, single = self._codes(z)
+        label = self._labels(label, len(z), "decode")
+        out = self._chunks("decode", lambda model, z, label: model.decode(z, None, label).mean, z, label)
+        return _first(self.facts.scale.invert(out), single)
+
+    def reconstruct(self, x: Any, label: Any = None) -> np.ndarray:
+        """Return the mean of p(x|z) at the mean code of each example, in the data's units."""
+        both = lambda model, x, label: model.decode(model.encode(x, None, label).mean, None, label).mean
+        return self.facts.scale.invert(self._each("reconstruct", both, x, label))
+
+    def interpolate(self, a: Any, b: Any, n: int = 8, label: Any = None) -> np.ndarray:
+        """Return n decoded points of the straight line between the codes of a and b, both ends included.
+
+        a, b: one example each, or batches of equal length. Shape (n, *shape), or (batch, n, *shape).
+        """
+        if n < 2:
+            raise ConfigError(f"n must be at least 2, the two ends, got {n}")
+        start, end = self.encode(a, label), self.encode(b, label)
+        if start.shape != end.shape:
+            raise ConfigError(f"a and b must hold equally many examples, got {start.shape[:-1]} and {end.shape[:-1]}")
+        t = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+        line = (1 - t) * start[..., None, :] + t * end[..., None, :]
+        repeated = None if label is None or np.ndim(label) == 0 else np.repeat(np.asarray(label), n)
+        decoded = self.decode(line.reshape(-1, self.latent), label if repeated is None else repeated)
+        return decoded.reshape(*line.shape[:-1], *self.shape)
+
+    def sample(self, n: int, key: PRNGKeyArray | int = 0, *, label: Any = None, mean: bool = True) -> np.ndarray:
+        """Return n decoded draws of the prior: means of p(x|z), or draws from it (`mean=False`), (n, *shape).
+
+        label: one for all, or (n,); without it, in a model that has labels, they take turns. A plain autoencoder has
+        no prior: fit one to the codes of data first (`with_prior`). Raises ConfigError.
+        """
+        if self._is_plain():
+            raise ConfigError(
+                "a plain autoencoder (posterior point) has no prior to sample from; fit one to the codes of data: "
+                "run.with_prior(x).sample(n, key), or on the command line: sample --data FILE"
+            )
+
+        def draw(key: PRNGKeyArray, label: Any) -> Any:
+            k_draw, k_prior = jax.random.split(key)
+            return self.model.prior(None if label is None else label[None], k_prior).sample(k_draw)[0]
+
+        return self._decoded_draws(draw, n, key, label, mean)
+
+    def with_prior(self, x: Any, prior: FittedKind = "mixture", components: int = 10, seed: int = 0) -> "FittedRun":
+        """Return this run with a prior fitted to the codes of x in place of its own, see `models.priors.fitted`.
+
+        The codes of a point posterior are points, those of a density one draw of each. prior: mixture (of so many
+        components), kernel, flow or vae. Samples, scores, likelihoods and exports are then those of the fitted one.
+        Raises ConfigError for too few examples.
+        """
+        x, _ = self._examples(x)
+        label, key = self._labels(None, len(x), "encode"), jax.random.key(seed)
+        drawn = lambda m, x, y, k: draw(m.encode(x, None, m.seen_label(Batch(x, y))), k)[0]
+        codes = self._chunks("codes", drawn, x, label, key=jax.random.fold_in(key, 1))
+        cfg, module = fit_prior(prior, self.model, codes, key, components=components)
+        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, prior=cfg))
+        return FittedRun(self.path, config, self.facts, with_prior_module(self.model, module), self.which)
+
+    def score(
+        self, x: Any, key: PRNGKeyArray | int = 0, *, samples: int = 0, label: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Return the metrics of each example, (n,) each, as `models.metrics.per_example` defines them.
+
+        Errors are in scaled units, densities in nats of the scaled values. samples > 0 adds
+        log_likelihood_nats, the importance-weighted bound with so many draws (Burda et al. 2016, eq. 8).
+        """
+        if samples < 0:
+            raise ConfigError(f"samples must be at least 0, got {samples}")
+        if samples and self._is_plain():
+            raise ConfigError("a plain autoencoder (posterior point) has no likelihood: score it without samples")
+        x, single = self._examples(x)
+        label, key = self._labels(label, len(x), "score"), _key(key)
+        out = self._chunks("score", lambda m, x, y, k: metrics.per_example(m, Batch(x, y), k), x, label, key=key)
+        if samples:
+            bound = lambda m, x, y, k: metrics.log_likelihood(m, Batch(x, y), k, samples)
+            key = jax.random.fold_in(key, 1)
+            out |= self._chunks(f"bound {samples}", bound, x, label, key=key)
+        return {name: _first(value, single) for name, value in out.items()}
+
+    def export(self, folder: Path | str) -> list[Path]:
+        """Write weights, config, scale and a model card in the layout of model hubs; `train.load_run` reads it back."""
+        summary = self.path / "summary.json"
+        found = schema.read_json(summary, schema.SUMMARY) if summary.exists() else None
+        return exported.export(self, Path(folder), found)
+
+    def _is_plain(self) -> bool:
+        """Whether codes are points: no density, so no prior that samples come from."""
+        if isinstance(self.config.model.encoder, Nothing):
+            return False
+        x = jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)
+        label = jax.ShapeDtypeStruct((1,), jnp.int32) if self.model.classes else None
+        return not has_density(jax.eval_shape(lambda x, label: self.model.encode(x, None, label), x, label))
+
+    def _decoded_draws(
+        self, draw: Callable[..., Any], n: int, key: PRNGKeyArray | int, label: Any, mean: bool
+    ) -> np.ndarray:
+        if n < 1:
+            raise ConfigError(f"n must be at least 1, got {n}")
+        if self.model.classes and label is None:
+            label = np.arange(n) % self.model.classes
+        label = self._labels(label, n, "sample")
+        k_code, k_value = jax.random.split(_key(key))
+        codes = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(k_code, n), label), np.float32)
+        if mean:
+            return self.decode(codes, label)
+        drawn = lambda model, z, label, key: model.decode(z, None, label).sample(key)
+        return self.facts.scale.invert(self._chunks("draw", drawn, codes, label, key=k_value))
+
+    def _each(self, name: str, f: Callable[..., Any], x: Any, label: Any) -> np.ndarray:
+        """Return f(model, x, label) of raw examples; the label that the model infers where it does."""
+        x, single = self._examples(x)
+        label = self._labels(label, len(x), name)
+        seen = lambda model, x, label: f(model, x, model.seen_label(Batch(x, label)))
+        return _first(self._chunks(name, seen, x, label), single)
+
+    def _labels(self, label: Any, n: int, what: str) -> np.ndarray | None:
+        """Return labels as (n,) int32; None in a model without."""
+        model, needed = self.model, self.model.labels == "given" or what in ("decode", "sample")
+        if not model.classes or (label is None and not needed):
+            return None
+        if label is None:
+            raise ConfigError(
+                f"this model was given labels: {what} needs label=, a number from 0 to {model.classes - 1}"
+            )
+        label = np.asarray(label)
+        if label.dtype.kind not in "iu" or label.ndim > 1 or (label.ndim and len(label) != n):
+            raise ConfigError(
+                f"label must be one whole number, or {n} of them, got {label.dtype} of shape {label.shape}"
+            )
+        if label.min() < 0 or label.max() >= model.classes:
+            raise ConfigError(f"label must lie in 0..{model.classes - 1}, got {label.min()} to {label.max()}")
+        return np.broadcast_to(label, (n,)).astype(np.int32)
+
+    def _codes(self, z: Any) -> tuple[np.ndarray, bool]:
+        z = np.asarray(z, np.float32)
+        single = z.ndim == 1
+        z = z[None] if single else z
+        if z.ndim != 2 or z.shape[1] != self.latent or not len(z):
+            raise ConfigError(f"codes must have shape (n, {self.latent}), got {z.shape}")
+        return z, single
+
+    def _examples(self, x: Any) -> tuple[np.ndarray, bool]:
+        """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one."""
+        x = np.asarray(x)
+        if self.facts.picture and self.shape[-1] == 1 and self.shape[:-1] in (x.shape, x.shape[1:]):
+            x = x[..., None]  # grey pictures without their channel
+        single = x.shape == self.shape
+        x = x[None] if single else x
+        if x.shape[1:] != self.shape:
+            raise ConfigError(f"this run takes examples of shape {self.shape}, one or a batch of them, got {x.shape}")
+        if not len(x):
+            raise ConfigError("there is no example to work on: the batch is empty")
+        if x.dtype.kind not in "buif":
+            raise ConfigError(f"examples must be numbers, got dtype {x.dtype}")
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise ConfigError(f"{int((~np.isfinite(x)).sum())} of {x.size} values are not finite; remove or fill them")
+        self._check_range(x)
+        scaled = self.facts.scale.apply(x)
+        how = self.config.binarise
+        if how != "none":  # draws by a fixed key: the same example has the same bits every time
+            bits = binarise(jnp.asarray(scaled), "dynamic" if how == "static" else how, jax.random.key(0))
+            scaled = np.asarray(bits)
+        return scaled, single
+
+    def _check_range(self, x: np.ndarray) -> None:
+        """Refuse levels that are none of the training data's: real values, such as a table's, may lie anywhere."""
+        low, high = self.facts.low, self.facts.high
+        found = float(x.min()), float(x.max())
+        if not self.facts.whole or not self.facts.picture:
+            return
+        if found[0] < low or found[1] > high:
+            raise ConfigError(
+                f"values must lie in {low:g} to {high:g}, as in training; got {found[0]:g} to {found[1]:g}"
+            )
+        if high - low > 1 and found[1] <= 1 and x.dtype.kind == "f" and (x != np.round(x)).any():
+            raise ConfigError(
+                f"values are fractions of 1, this run's data were whole numbers from {low:g} to {high:g}: "
+                "pass them as they were, the run scales them itself"
+            )
+
+    def _chunks(self, name: str, f: Callable[..., Any], *arrays: Any, key: PRNGKeyArray | None = None) -> Any:
+        """Return f(model, *chunks[, key of the chunk]), concatenated; a short chunk is filled up, then cut."""
+        call = self._compiled.setdefault(name, jax.jit(f))
+        n = len(arrays[0])
+        size = min(CHUNK, 1 << (n - 1).bit_length())
+        parts = []
+        for i, start in enumerate(range(0, n, size)):
+            index = np.minimum(np.arange(start, start + size), n - 1)
+            given = [None if a is None else jnp.asarray(a[index]) for a in arrays]
+            keys = () if key is None else (jax.random.fold_in(key, i),)
+            with jax.default_matmul_precision(self.config.matmul_precision):
+                out = jax.device_get(call(self.model, *given, *keys))
+            parts.append(jax.tree.map(lambda a, n=n - start: a[:n], out))
+        return jax.tree.map(lambda *a: np.concatenate(a), *parts)
+
+
+class FittedRun(LoadedRun):
+    """A run with a prior fitted to codes in place of its own; see `LoadedRun.with_prior`."""
+
+    fitted = True
+
+    def score(
+        self, x: Any, key: PRNGKeyArray | int = 0, *, samples: int = 0, label: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Return what `LoadedRun.score` does, and log_prior_nats: log p(z) at the mean code of each example."""
+        out = super().score(x, key, samples=samples, label=label)
+        density = lambda model, x, label: model.prior(label).log_prob(model.encode(x, None, label).mean)
+        return out | {"log_prior_nats": self._each("prior", density, x, label)}
+
+    def _is_plain(self) -> bool:
+        return False
+
+
+def _first(out: np.ndarray, single: bool) -> np.ndarray:
+    return np.asarray(out[0]) if single else out
+
+
+def _key(key: PRNGKeyArray | int) -> PRNGKeyArray:
+    return jax.random.key(key) if isinstance(key, int) else key
