@@ -21,7 +21,7 @@ from jaxtyping import Array, Inexact, Key
 from grads import arguments
 from grads.matrices import estimators
 from grads.matrices.estimators import Estimate, exactly
-from grads.matrices.factored import Diagonal, Factored, Identity, multiply
+from grads.matrices.factored import DiagonalFactor, Factored, IdentityFactor, multiply
 
 __all__ = ["JacobianOperator"]
 
@@ -242,10 +242,10 @@ def _gram(j: Factored) -> Array:
 
 def _only_diagonal(j: Factored) -> Array | None:
     """The diagonal of a product of diagonals, which needs no matrix; None for other products."""
-    if not all(isinstance(f, (Diagonal, Identity)) for f in j.factors):
+    if not all(isinstance(f, (DiagonalFactor, IdentityFactor)) for f in j.factors):
         return None
     out = reduce(multiply, j.factors)
-    return out.d if isinstance(out, Diagonal) else jnp.ones(out.shape[0], j.dtype)
+    return out.d if isinstance(out, DiagonalFactor) else jnp.ones(out.shape[0], j.dtype)
 
 
 @jax.jit
