@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from models.autoencoder import Autoencoder
 from models.config import ConfigError
 from models.distributions import Bernoulli, Normal
 from models.metrics.travel.spread import Spread
@@ -58,13 +59,13 @@ def surface(
     """
     if metric not in ("mean", "expected"):
         raise ConfigError(f"metric must be mean or expected, got {metric!r}")
-    if not isinstance(model, nnx.Module):
+    if not isinstance(model, Autoencoder):
         return Surface(functools.partial(_function, model))
     if model.classes and (label is None or not 0 <= label < model.classes):
         raise ConfigError(f"this model has labels: give label, a number from 0 to {model.classes - 1}, got {label}")
     graph, state = nnx.split(model)
-    label = jnp.asarray(label, jnp.int32) if model.classes else None
-    made = Surface(_decoder(graph, metric), (state, label, spread))
+    given = jnp.asarray(label, jnp.int32) if model.classes else None
+    made = Surface(_decoder(graph, metric), (state, given, spread))
     z = jax.ShapeDtypeStruct((1, model.latent), jnp.float32)
     m = jax.eval_shape(made, z).shape[1]
     if m < model.latent:
