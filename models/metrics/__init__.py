@@ -1,7 +1,8 @@
 """What a trained model is judged by: per example, in evaluation mode, units in the names."""
 
+from models.metrics import travel
 from models.metrics.basic import per_dimension, per_example, squared_error, summarize
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
 
-__all__ = ["log_likelihood", "per_dimension", "per_example", "report_card", "squared_error", "summarize"]
+__all__ = ["log_likelihood", "per_dimension", "per_example", "report_card", "squared_error", "summarize", "travel"]
