@@ -29,7 +29,7 @@ from data.options import ScaleKind, SplitKind
 from models.autoencoder import Autoencoder, Model
 from models.batch import Batch, Sizes, as_batch
 from models.config import ConfigError, config, setting
-from models.likelihoods import Auto
+from models.likelihoods import AutoLikelihood
 from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
@@ -73,7 +73,7 @@ class Config:
     """Size of a file's pictures, HEIGHTxWIDTH."""
     channels: Literal[0, 1, 3] = 0
     """Channels of a file's pictures: 1 (grey) or 3 (colours); 0: as they are."""
-    model: Model = Model(likelihood=Auto())
+    model: Model = Model(likelihood=AutoLikelihood())
     """The autoencoder's parts."""
     objective: Objective = ELBO()
     """What is minimised."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from data.dataset import Dataset, check_finite
 from data.errors import DataError, shown
+from data.files.memmap import large, load_rows
 from data.files.read import located
-from data.files.rows import large, load_rows
 from data.load import check_options, folder_of, load, scaled
 from data.options import Options
 from data.scale import BLOCK

@@ -2,7 +2,7 @@
 
 # ruff: noqa: I001  (the methods register themselves, in this order)
 from grads.methods import plain, chain, structured, batched, oracles, low_rank, coloured  # noqa: F401
-from grads.matrices.factored import Dense, Diagonal, Factored, Identity
+from grads.matrices.factored import DenseFactor, DiagonalFactor, Factored, IdentityFactor
 from grads.jacobian import jacobian, jacobian_operator, value_and_jacobian
 from grads.costs.machine import calibrate
 from grads.explain import Plan, explain
@@ -27,11 +27,11 @@ from grads.programs.sparsity import jacobian_sparsity
 __all__ = [
     "Comparison",
     "Cost",
-    "Dense",
-    "Diagonal",
+    "DenseFactor",
+    "DiagonalFactor",
     "Estimate",
     "Factored",
-    "Identity",
+    "IdentityFactor",
     "JacobianOperator",
     "MemoryLimitError",
     "Method",

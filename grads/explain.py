@@ -12,7 +12,7 @@ from grads.jacobian import check_options
 from grads.methods import select
 from grads.methods.chain import plan_chain, root_of
 from grads.methods.evaluate import problem_of
-from grads.methods.order import Chain, Step
+from grads.methods.order import JacobianChain, Step
 from grads.methods.registry import Method
 from grads.programs.fingerprint import fingerprint
 
@@ -146,7 +146,7 @@ def _chain_text(problem: Any, rows: list) -> tuple[tuple, tuple]:
     return tuple(cuts), tuple(_step_text(chain, s) for s in chain.walk(root_of(problem, chain)) if s.action != "leaf")
 
 
-def _step_text(chain: Chain, step: Step) -> str:
+def _step_text(chain: JacobianChain, step: Step) -> str:
     w = chain.widths
     n, m, r = w[step.start], w[step.stop], w[step.split or 0]
     text = {

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
-from models.config import ConfigError, config, setting, validate
+from models.config import ConfigError, config, kind, setting, validate
 from models.networks import Conv, Dense, Mirror, Nothing
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
@@ -31,11 +31,11 @@ class Model:
     """network from code to example; mirror: the encoder reversed"""
     latent: int = setting(20, at_least=1)
     """dimensions of the code"""
-    posterior: posteriors.Posterior = posteriors.Normal()
+    posterior: posteriors.Posterior = posteriors.NormalPosterior()
     """distribution of the code given an example; point: a plain autoencoder"""
-    prior: priors.Prior = priors.Standard()
+    prior: priors.Prior = priors.StandardPrior()
     """distribution of the code"""
-    likelihood: likelihoods.Likelihood = likelihoods.Bernoulli()
+    likelihood: likelihoods.Likelihood = likelihoods.BernoulliLikelihood()
     """distribution of an example given its code"""
     labels: Literal["none", "given", "inferred"] = "none"
     """none: unused; given: encoder and decoder see them; inferred: a classifier q(y|x) fills in unknown ones"""
@@ -52,7 +52,7 @@ class Model:
         """Raise ConfigError where the decoder cannot have the encoder's shapes."""
         if self.likelihood.channels() > 1:
             raise ConfigError(
-                f"tied weights need one decoder number per value, {type(self.likelihood).__name__} takes "
+                f"tied weights need one decoder number per value, {kind(type(self.likelihood))} takes "
                 f"{self.likelihood.channels()}: use decoder mirror with tied=False, or another likelihood"
             )
         if isinstance(self.encoder, Nothing) or self.labels != "none":
@@ -99,7 +99,10 @@ class Autoencoder(nnx.Module):
         self.decoder = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
         self.likelihood_module = cfg.likelihood.build(sizes, rngs)
         self.posterior_module = cfg.posterior.build(cfg.latent, rngs)
-        self.prior_module = cfg.prior.build(cfg.latent, sizes, rngs)
+        if isinstance(cfg.prior, priors.AutoregressivePrior):  # its network is as large as the posterior's code
+            self.prior_module: Any = cfg.prior.build_over(self.posterior_module, rngs)
+        else:
+            self.prior_module = cfg.prior.build(cfg.latent, sizes, rngs)
         self.classifier = cfg.encoder.build_encoder(sizes, classes, 0, rngs) if cfg.labels == "inferred" else None
         if pixel_mean is not None:
             self.decoder.set_bias(cfg.likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
@@ -111,10 +114,13 @@ class Autoencoder(nnx.Module):
     def numbers(
         self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None, label: Labels = None
     ) -> Float[Array, "batch numbers"]:
-        """Return what the encoder's head says of each example."""
+        """Return what the encoder's head says of each example, and the flat example where the posterior looks at it."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        return full(self.encoder(self.cast(x), key, self.hot(label)))
+        numbers = full(self.encoder(self.cast(x), key, self.hot(label)))
+        if not getattr(self.posterior_module, "sees_example", False):
+            return numbers
+        return jnp.concatenate([numbers, x.reshape(x.shape[0], -1).astype(numbers.dtype)], axis=1)
 
     def posterior(self, numbers: Float[Array, "batch numbers"], key: PRNGKeyArray | None = None) -> Any:
         """Return the posterior that these numbers of the encoder's head stand for."""

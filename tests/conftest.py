@@ -1,5 +1,6 @@
 """Every test runs in float64, with implicit rank promotion an error and warnings as errors."""
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -26,6 +27,19 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data files: {folder} is absent (set AUTOENCODERS_DATA)")
     return folder
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 15_000  # Linux allows a process 65,530; every compiled program takes a few, and beyond them XLA segfaults
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs() -> Iterator[None]:
+    """Forget the compiled programs of earlier files before they are more than a process can map."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 ONLY_SKIP = os.environ.get("ONLY_SKIP")  # where all extras are installed: the reasons that remain, as a pattern

@@ -180,7 +180,7 @@ def builder_of(name: str, data_dir: Path | None, cache_folder: Path, seconds: fl
     known = tfds.list_builders(with_community_datasets=False)
     if plain not in known:
         raise DataError(f"unknown TFDS builder {plain!r}; nearest: {nearest(plain, known)}")
-    from data.tfds.prepare import prepare
+    from data.tfds.conversion import prepare
 
     return prepare(name, data_dir, cache_folder, seconds, [str(p) for p in places]), f"tfds:{name}"
 

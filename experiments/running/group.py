@@ -19,7 +19,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import train
 from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
-from models.likelihoods import Auto
+from models.likelihoods import AutoLikelihood
 from training.devices import measured_choice
 from training.evaluate import first_bad_metric
 from training.inputs import DATA_FIELDS, load_inputs, needs_labels, resolved
@@ -79,12 +79,15 @@ def grouped(configs: Sequence[Any], also: Sequence[Any] = ()) -> list[list[int]]
     return list(out.values())
 
 
-def executable(plan: Placement, width: int, config: Any, splits: Splits) -> Callable[[Any, Splits], Any]:
+def executable(
+    plan: Placement, width: int, config: Any, splits: Splits, measures: tuple[Any, ...] = ()
+) -> Callable[[Any, Splits], Any]:
     """Return the compiled program of `width` rows; compiled once per plan, structure and shapes, and counted."""
+    one = functools.partial(run, measures=measures)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
-    identity = (plan, width, jax.tree.structure(config), jax.tree.structure(splits), str(shapes), run)
+    identity = (plan, width, jax.tree.structure(config), jax.tree.structure(splits), str(shapes), run, measures)
     if identity not in _compiled:
-        inner = jax.vmap(run, (0, None)) if plan.inner == "vmap" else mapped
+        inner = jax.vmap(one, (0, None)) if plan.inner == "vmap" else functools.partial(mapped, one)
         mesh = mesh_of(plan)
         spread, whole = PartitionSpec("run"), PartitionSpec()
         program = jax.shard_map(inner, mesh=mesh, in_specs=(spread, whole), out_specs=spread, check_vma=False)
@@ -94,11 +97,11 @@ def executable(plan: Placement, width: int, config: Any, splits: Splits) -> Call
     return _compiled[identity]
 
 
-def mapped(configs: Any, splits: Splits) -> Any:
+def mapped(one: Callable[[Any, Splits], Any], configs: Any, splits: Splits) -> Any:
     """Run the rows of a stack one after another."""
     if len(jax.tree.leaves(configs)[0]) == 1:  # a loop of one would only hide the run from XLA's optimiser
-        return jax.tree.map(lambda a: a[None], run(jax.tree.map(lambda a: a[0], configs), splits))
-    return jax.lax.map(lambda config: run(config, splits), configs)
+        return jax.tree.map(lambda a: a[None], one(jax.tree.map(lambda a: a[0], configs), splits))
+    return jax.lax.map(lambda config: one(config, splits), configs)
 
 
 @functools.cache
@@ -113,10 +116,12 @@ def placed(mesh: jax.sharding.Mesh, configs: Any, splits: Splits) -> tuple[Any, 
     return put(configs, PartitionSpec("run")), put(splits, PartitionSpec())
 
 
-def run_with(plan: Placement, configs: Sequence[Any], splits: Splits) -> Iterator[tuple[list[int], Any, float]]:
+def run_with(
+    plan: Placement, configs: Sequence[Any], splits: Splits, measures: tuple[Any, ...] = ()
+) -> Iterator[tuple[list[int], Any, float]]:
     """Yield (positions, stacked outputs on the host, seconds) call by call; the last call is filled up."""
     width = plan.devices * (plan.rows or -(-len(configs) // plan.devices))
-    program = executable(plan, width, configs[0], splits)
+    program = executable(plan, width, configs[0], splits, measures)
     splits = placed(mesh_of(plan), (), splits)[1]
     for start in range(0, len(configs), width):
         take = list(range(start, min(start + width, len(configs))))
@@ -151,18 +156,38 @@ def _exhaust(plan: Placement, configs: Sequence[Any], splits: Splits) -> list[An
     return [out["test"] for _, out, _ in run_with(plan, configs, splits)]
 
 
-def limited(splits: Splits, examples: int | None, seen: bool) -> Splits:
+def limited(splits: Splits, examples: int | None, seen: bool, known: Any = None) -> Splits:
     """Return the splits with only the first `examples` for training (None: all), and with the split `seen`.
 
-    `seen` is as many training examples as there are for test: their metrics against the test's are the gap.
+    `seen` is as many training examples as there are for test: their metrics against the test's are the gap. known: a
+    `table.Known`, the labels that training sees.
     """
     part = splits["train"]
     if examples is not None:
         splits = splits | {"train": part.part(slice(examples))}
+    if known is not None:
+        splits = splits | {"train": with_few_labels(splits["train"], *known)}
     if seen:
         few = min(len(splits["train"]), len(splits["test"]))
         splits = splits | {"seen": part.part(slice(few))}
     return splits
+
+
+def with_few_labels(examples: Any, labels: int, copies: int, only: bool) -> Any:
+    """Return the examples of which only the first of each class, `labels` in all, keep theirs; those `copies` times.
+
+    only: leave out the others.
+
+    Raises ValueError for examples without labels, or with too few of a class.
+    """
+    y, each = np.asarray(examples.label), labels // max(1, examples.classes)
+    if not examples.classes or each < 1 or np.bincount(y, minlength=examples.classes).min() < each:
+        raise ValueError(f"{labels} labels, as many of each class, cannot be kept of {len(y)} examples")
+    kept = np.concatenate([np.flatnonzero(y == c)[:each] for c in range(examples.classes)])
+    hidden = np.full(len(y), -1, np.int32)
+    hidden[kept] = y[kept]
+    order = np.tile(kept, copies) if only else np.concatenate([np.arange(len(y)), np.tile(kept, copies - 1)])
+    return dataclasses.replace(examples, label=jnp.asarray(hidden)).part(order)
 
 
 def data_of(config: train.Config, data_dir: str | None) -> tuple[Splits, Any]:
@@ -172,7 +197,7 @@ def data_of(config: train.Config, data_dir: str | None) -> tuple[Splits, Any]:
 
 def data_key(config: train.Config) -> train.Config:
     """Return the config of which only the fields that decide its data are left."""
-    model = Model(labels="given" if needs_labels(config.model) else "none", likelihood=Auto())
+    model = Model(labels="given" if needs_labels(config.model) else "none", likelihood=AutoLikelihood())
     return train.Config(**{name: getattr(config, name) for name in DATA_FIELDS}, read="memory", model=model)
 
 
@@ -193,22 +218,25 @@ def iterate_group(
     examples: int | None = None,
     seen: bool = False,
     plan: str = "auto",
+    known: Any = None,
+    measures: tuple[Any, ...] = (),
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (position, result) of configs of one structure as they finish; they compile once.
 
     data_dir: folder of data files. examples: train on the first so many (None: all). seen: measure training examples
-    too. plan: a name in `plans()`, or "auto" for the measured choice. Raises data.DataError and ConfigError for data
+    too. plan: a name in `plans()`, or "auto" for the measured choice. known: a `table.Known`. measures: what more is
+    measured on the test split. Raises data.DataError and ConfigError for data
     and configs that cannot be run.
     """
     first = configs[0]
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
     splits, dataset = data_of(first, data_dir)
-    splits, configs = limited(splits, examples, seen), fitting(configs, dataset)
+    splits, configs = limited(splits, examples, seen, known), fitting(configs, dataset)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
     name = choose(configs, splits) if plan == "auto" else plan
-    for take, out, seconds in run_with(plans()[name], configs, splits):
+    for take, out, seconds in run_with(plans()[name], configs, splits, measures):
         for row, i in enumerate(take):
             yield i, result(jax.tree.map(lambda a, row=row: a[row], out), seconds / len(take)) | {"plan": name}
 

@@ -5,20 +5,21 @@ from typing import Any
 import jax
 
 import train
-from experiments.running.evaluate import reconstructions
-from training.evaluate import training_mean
+from experiments.running.reconstructions import reconstructions
+from training.evaluate import trained_model, training_mean
 from training.examples import Examples
 
 Splits = dict[str, Examples]
 
 
-def run(config: train.Config, splits: Splits) -> dict[str, Any]:
+def run(config: train.Config, splits: Splits, measures: tuple[Any, ...] = ()) -> dict[str, Any]:
     """Return what a run leaves behind: metrics of every split but train and validation, history, pictures.
 
     splits: train, validation, test, and perhaps `seen`, training examples to be measured as test ones are.
     config: a `train.Config` whose floats and seed may be traced. Keys and early stopping are those of
     `train.fit`, so the numbers are those of the same run by command line. `history` holds (epochs,) arrays,
-    nan after the end; `epochs` counts those that ran, `best_epoch` the one that was tested.
+    nan after the end; `epochs` counts those that ran, `best_epoch` the one that was tested. measures: what more is
+    measured on the test split, see `experiments.running.measures`.
     """
     key = jax.random.key(config.seed)
     done = train.train(config, key, splits)
@@ -30,6 +31,9 @@ def run(config: train.Config, splits: Splits) -> dict[str, Any]:
             for part, salt in (("test", 2), ("seen", 4))
             if part in splits
         }
+        for salt, measure in enumerate(measures):
+            k_measure = jax.random.fold_in(jax.random.fold_in(key, 5), salt)
+            values["test"] |= measure(config, trained_model(config, tested), splits["test"], k_measure)
         pictures = reconstructions(config, tested, splits["test"], jax.random.fold_in(key, 2))
     ends = {"bad_step": done.state.bad_step, "bad_terms": done.state.bad_terms, "epochs": done.epochs}
     ends["step"] = done.state.step

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from experiments.running import group, store
-from experiments.running.evaluate import PICTURES
+from experiments.running.reconstructions import PICTURES
 from experiments.running.table import Pca, Row, Table, rows_of
 from models.config import to_dict
 from models.linear import pca
@@ -26,18 +26,18 @@ class TableRun(NamedTuple):
     row: str
     seed: int
     config: Config
-    examples: int | None
+    what: Row
 
 
 def jobs_of(rows: Mapping[str, Row], seeds: int) -> list[list[TableRun]]:
     """Return all runs, those that share a program together."""
     jobs = [
-        TableRun(name, seed, dataclasses.replace(row.run, seed=seed), row.examples)
+        TableRun(name, seed, dataclasses.replace(row.run, seed=seed), row)
         for name, row in rows.items()
         if isinstance(row.run, Config)
         for seed in range(seeds)
     ]
-    groups = group.grouped([job.config for job in jobs], [job.examples for job in jobs])
+    groups = group.grouped([job.config for job in jobs], [str(job.what.facts) for job in jobs])
     return [[jobs[i] for i in positions] for positions in groups]
 
 
@@ -48,11 +48,10 @@ def run_jobs(
     for jobs in groups:
         first = jobs[0]
         dataset = group.data_of(first.config, data_dir)[1]
-        facts = [dataset.sha256, first.examples, table.seen]
-        identity = {job: [to_dict(job.config), *facts] for job in jobs}
+        facts = [dataset.sha256, first.what.facts, table.seen]
         missing = []
         for job in jobs:
-            found = finished.get(identity[job])
+            found = finished.get([to_dict(job.config), *facts])
             if found is None:
                 missing.append(job)
             else:
@@ -60,18 +59,24 @@ def run_jobs(
         if not missing:
             continue
         configs = [job.config for job in missing]
-        for i, found in group.iterate_group(configs, data_dir, first.examples, table.seen, plan):
+        what = first.what
+        for i, found in group.iterate_group(
+            configs, data_dir, what.examples, table.seen, plan, what.known, what.measures
+        ):
             derive(found, math.prod(dataset.shape))
             pictures = np.round(found["pictures"].astype(float), 3)
-            finished.put(identity[missing[i]], found | {"pictures": pictures})
+            finished.put([to_dict(configs[i]), *facts], found | {"pictures": pictures})
             yield missing[i], found
 
 
 def derive(found: dict[str, Any], values: int) -> None:
-    """Add the squared error summed over an example's values, and the gap between test and seen examples."""
+    """Add the squared error summed over an example's values, labels inferred wrongly, and the gap to seen examples."""
     parts = [found["test"], *([found["seen"]] if "seen" in found else [])]
     for part in parts:
-        part["squared_error"] = part["mse"] * values
+        if "mse" in part:
+            part["squared_error"] = part["mse"] * values
+        if "accuracy" in part:
+            part["wrong_percent"] = 100 * (1 - part["accuracy"])
     validation = found["history"].get("validation", {})
     if "mse" in validation:
         validation["squared_error"] = [v * values for v in validation["mse"]]
@@ -171,10 +176,13 @@ def row_record(table: Table, row: Row, by_seed: Mapping[int, dict[str, Any]]) ->
     out["metrics"] = {name: [run["test"][name] for run in runs] for name in runs[0]["test"]}
     if isinstance(row.run, Pca):
         return out | {"exact": True, "config": {"kind": "Pca", **row.run._asdict()}}
-    curve = table.metric if table.metric in runs[0]["history"]["validation"] else "mse"
+    shown = runs[0]["history"]["validation"]
+    curve = next(name for name in (table.metric, "negative_elbo_nats", "mse", "objective") if name in shown)
     return out | {
         "config": to_dict(dataclasses.replace(row.run, seed=0)),
         "examples": row.examples,
+        "known": row.known and row.known._asdict(),
+        "measures": [str(measure) for measure in row.measures],
         "epochs": [run["epochs"] for run in runs],
         "best_epoch": [run["best_epoch"] for run in runs],
         "diverged": [run["diverged"] for run in runs],

@@ -14,6 +14,16 @@ class Pca(NamedTuple):
     dims: int
 
 
+class Known(NamedTuple):
+    """Labels that a row keeps: so many, the first of every class in equal numbers; all others are hidden (-1)."""
+
+    labels: int
+    copies: int = 1
+    """how often the examples that keep theirs stand among the training examples, so that every batch has some"""
+    only: bool = False
+    """train on nothing but these"""
+
+
 class Row(NamedTuple):
     """A row: what runs, the paper's number, and what ours should reach (a number, or the name of a row)."""
 
@@ -24,6 +34,15 @@ class Row(NamedTuple):
     """train on the first so many examples (None: all)"""
     differs: str = ""
     """what keeps its number from being compared with the paper's; empty: nothing but what its profile says"""
+    known: Known | None = None
+    """labels that training sees (None: all)"""
+    measures: tuple[Any, ...] = ()
+    """what is measured on the test split beside the metrics of every run, see `experiments.running.measures`"""
+
+    @property
+    def facts(self) -> list[Any]:
+        """What identifies a run beside its config."""
+        return [self.examples, self.known and list(self.known), [str(measure) for measure in self.measures]]
 
 
 class Profile(NamedTuple):

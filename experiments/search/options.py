@@ -7,14 +7,14 @@ from typing import Any, NoReturn
 
 from experiments.search.problem import DEFAULT, SweepProblem, load_problem
 from experiments.search.proposals.choice import make_sampler
-from experiments.search.proposals.plain import Grid
+from experiments.search.proposals.designs import Grid
 from experiments.search.proposals.sampler import Sampler
 from experiments.search.proposals.schedule import SweepPlan, budgets_of
 from experiments.search.space.domains import MOST_POINTS, Range, SpaceError
 from experiments.search.space.space import Space, all_fields, owners, parse_domain, parse_space, read_space_file
 from experiments.search.sweep import check_seeds
+from experiments.search.workers.affinity import default_workers
 from experiments.search.workers.choice import ENGINES, check_engine
-from experiments.search.workers.cores import default_workers
 from models.config import flat, nearest
 
 EPILOG = """\

@@ -18,7 +18,7 @@ Expected: 2.127 / 1.211 / 0.748 / 0.402 / 0.124 or less at 2 / 4 / 8 / 16 / 32 d
 
 from experiments.running.table import Pca, Profile, Row, Table
 from models import Dense, Model, posteriors
-from models.likelihoods import Bernoulli, Normal
+from models.likelihoods import BernoulliLikelihood, NormalLikelihood
 from models.objectives import Denoising
 from train import Config
 from training.optimizers import AdamW, Cosine
@@ -33,10 +33,10 @@ DECAY = {2: 0.01, 4: 0.01, 8: 0.3, 16: 0.1, 32: 0.1}
 def autoencoder(latent: int) -> Config:
     """Return a 64-256-128-latent autoencoder trained to denoise, with decoupled weight decay."""
     encoder = Dense(hidden=(256, 128), activation="gelu")
-    likelihood = Normal() if latent == 32 else Bernoulli()  # the mean: any number, or in (0, 1)
+    likelihood = NormalLikelihood() if latent == 32 else BernoulliLikelihood()  # the mean: any number, or in (0, 1)
     return Config(
         dataset="digits",
-        model=Model(encoder=encoder, latent=latent, posterior=posteriors.Point(), likelihood=likelihood),
+        model=Model(encoder=encoder, latent=latent, posterior=posteriors.PointPosterior(), likelihood=likelihood),
         objective=Denoising(level=NOISE[latent]),
         optimizer=AdamW(weight_decay=DECAY[latent]),
         schedule=Cosine(),

@@ -19,7 +19,9 @@ from training.optimizers import AdamW, Cosine, Updates
 CONFIG = Config(
     dataset="mnist",
     model=Model(
-        encoder=Dense(hidden=(1000, 500, 250), activation="gelu", norm="batch"), latent=30, posterior=posteriors.Point()
+        encoder=Dense(hidden=(1000, 500, 250), activation="gelu", norm="batch"),
+        latent=30,
+        posterior=posteriors.PointPosterior(),
     ),
     objective=Denoising(level=0.1),
     optimizer=AdamW(weight_decay=0.05),

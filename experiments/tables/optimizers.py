@@ -45,7 +45,7 @@ DECAYS: dict[str, AnySchedule] = {
     "steps": Steps(),
     "cosine": Cosine(),
 }
-MODEL = Model(encoder=Dense(hidden=(256,)), latent=32, posterior=posteriors.Point())
+MODEL = Model(encoder=Dense(hidden=(256,)), latent=32, posterior=posteriors.PointPosterior())
 
 TABLE = Table(
     rows={

@@ -24,7 +24,7 @@ EPOCHS, MORE_EPOCHS = 60, 6  # of 39 and of 390 steps: every row sees as many ba
 
 def config(network: dict[str, Any] | None = None, **changes: Any) -> Config:
     """Return the common autoencoder with some parts changed."""
-    model = Model(encoder=Dense(hidden=(512, 256), **(network or {})), latent=32, posterior=posteriors.Point())
+    model = Model(encoder=Dense(hidden=(512, 256), **(network or {})), latent=32, posterior=posteriors.PointPosterior())
     return dataclasses.replace(
         Config(dataset="mnist", model=model, objective=Reconstruction(), epochs=EPOCHS), **changes
     )

@@ -20,7 +20,7 @@ BELOW = "PCA, 32 dimensions"
 
 def autoencoder(encoder: Dense | Conv) -> Config:
     """Return an autoencoder with 32 code dimensions, trained on squared error with pixels in (0, 1)."""
-    model = Model(encoder=encoder, latent=32, posterior=posteriors.Point())
+    model = Model(encoder=encoder, latent=32, posterior=posteriors.PointPosterior())
     return Config(dataset="mnist", model=model, objective=Reconstruction(), schedule=Cosine(), epochs=12)
 
 

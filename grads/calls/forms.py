@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from grads.calls.problem import Call, FlatProblem
-from grads.matrices.factored import Dense, Factored
+from grads.matrices.factored import DenseFactor, Factored
 
 if TYPE_CHECKING:
     import jax.experimental.sparse
@@ -119,7 +119,7 @@ def to_matrix(jac: Any, problem: FlatProblem) -> jax.Array:
 
 def to_factored(jac: Any, problem: FlatProblem) -> Factored:
     """The product form; a method that does not factor gives one dense factor."""
-    return jac if isinstance(jac, Factored) else Factored((Dense(to_matrix(jac, problem)),))
+    return jac if isinstance(jac, Factored) else Factored((DenseFactor(to_matrix(jac, problem)),))
 
 
 def to_bcoo(jac: Any, problem: FlatProblem) -> "jax.experimental.sparse.BCOO":

@@ -13,7 +13,7 @@ from jaxtyping import Array, Shaped
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Dense:
+class DenseFactor:
     """A dense factor, stored as `array` (rows, cols), or as its transpose when `transposed`."""
 
     array: Shaped[Array, "a b"]
@@ -33,7 +33,7 @@ class Dense:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Diagonal:
+class DiagonalFactor:
     """diag(d)."""
 
     d: Shaped[Array, " n"]
@@ -51,7 +51,7 @@ class Diagonal:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Identity:
+class IdentityFactor:
     """The n x n identity."""
 
     n: int = field(metadata={"static": True})
@@ -67,28 +67,28 @@ class Identity:
         return jnp.eye(self.n)
 
 
-Factor = Dense | Diagonal | Identity
+Factor = DenseFactor | DiagonalFactor | IdentityFactor
 
 
 def multiply(a: Factor, b: Factor) -> Factor:
     """Return a @ b, keeping identities and diagonals; a tall dense result is stored transposed."""
-    if isinstance(a, Identity):
+    if isinstance(a, IdentityFactor):
         return b
-    if isinstance(b, Identity):
+    if isinstance(b, IdentityFactor):
         return a
-    if isinstance(a, Diagonal) and isinstance(b, Diagonal):
-        return Diagonal(a.d * b.d)
-    if isinstance(a, Diagonal) and isinstance(b, Dense):
+    if isinstance(a, DiagonalFactor) and isinstance(b, DiagonalFactor):
+        return DiagonalFactor(a.d * b.d)
+    if isinstance(a, DiagonalFactor) and isinstance(b, DenseFactor):
         d = a.d[None, :] if b.transposed else a.d[:, None]
-        return Dense(d * b.array, b.transposed)
-    if isinstance(a, Dense) and isinstance(b, Diagonal):
+        return DenseFactor(d * b.array, b.transposed)
+    if isinstance(a, DenseFactor) and isinstance(b, DiagonalFactor):
         d = b.d[:, None] if a.transposed else b.d[None, :]
-        return Dense(d * a.array, a.transposed)
-    assert isinstance(a, Dense)
-    assert isinstance(b, Dense)
+        return DenseFactor(d * a.array, a.transposed)
+    assert isinstance(a, DenseFactor)
+    assert isinstance(b, DenseFactor)
     if b.shape[1] < a.shape[0]:  # (a b)^T = b^T a^T: the short side leads, which matrix products like best
-        return Dense(_matmul(b.array, not b.transposed, a.array, not a.transposed), transposed=True)
-    return Dense(_matmul(a.array, a.transposed, b.array, b.transposed))
+        return DenseFactor(_matmul(b.array, not b.transposed, a.array, not a.transposed), transposed=True)
+    return DenseFactor(_matmul(a.array, a.transposed, b.array, b.transposed))
 
 
 def _matmul(left: jax.Array, flip_left: bool, right: jax.Array, flip_right: bool) -> jax.Array:
@@ -164,10 +164,10 @@ class Factored:
             return self.factors[0].matrix.astype(self.dtype)
         split = self._split()
         left, right = _product(self.factors[:split]), _product(self.factors[split:])
-        if isinstance(left, Diagonal) and isinstance(right, Dense):
+        if isinstance(left, DiagonalFactor) and isinstance(right, DenseFactor):
             # transpose first: XLA writes (d A)^T slower than d A^T; not into the product that A may be, though
             array = jax.lax.optimization_barrier(right.array) if right.transposed else right.array
-            return (left.d[:, None] * Dense(array, right.transposed).matrix).astype(self.dtype)
+            return (left.d[:, None] * DenseFactor(array, right.transposed).matrix).astype(self.dtype)
         return multiply(left, right).matrix.astype(self.dtype)
 
 
@@ -186,13 +186,13 @@ def _product(factors: tuple[Factor, ...]) -> Factor:
 
 
 def _transpose(f: Factor) -> Factor:
-    return Dense(f.array, not f.transposed) if isinstance(f, Dense) else f
+    return DenseFactor(f.array, not f.transposed) if isinstance(f, DenseFactor) else f
 
 
 def _apply(f: Factor, v):
-    if isinstance(f, Identity):
+    if isinstance(f, IdentityFactor):
         return v
-    if isinstance(f, Diagonal):
+    if isinstance(f, DiagonalFactor):
         return f.d.reshape((-1,) + (1,) * (v.ndim - 1)) * v
     axis = 0 if f.transposed else 1
     return jax.lax.dot_general(f.array, v, (((axis,), (0,)), ((), ())))

@@ -19,8 +19,8 @@ from grads.calls.problem import FlatProblem
 from grads.costs.cost import Cost
 from grads.costs.machine import Machine, Number, current
 from grads.costs.work import derivative_work
-from grads.matrices.factored import Dense, Diagonal, Factor, Factored, Identity, multiply
-from grads.methods.order import Chain, Step, bracket
+from grads.matrices.factored import DenseFactor, DiagonalFactor, Factor, Factored, IdentityFactor, multiply
+from grads.methods.order import JacobianChain, Step, bracket
 from grads.methods.plain import mapped, unit_vectors
 from grads.methods.registry import register_method
 from grads.programs.cuts import end_state, segments
@@ -49,7 +49,7 @@ def supports(problem: FlatProblem) -> str | None:
 LOOPED = 16  # columns at a time at most, where a loop is faster
 
 
-def plan_chain(problem: FlatProblem) -> Chain:
+def plan_chain(problem: FlatProblem) -> JacobianChain:
     """The segments of a problem and their cheapest bracketing on this machine.
 
     Where a kind of operation has another rate in a loop (transposed convolutions, on a CPU), the passes of many columns
@@ -78,12 +78,12 @@ def segments_of(problem: FlatProblem) -> tuple[Segment, ...]:
     return problem.once("segments", lambda: tuple(segments(problem.graph)))
 
 
-def _planned(problem: FlatProblem, machine: Machine) -> Chain:
+def _planned(problem: FlatProblem, machine: Machine) -> JacobianChain:
     make = lambda: bracket(segments_of(problem), problem.graph.active, machine, problem.dtype.itemsize)
     return problem.once(("chain", machine), make)
 
 
-def root_of(problem: FlatProblem, chain: Chain) -> Step:
+def root_of(problem: FlatProblem, chain: JacobianChain) -> Step:
     """The last step of the plan: a kept product when the user asked for factors."""
     return chain.factored if problem.options.factored else chain.root
 
@@ -94,7 +94,7 @@ def cost(problem: FlatProblem) -> Cost:
     return step_cost(problem, chain, root_of(problem, chain))
 
 
-def step_cost(problem: FlatProblem, chain: Chain, root: Step) -> Cost:
+def step_cost(problem: FlatProblem, chain: JacobianChain, root: Step) -> Cost:
     """Cost of a step and of the steps it builds on, with the chunk that meets the memory limit."""
     machine, itemsize = current(), problem.dtype.itemsize
     primal = machine.seconds(derivative_work(problem, False), 1)
@@ -106,11 +106,11 @@ def step_cost(problem: FlatProblem, chain: Chain, root: Step) -> Cost:
     return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
 
 
-def _memory(problem: FlatProblem, chain: Chain, root: Step, chunk: int | None) -> Number:
+def _memory(problem: FlatProblem, chain: JacobianChain, root: Step, chunk: int | None) -> Number:
     return chain.peak(root, chunk) * problem.dtype.itemsize + problem.value_bytes + problem.output_bytes
 
 
-def chunk_of(problem: FlatProblem, chain: Chain, root: Step) -> int | None:
+def chunk_of(problem: FlatProblem, chain: JacobianChain, root: Step) -> int | None:
     """Columns at once: the user's, else the most that fits the memory limit (None: all), or the plan's own."""
     limit = problem.options.memory_limit
     if problem.options.chunk_size is not None or limit is None:
@@ -137,7 +137,7 @@ def build(problem: FlatProblem) -> Callable:
     return emit(problem, chain, root_of(problem, chain))
 
 
-def emit(problem: FlatProblem, chain: Chain, root: Step) -> Callable:
+def emit(problem: FlatProblem, chain: JacobianChain, root: Step) -> Callable:
     """Emit one step of a chain (and the steps it builds on) as a function of constants and leaves."""
     groups = _groups(chain, root)
     graph = problem.graph
@@ -165,7 +165,7 @@ def _dropped(v: Any) -> bool:
     return isinstance(v, DropVar)
 
 
-def _groups(chain: Chain, root: Step) -> list[_Group]:
+def _groups(chain: JacobianChain, root: Step) -> list[_Group]:
     steps = chain.walk(root)
     marks = sorted({0, len(chain.segments), *(p for s in steps for p in (s.start, s.stop, s.split) if p is not None)})
     groups = [_Group(a, b) for a, b in itertools.pairwise(marks)]
@@ -184,7 +184,7 @@ def _groups(chain: Chain, root: Step) -> list[_Group]:
     return groups
 
 
-def _sweep(problem: FlatProblem, chain: Chain, group: _Group, env: dict) -> None:
+def _sweep(problem: FlatProblem, chain: JacobianChain, group: _Group, env: dict) -> None:
     """Evaluate a group, adding all its values to `env`, and differentiate it as the plan needs."""
     parts = chain.segments[group.start : group.stop]
     eqns = [e for s in parts for e in s.eqns]
@@ -218,23 +218,23 @@ def _sweep(problem: FlatProblem, chain: Chain, group: _Group, env: dict) -> None
 
 def _local(segment: Segment, group: _Group, env: dict) -> Factor:
     if segment.kind == "identity":
-        return Identity(segment.ins[0].aval.size)
+        return IdentityFactor(segment.ins[0].aval.size)
     if segment.kind == "diagonal":
         push = group.push
         if push is None:
             assert group.pull is not None  # a swept diagonal has one or the other
             push = jax.linear_transpose(group.pull, env[segment.outs[0]])
-        return Diagonal(push(jnp.ones_like(env[segment.ins[0]]))[0].reshape(-1))
+        return DiagonalFactor(push(jnp.ones_like(env[segment.ins[0]]))[0].reshape(-1))
     (eqn,) = (e for e in segment.eqns if e.primitive.name == "dot_general")
     other = eqn.invars[1 - eqn.invars.index(segment.ins[0])]
     value = env[other] if isinstance(other, Var) else jnp.asarray(other.val)
-    return Dense(*weight_matrix(eqn, segment.ins[0], value))
+    return DenseFactor(*weight_matrix(eqn, segment.ins[0], value))
 
 
 class _Emitter:
     """Turns steps into factors, given groups that have been swept."""
 
-    def __init__(self, chain: Chain, groups: list[_Group], chunk: int | None):
+    def __init__(self, chain: JacobianChain, groups: list[_Group], chunk: int | None):
         self.chain, self.groups, self.chunk = chain, groups, chunk
 
     def make(self, step: Step) -> Factor:
@@ -263,16 +263,16 @@ class _Emitter:
 
         stack = mapped(jax.vmap(one), stack, self.chunk)
         flat = [a.reshape(a.shape[0], -1) for a in stack]
-        return Dense(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), transposed=forward)
+        return DenseFactor(flat[0] if len(flat) == 1 else jnp.concatenate(flat, axis=1), transposed=forward)
 
 
 def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array]:
     """Columns of J (forward) or rows of J (reverse) as a stack of states."""
-    if isinstance(factor, Dense):
+    if isinstance(factor, DenseFactor):
         matrix = factor.array if factor.transposed == forward else factor.array.mT
         if matrix is not factor.array and matrix.shape[0] <= matrix.shape[1]:
             matrix = jax.lax.optimization_barrier(matrix)  # a product reads it by rows (see `factored._matmul`)
-    elif isinstance(factor, Identity):
+    elif isinstance(factor, IdentityFactor):
         return unit_vectors([v.aval for v in state])
     else:
         matrix = factor.matrix

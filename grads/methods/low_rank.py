@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from grads.calls.problem import FlatProblem
-from grads.matrices.factored import Dense, Factored
+from grads.matrices.factored import DenseFactor, Factored
 from grads.matrices.operator import JacobianOperator
 from grads.methods.registry import Method, register
 
@@ -51,7 +51,7 @@ def low_rank(rank: int = 32, *, seed: int = 0, oversample: int = 10, power: int 
             k = min(rank, *operator.shape)
             options = {"oversample": oversample, "power": power}
             u, s, vt = randomized_svd(operator, k, jax.random.key(seed), **options)
-            return list(problem.bind(constants)(*leaves)), Factored((Dense(u * s[None, :]), Dense(vt)))
+            return list(problem.bind(constants)(*leaves)), Factored((DenseFactor(u * s[None, :]), DenseFactor(vt)))
 
         return evaluate
 

@@ -46,7 +46,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Chain:
+class JacobianChain:
     """Segments, the widths of the states between them, and the cheapest way to bracket them.
 
     `inner`: the widest value inside each segment; `chunk`: columns at a time, where the plan is cheaper in a loop.
@@ -129,7 +129,7 @@ class Chain:
         return min(options, key=lambda s: (self.widths[s.cut], s.seconds)) if options else self.root
 
 
-def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, itemsize: int) -> Chain:
+def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, itemsize: int) -> JacobianChain:
     """Find the cheapest bracketing of a chain of segments."""
     segments = tuple(segments)
     widths = (width(segments[0].ins), *(width(s.outs) for s in segments))
@@ -142,7 +142,7 @@ def bracket(segments: Sequence[Segment], active: frozenset, machine: Machine, it
         for i in range(count - length + 1):
             steps[i, i + length] = _best(steps, tables, i, i + length)
     sizes = [[o.aval.size for e in s.eqns for o in e.outvars if o in active] for s in segments]
-    return Chain(segments, widths, tuple([max(inside, default=0) for inside in sizes]), steps, tables)
+    return JacobianChain(segments, widths, tuple([max(inside, default=0) for inside in sizes]), steps, tables)
 
 
 def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from grads.calls.problem import FlatProblem
 from grads.costs.cost import Cost
 from grads.methods import chain as chains
-from grads.methods.order import Chain, Step
+from grads.methods.order import JacobianChain, Step
 from grads.methods.registry import register_method
 from grads.programs.local import Segment
 
@@ -30,7 +30,7 @@ def supports(problem: FlatProblem) -> str | None:
     return None
 
 
-def plan(problem: FlatProblem) -> tuple[Chain, Step]:
+def plan(problem: FlatProblem) -> tuple[JacobianChain, Step]:
     """The cheaper of: structured prefix, then tangents; structured suffix, then cotangents."""
     chain = chains.plan_chain(problem)
     last = len(chain.segments)
@@ -55,7 +55,7 @@ def _known(segments: Sequence[Segment]) -> int:
     return len(segments)
 
 
-def _one_direction(chain: Chain, action: str, split: int) -> Step:
+def _one_direction(chain: JacobianChain, action: str, split: int) -> Step:
     last = len(chain.segments)
     seed = chain.steps[0, split] if action == "tangent" else chain.steps[split, last]
     seconds, operations = chain.push_cost(action, split)

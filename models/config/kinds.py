@@ -6,10 +6,19 @@ from typing import Any
 
 from models.config.declare import ConfigError, part_types
 
+# A normal posterior is no normal likelihood: the classes of these slots end with the slot.
+SLOTS = ("Posterior", "Prior", "Likelihood")
+
+
+def bare(cls: type) -> str:
+    """Return a part's class name without its slot: "Normal" of NormalPosterior; the "kind" in JSON."""
+    slot = next((slot for slot in SLOTS if cls.__name__.endswith(slot)), "")
+    return cls.__name__.removesuffix(slot) or cls.__name__
+
 
 def kind(cls: type) -> str:
-    """Return the name by which a part is chosen: its `NAME` (low_rank), else its class name in lower case."""
-    return getattr(cls, "NAME", cls.__name__.lower())
+    """Return the name by which a part is chosen: its `NAME` (low_rank), else its bare class name in lower case."""
+    return getattr(cls, "NAME", bare(cls).lower())
 
 
 def kinds(parts: Iterable[Any]) -> list[str]:
@@ -25,7 +34,7 @@ def by_kind(cls: type, name: str) -> dict[str, type]:
 def find_kind(parts: Mapping[str, type], name: str) -> type | None:
     """Return the class of that kind, whatever its case and underscores; None for an unknown one."""
     plain = lambda text: text.lower().replace("_", "")
-    return next((t for k, t in parts.items() if plain(name) in (plain(k), plain(t.__name__))), None)
+    return next((t for k, t in parts.items() if plain(name) in (plain(k), plain(bare(t)))), None)
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> list[str]:

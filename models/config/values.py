@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from models.config.declare import ConfigError, alternatives, is_config, is_list, item
-from models.config.kinds import by_kind, find_kind, nearest, one_of_each
+from models.config.kinds import bare, by_kind, find_kind, nearest, one_of_each
 
 T = TypeVar("T")
 OWN_KIND = "kind_"  # in dicts, the field `kind` of a class that has one: "kind" is the class itself
@@ -67,8 +67,8 @@ def _as(hint: Any, value: Any) -> Any:
 
 
 def to_dict(cfg: Any) -> dict[str, Any]:
-    """Return a JSON-ready dict of every field; each config carries its class under "kind"."""
-    out: dict[str, Any] = {"kind": type(cfg).__name__}
+    """Return a JSON-ready dict of every field; each config carries its bare class name under "kind"."""
+    out: dict[str, Any] = {"kind": bare(type(cfg))}
     for f in dataclasses.fields(cfg):
         value = getattr(cfg, f.name)
         if is_list(type(cfg), f.name):

@@ -8,43 +8,43 @@
     bias(pixel_mean)               -> an output bias whose distribution has about that mean: a good start
 """
 
-from models.likelihoods.auto import Auto
-from models.likelihoods.bernoulli import Bernoulli
-from models.likelihoods.categorical import Categorical
-from models.likelihoods.columns import Columns
-from models.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from models.likelihoods.laplace import Laplace
-from models.likelihoods.logistic import DiscretizedLogistic
-from models.likelihoods.logistic_mixture import LogisticMixture
-from models.likelihoods.multinomial import Multinomial
-from models.likelihoods.normal import Normal
-from models.likelihoods.tokens import Tokens
+from models.likelihoods.auto import AutoLikelihood
+from models.likelihoods.bernoulli import BernoulliLikelihood
+from models.likelihoods.categorical import CategoricalLikelihood
+from models.likelihoods.columns import ColumnsLikelihood
+from models.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
+from models.likelihoods.laplace import LaplaceLikelihood
+from models.likelihoods.logistic import DiscretizedLogisticLikelihood
+from models.likelihoods.logistic_mixture import LogisticMixtureLikelihood
+from models.likelihoods.multinomial import MultinomialLikelihood
+from models.likelihoods.normal import NormalLikelihood
+from models.likelihoods.tokens import TokensLikelihood
 
 Likelihood = (
-    Auto
-    | Bernoulli
-    | ContinuousBernoulli
-    | Normal
-    | Laplace
-    | DiscretizedLogistic
-    | LogisticMixture
-    | Categorical
-    | Tokens
-    | Multinomial
-    | Columns
+    AutoLikelihood
+    | BernoulliLikelihood
+    | ContinuousBernoulliLikelihood
+    | NormalLikelihood
+    | LaplaceLikelihood
+    | DiscretizedLogisticLikelihood
+    | LogisticMixtureLikelihood
+    | CategoricalLikelihood
+    | TokensLikelihood
+    | MultinomialLikelihood
+    | ColumnsLikelihood
 )
 
 __all__ = [
-    "Auto",
-    "Bernoulli",
-    "Categorical",
-    "Columns",
-    "ContinuousBernoulli",
-    "DiscretizedLogistic",
-    "Laplace",
+    "AutoLikelihood",
+    "BernoulliLikelihood",
+    "CategoricalLikelihood",
+    "ColumnsLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "DiscretizedLogisticLikelihood",
+    "LaplaceLikelihood",
     "Likelihood",
-    "LogisticMixture",
-    "Multinomial",
-    "Normal",
-    "Tokens",
+    "LogisticMixtureLikelihood",
+    "MultinomialLikelihood",
+    "NormalLikelihood",
+    "TokensLikelihood",
 ]

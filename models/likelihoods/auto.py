@@ -1,13 +1,13 @@
 """Not chosen yet."""
 
 from models.config import config
-from models.likelihoods.bernoulli import Bernoulli
+from models.likelihoods.bernoulli import BernoulliLikelihood
 
 
 @config
-class Auto(Bernoulli):
-    """Chosen from the data before a run: bits Bernoulli, grey levels discretizedlogistic, tables normal.
+class AutoLikelihood(BernoulliLikelihood):
+    """Chosen from the data before a run: bits bernoulli, grey levels discretizedlogistic, tables normal.
 
     A run resolves it (`training.inputs`) and records what it became. A model that is built from Python without data
-    to look at is Bernoulli.
+    to look at is bernoulli.
     """

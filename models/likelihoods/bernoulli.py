@@ -12,7 +12,7 @@ from models.networks.held import Held
 
 
 @config
-class Bernoulli:
+class BernoulliLikelihood:
     """Bits, or values in [0, 1] scored by cross-entropy; the decoder gives logits."""
 
     grey: bool = False

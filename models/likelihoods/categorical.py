@@ -13,7 +13,7 @@ from models.networks.held import Held
 
 
 @config
-class Categorical:
+class CategoricalLikelihood:
     """Levels k / (n - 1), n = 256 in 8-bit data, with a free probability for each of them."""
 
     levels: int = setting(0, at_least=0)

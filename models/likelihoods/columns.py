@@ -119,7 +119,7 @@ class Mixed:
 class ColumnParameters(nnx.Module):
     """What columns learn beside the decoder: log scales of the numeric ones, cuts of the ordinal ones."""
 
-    def __init__(self, cfg: "Columns", columns: tuple[int, ...]):
+    def __init__(self, cfg: "ColumnsLikelihood", columns: tuple[int, ...]):
         self.held, self.columns = Held(cfg), columns
         levels = np.array([-c for c in columns if c < 0], int)
         most = max(levels, default=2)
@@ -136,7 +136,7 @@ class ColumnParameters(nnx.Module):
 
 
 @config
-class Columns:
+class ColumnsLikelihood:
     """Numbers, categories and ordered levels side by side; missing values are left out by the mask (HI-VAE's setting).
 
     Categories and levels are codes 0 .. K - 1, unscaled (Nazabal et al. 2020 treat such tables).

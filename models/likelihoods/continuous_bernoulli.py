@@ -22,7 +22,7 @@ def exponential_rate(mean: Mean) -> Mean:
 
 
 @config
-class ContinuousBernoulli:
+class ContinuousBernoulliLikelihood:
     """Values in [0, 1] with a normalised density (Loaiza-Ganem & Cunningham 2019), from logits."""
 
     def channels(self) -> int:

@@ -13,7 +13,7 @@ from models.likelihoods.shapes import Bias, Mean, Out, Scale
 
 
 @config
-class Laplace:
+class LaplaceLikelihood:
     """Real values around the decoder's mean, heavier tailed: absolute instead of squared error."""
 
     scale: Literal["fixed", "learned"] = "fixed"

@@ -14,7 +14,7 @@ from models.likelihoods.shapes import Bias, Mean, Out, Scale, check_levels
 
 
 @config
-class DiscretizedLogistic:
+class DiscretizedLogisticLikelihood:
     """Levels k / (n - 1), n = 256 in 8-bit data: a rounded logistic variable (PixelCNN++, Salimans et al. 2017)."""
 
     scale: Literal["pixel", "learned"] = "pixel"

@@ -54,7 +54,7 @@ class MixtureOfLogistics:
 
 
 @config
-class LogisticMixture:
+class LogisticMixtureLikelihood:
     """Levels k / (n - 1) by a mixture of rounded logistic variables (PixelCNN++, Salimans et al. 2017).
 
     Each value has its own mixture; colour channels are independent given the code, unlike in PixelCNN++.

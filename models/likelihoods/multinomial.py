@@ -75,7 +75,7 @@ class RunningTotal(nnx.Module):
 
 
 @config
-class Multinomial:
+class MultinomialLikelihood:
     """Counts of an example given their total (Mult-VAE, Liang et al. 2018); the decoder gives logits."""
 
     support = "counts"

@@ -13,7 +13,7 @@ from models.likelihoods.shapes import Bias, Mean, Out, Scale
 
 
 @config
-class Normal:
+class NormalLikelihood:
     """Real values around the decoder's mean, with one standard deviation for all of them."""
 
     scale: Literal["fixed", "learned", "optimal"] = "fixed"

@@ -52,7 +52,7 @@ class Symbols(NamedTuple):
 
 
 @config
-class Tokens:
+class TokensLikelihood:
     """Symbols 0 .. n - 1 without an order: integer data as they are, such as bytes, letters or codes."""
 
     symbols: int = setting(0, at_least=0)

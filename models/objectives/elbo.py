@@ -61,7 +61,10 @@ class ELBO:
             return jnp.sum(log_x + prior.log_prob(z) - log_q)
 
         for _ in range(self.refine_steps):
-            numbers = numbers + self.refine_rate * jax.grad(bound)(numbers)
+            step = jax.grad(bound)(numbers)
+            if getattr(model.posterior_module, "sees_example", False):  # the example beside them stays what it is
+                step = step.at[:, -model.dimensions :].set(0)
+            numbers = numbers + self.refine_rate * step
         return numbers
 
     def free(self, kl_terms: Float[Array, "batch latent"]) -> PerExample:

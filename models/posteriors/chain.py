@@ -12,7 +12,7 @@ from models.networks.levels import Levels, groups_of
 
 
 @config
-class Chain:
+class ChainPosterior:
     """The code's units in levels, each normal given those above it and the example; z is one vector, top first."""
 
     groups: tuple[int, ...] = setting((), at_least=1)
@@ -39,7 +39,7 @@ class Chain:
     def build(self, latent: int, rngs: nnx.Rngs) -> "TopDownByExample":
         """Return the module."""
         groups = groups_of(self.groups, latent, "posterior")
-        return TopDownByExample(Levels(groups, self.context, self.hidden, rngs=rngs), self.ladder)
+        return TopDownByExample(Levels(groups, self.context, self.hidden, rngs=rngs, small=False), self.ladder)
 
 
 class TopDownByExample(nnx.Module):

@@ -12,7 +12,7 @@ from models.networks.flows import stack
 
 
 @config
-class Flow:
+class FlowPosterior:
     """An independent normal pushed through invertible steps, each conditioned on the example."""
 
     kind: Literal["coupling", "iaf", "planar"] = "coupling"

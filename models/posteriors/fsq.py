@@ -13,7 +13,7 @@ from models.priors.codes import needs_codes
 
 
 @config
-class FSQ:
+class FSQPosterior:
     """Every code unit, bounded by tanh, is rounded to one of `levels` values (Mentzer et al. 2024)."""
 
     levels: int = setting(5, at_least=3)
@@ -44,6 +44,11 @@ class Rounding(nnx.Module):
         """Return the codes of indices (batch, latent)."""
         half = self.size // 2
         return (indices - half) / half
+
+    def chosen(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch places size"]:
+        """Return the levels of codes, one-hot."""
+        half = self.size // 2
+        return jax.nn.one_hot(jnp.round(z * half).astype(int) + half, self.size, dtype=z.dtype)
 
     def __call__(self, numbers: Float[Array, "batch latent"], model: Any, key: Any) -> Quantised:
         """Return the rounded code, its gradient that of the bounded numbers (straight through)."""

@@ -12,7 +12,7 @@ from models.networks.held import Held
 
 
 @config
-class Full:
+class FullPosterior:
     """A normal with any covariance: a mean and a triangular factor, log-parametrised on its diagonal."""
 
     def numbers(self, latent: int) -> int:

@@ -55,7 +55,7 @@ class Relaxed(NamedTuple):
 
 
 @config
-class Gumbel:
+class GumbelPosterior:
     """One of `size` entries at every place, relaxed in training, exact in evaluation (Jang et al. 2017).
 
     The code is the one-hot vectors beside each other: `size` units a place, which must divide latent.
@@ -96,7 +96,7 @@ class Gumbel:
 class Choices(nnx.Module):
     """The relaxation and its temperature; `places` choices of `size` entries are a code."""
 
-    def __init__(self, cfg: Gumbel, latent: int):
+    def __init__(self, cfg: GumbelPosterior, latent: int):
         self.held, self.size = Held(cfg), cfg.entries(latent)
         self.places = latent // self.size
         self.step = nnx.BatchStat(jnp.zeros(())) if cfg.steps else None
@@ -104,6 +104,10 @@ class Choices(nnx.Module):
     def lookup(self, indices: Array) -> Vector:
         """Return the codes of indices (batch, places)."""
         return jax.nn.one_hot(indices, self.size).reshape(indices.shape[0], -1)
+
+    def chosen(self, z: Vector) -> Float[Array, "batch places size"]:
+        """Return the entries of codes: the code itself, place by place."""
+        return z.reshape(z.shape[0], self.places, self.size)
 
     def __call__(self, numbers: Vector, model: Any, key: Any) -> Relaxed:
         """Return the choices: relaxed with a key (which counts a step), exact without."""

@@ -11,7 +11,7 @@ from models.networks.held import Held
 
 
 @config
-class LowRank:
+class LowRankPosterior:
     """A normal with covariance diag(std²) + F Fᵀ, F with few columns (Rezende et al. 2014, section 4.3)."""
 
     NAME = "low_rank"

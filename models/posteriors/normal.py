@@ -11,7 +11,7 @@ from models.networks.held import Held
 
 
 @config
-class Normal:
+class NormalPosterior:
     """Mean and log standard deviation of every code unit (Kingma & Welling 2014)."""
 
     def numbers(self, latent: int) -> int:

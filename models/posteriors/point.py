@@ -13,7 +13,7 @@ from models.networks.layers import activation
 
 
 @config
-class Point:
+class PointPosterior:
     """A plain autoencoder: the code is certain, without a density."""
 
     activation: str = "identity"

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from models.config import ConfigError, config
 from models.distributions import Mask, PerExample
 from models.networks.held import Held
-from models.priors.sphere import log_area
+from models.priors.sphere import SpherePrior, log_area
 
 Vector = Float[Array, "batch dims"]
 NODES, WEIGHTS = (tuple(v.tolist()) for v in np.polynomial.legendre.leggauss(64))
@@ -154,14 +154,14 @@ class VonMisesFisher(NamedTuple):
 
 
 @config
-class VMF:
+class VMFPosterior:
     """Von Mises-Fisher: a direction and a concentration above 1 (Davidson et al. 2018); with prior sphere."""
 
     on_sphere = True
 
     def fits(self, model: Any) -> None:
         """Raise ConfigError for a prior off the sphere, or a sphere of no dimension."""
-        if type(model.prior).__name__ != "Sphere":
+        if not isinstance(model.prior, SpherePrior):
             raise ConfigError("posterior vmf has codes on the sphere: use prior sphere")
         if model.latent < 3:
             raise ConfigError(f"posterior vmf needs latent of at least 3, got {model.latent}")

@@ -16,7 +16,7 @@ from models.priors.codes import needs_codes
 
 
 @config
-class VQ:
+class VQPosterior:
     """The nearest entry of a codebook at every place of the code (van den Oord et al. 2017); with term commitment.
 
     A place is `width` neighbouring units. levels > 1: residual quantisation, each book on what the one before left.
@@ -36,6 +36,11 @@ class VQ:
     """share of the fair use below which an entry is put on a point of the batch (moving only); 0: never"""
 
     discrete = True
+
+    @property
+    def residual(self) -> bool:
+        """Whether an entry is added to another one."""
+        return self.levels > 1
 
     def fits(self, model: Any) -> None:
         """Raise ConfigError for a prior that is not over codes."""
@@ -70,7 +75,7 @@ class VQ:
 class Quantiser(nnx.Module):
     """The codebook and its use; `places` indices of `size` entries are a code."""
 
-    def __init__(self, cfg: VQ, latent: int, *, rngs: nnx.Rngs):
+    def __init__(self, cfg: VQPosterior, latent: int, *, rngs: nnx.Rngs):
         width = cfg.places_width(latent)
         self.held, self.size, self.places = Held(cfg), cfg.entries, latent // width * cfg.levels
         self.book = Codebook(cfg.levels, cfg.entries, width, cfg.learn == "moving", rngs=rngs)
@@ -78,6 +83,11 @@ class Quantiser(nnx.Module):
     def lookup(self, indices: Array) -> Float[Array, "batch latent"]:
         """Return the codes of indices (batch, places): the levels of a place are neighbours."""
         return self.book.lookup(indices.reshape(indices.shape[0], -1, self.book.levels))
+
+    def chosen(self, z: Float[Array, "batch latent"]) -> Float[Array, "batch places size"]:
+        """Return the nearest entries of codes, one-hot (of one book: sums of several cannot be told apart)."""
+        indices = self.book.nearest(z.reshape(-1, self.book.width))[0]
+        return jax.nn.one_hot(indices.reshape(z.shape[0], -1), self.size, dtype=z.dtype)
 
     def __call__(self, numbers: Float[Array, "batch latent"], model: Any, key: Any) -> Quantised:
         """Return the nearest code; with a key, entries and counts move."""

@@ -11,7 +11,7 @@ from models.networks.levels import Levels, groups_of
 
 
 @config
-class Chain:
+class ChainPrior:
     """N(0, I) on top, every further level normal given those above it; z stays one vector, top level first."""
 
     groups: tuple[int, ...] = setting((), at_least=1)
@@ -25,7 +25,7 @@ class Chain:
 
     def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "TopDown":
         """Return the module."""
-        return TopDown(Levels(groups_of(self.groups, latent, "prior"), 0, self.hidden, rngs=rngs))
+        return TopDown(Levels(groups_of(self.groups, latent, "prior"), 0, self.hidden, rngs=rngs, small=True))
 
 
 class TopDown(nnx.Module):

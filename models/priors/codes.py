@@ -41,7 +41,7 @@ class UniformCodes:
 
 
 @config
-class Codes:
+class CodesPrior:
     """All entries of the posterior's codebook equally probable at every place, independently."""
 
     over_codes = True

@@ -48,7 +48,7 @@ class Marginal:
 
 
 @config
-class Deeper:
+class DeeperPrior:
     """An inner VAE over the code, trained with the rest: z from an inner code w."""
 
     units: int = setting(8, at_least=1)

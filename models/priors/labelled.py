@@ -12,7 +12,7 @@ from models.config import ConfigError, config, setting
 
 
 @config
-class Labelled:
+class LabelledPrior:
     """One normal per class with a trained mean and deviation: a conditional prior (Sohn et al. 2015)."""
 
     spread: float = setting(1.0, above=0)

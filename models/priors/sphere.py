@@ -45,7 +45,7 @@ class UniformSphere:
 
 
 @config
-class Sphere:
+class SpherePrior:
     """All directions alike: the prior of a hyperspherical VAE (Davidson et al. 2018)."""
 
     def fits(self, model: Any) -> None:

@@ -16,7 +16,7 @@ def standard_normal(latent: int) -> Normal:
 
 
 @config
-class Standard:
+class StandardPrior:
     """N(0, I)."""
 
     def build(self, latent: int, sizes: Sizes, rngs: Any) -> Held:

@@ -13,7 +13,7 @@ from models.distributions import Mixture
 
 
 @config
-class Vamp:
+class VampPrior:
     """The mixture of the posteriors of trained pseudo-inputs in [0, 1] (Tomczak & Welling 2018)."""
 
     inputs: int = setting(50, at_least=1)

@@ -8,7 +8,7 @@ import pytest
 import data
 from data import disk
 from data.errors import DataError
-from data.files import rows
+from data.files import memmap
 from data.options import Options
 
 RNG = np.random.default_rng(0)
@@ -72,7 +72,7 @@ def test_ids_beyond_float64_are_refused(tmp_path):
 
 @pytest.fixture
 def small_memory(monkeypatch):
-    monkeypatch.setattr(rows, "memory", lambda: 50_000)
+    monkeypatch.setattr(memmap, "memory", lambda: 50_000)
 
 
 @pytest.mark.parametrize("split", ["auto", "blocks"])

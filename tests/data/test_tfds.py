@@ -16,7 +16,7 @@ from data.errors import DataError
 from data.sets import named
 from data.splits import TailOfTrain
 from data.tfds import builders
-from data.tfds import prepare as preparing
+from data.tfds import conversion as preparing
 
 from .test_load import record_bytes
 

@@ -31,7 +31,10 @@ ROWS = [
     for lr, seed, beta in ((1e-3, 0, 1.0), (1e-2, 7, 4.0), (3e-2, 2**32 - 1, 0.5))
 ]
 POINT = dataclasses.replace(
-    BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()), objective=Reconstruction(), lr=0.3
+    BASE,
+    model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()),
+    objective=Reconstruction(),
+    lr=0.3,
 )
 
 

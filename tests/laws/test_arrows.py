@@ -16,6 +16,7 @@ ORDERS = {
         "likelihoods",
         "networks",
         "codes",
+        "maps",
         "batch distributions linear config",
     ],
     "training": [

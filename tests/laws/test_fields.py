@@ -19,6 +19,7 @@ from jax.interpreters import partial_eval
 
 import train as T
 from models.config import ConfigError, is_list, kind, part_types, replace_at, validate
+from models.config.kinds import bare
 from training.examples import Examples
 
 RNG = np.random.default_rng(0)
@@ -45,7 +46,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     r"model\.posterior=Gumbel\.final": {"model.posterior.steps": 2},
     r"model\.posterior=VMF.*": {"model.prior": "sphere"},
     r"model\.posterior=Chain.*": {"model.prior": "chain"},
-    r"model\.prior=Codes.*": {"model.posterior": "fsq"},
+    r"model\.prior=(Codes|Autoregressive).*": {"model.posterior": "fsq"},
     r"model\.prior=Sphere.*": {"model.posterior": "vmf"},
     r"objective=SemiSupervised.*": {"model.labels": "inferred"},
     r"terms=Commitment.*": {"model.posterior": "vq", "model.posterior.learn": "gradient", "model.prior": "codes"},
@@ -105,7 +106,7 @@ def fields(config: Any, part: Any, at: str = "", name: str = "") -> Iterator[tup
         if len(choices) != 1 or listed:
             yield f"{name}{f.name}", config, path
         for choice in choices:
-            here = f"{name}{f.name}={choice.__name__}" if len(choices) > 1 else f"{name}{f.name}"
+            here = f"{name}{f.name}={bare(choice)}" if len(choices) > 1 else f"{name}{f.name}"
             same = not listed and type(getattr(part, f.name)) is choice
             value = getattr(part, f.name) if same else (choice(),) if listed else choice()
             chosen = with_company(replace_at(config, path, value), here)

@@ -29,7 +29,7 @@ KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (4, 6))
 
 
-def build(posterior=posteriors.Normal(), **more):
+def build(posterior=posteriors.NormalPosterior(), **more):
     cfg = Model(encoder=Dense((5,)), latent=2, posterior=posterior, **more)
     return stirred(Autoencoder(cfg, (6,), rngs=nnx.Rngs(0)))
 
@@ -51,7 +51,7 @@ def test_one_draw_is_the_elbo_and_more_draws_are_tighter():
 
 def test_a_bound_of_many_draws_is_the_likelihood_of_a_linear_model():
     """One affine layer and normal noise: x is normal, log p(x) exact, and E exp(bound) = p(x), in 4 s.e."""
-    cfg = Model(encoder=Dense(()), decoder=Dense(()), latent=2, likelihood=likelihoods.Normal(std=0.7))
+    cfg = Model(encoder=Dense(()), decoder=Dense(()), latent=2, likelihood=likelihoods.NormalLikelihood(std=0.7))
     model = stirred(Autoencoder(cfg, (6,), rngs=nnx.Rngs(0)), size=0.1)
     weights, bias = model.decoder.last.kernel[...], model.decoder.last.bias[...]
     covariance = weights.T @ weights + 0.49 * jnp.eye(6)
@@ -154,7 +154,7 @@ def test_largest_weight_goes_to_the_best_draw():
 
 @pytest.mark.parametrize("gradient", ["plain", "stl", "dreg", "piwae"])
 def test_every_estimator_reports_the_bound_itself(gradient):
-    model = build(posterior=posteriors.Full())
+    model = build(posterior=posteriors.FullPosterior())
     loss, terms, _ = Bound(samples=3, outer=2, gradient=gradient)(model, X, KEY)
     np.testing.assert_allclose(loss, terms["negative_bound"], rtol=1e-12)
     mixed, terms, _ = Bound(samples=3, gradient=gradient, mix=0.3)(model, X, KEY)
@@ -163,7 +163,7 @@ def test_every_estimator_reports_the_bound_itself(gradient):
 
 def test_a_point_has_no_bound():
     with pytest.raises(ConfigError, match="posterior normal"):
-        Bound()(build(posteriors.Point()), X, KEY)
+        Bound()(build(posteriors.PointPosterior()), X, KEY)
 
 
 def test_every_field_changes_loss_or_gradient():

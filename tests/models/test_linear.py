@@ -94,7 +94,7 @@ def linear_model(posterior, likelihood, k):
 
 
 def test_linear_autoencoder_reaches_pca(table):
-    params, build = linear_model(posteriors.Point(), likelihoods.Normal(), 2)
+    params, build = linear_model(posteriors.PointPosterior(), likelihoods.NormalLikelihood(), 2)
 
     def loss(p):
         model = build(p)
@@ -112,7 +112,7 @@ def test_linear_vae_reaches_ppca(table):
     the mean over the 2k points mean ± sqrt(k) std_j e_j has the mean and the second moment of q.
     """
     k = 2
-    params, build = linear_model(posteriors.Normal(), likelihoods.Normal("learned"), k)
+    params, build = linear_model(posteriors.NormalPosterior(), likelihoods.NormalLikelihood("learned"), k)
 
     def negative_elbo(p):
         model = build(p)

@@ -47,7 +47,7 @@ def test_conv_takes_any_image_and_gives_its_exact_size(shape):
     encoder = Conv((3, 4), hidden=(5,))
     x = jax.random.uniform(KEY, (2, *shape))
     for decoder in (Mirror(), Mirror(tied=True), Conv((4,), stride=3), Dense((4,))):
-        model = build(encoder, shape, decoder, posterior=posteriors.Point())
+        model = build(encoder, shape, decoder, posterior=posteriors.PointPosterior())
         run = jax.jit(lambda v, m=model: (m.encode(v).mean, m.decode(m.encode(v).mean).mean))
         z, mean = run(x)
         assert z.shape == (2, 3)
@@ -58,14 +58,20 @@ def test_conv_takes_any_image_and_gives_its_exact_size(shape):
 def test_tied_decoder_is_the_transpose_of_the_encoder(encoder):
     """Without biases and activations <encode(x), z> = <x, decode(z)>: the decoder is the adjoint map."""
     shape = (4, 5, 2)
-    model = build(encoder, shape, Mirror(tied=True), posterior=posteriors.Point(), likelihood=likelihoods.Normal())
+    model = build(
+        encoder,
+        shape,
+        Mirror(tied=True),
+        posterior=posteriors.PointPosterior(),
+        likelihood=likelihoods.NormalLikelihood(),
+    )
     x, z = jax.random.normal(KEY, (1, *shape)), jax.random.normal(KEY, (1, 3))
     left, right = jax.jit(lambda: (model.encode(x).mean * z, x * model.decode(z).mean))()
     np.testing.assert_allclose(left.sum(), right.sum(), rtol=1e-12)
 
 
 def test_tied_gradient_reaches_the_kernel_through_both_halves():
-    model = build(Dense((4,)), decoder=Mirror(tied=True), posterior=posteriors.Point())
+    model = build(Dense((4,)), decoder=Mirror(tied=True), posterior=posteriors.PointPosterior())
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     x = jax.random.uniform(KEY, (5, 6))
 
@@ -123,15 +129,15 @@ MODEL_CHANGES = {
     "encoder": Dense((4,)),
     "decoder": Mirror(tied=True),
     "latent": 2,
-    "posterior": posteriors.Normal(),
-    "likelihood": likelihoods.Normal(),
+    "posterior": posteriors.NormalPosterior(),
+    "likelihood": likelihoods.NormalLikelihood(),
     "labels": "given",
 }
 
 
 def test_every_field_of_the_model_changes_the_output():
     assert {*MODEL_CHANGES, "prior"} == {f.name for f in dataclasses.fields(Model)}  # priors: see test_priors
-    x, base = jax.random.uniform(KEY, (4, 6)), Model(encoder=Dense((5,)), posterior=posteriors.Point())
+    x, base = jax.random.uniform(KEY, (4, 6)), Model(encoder=Dense((5,)), posterior=posteriors.PointPosterior())
 
     def output(cfg):
         model, label = Autoencoder(cfg, Sizes((6,), classes=3), rngs=nnx.Rngs(0)), jnp.arange(4) % 3
@@ -229,13 +235,13 @@ TIED = Mirror(tied=True)
         (Model(encoder=Conv()), (64,), "use Dense"),
         (Model(encoder=Conv(channels=())), (4, 4, 1), "at least one convolution"),
         (with_traced(Model(), posterior="gaussian"), (6,), "posterior"),
-        (Model(posterior=posteriors.Point("sigmiod")), (6,), "sigmoid"),
-        (Model(posterior=posteriors.Point(active=21)), (6,), "at most latent=20, got 21"),
+        (Model(posterior=posteriors.PointPosterior("sigmiod")), (6,), "sigmoid"),
+        (Model(posterior=posteriors.PointPosterior(active=21)), (6,), "at most latent=20, got 21"),
         (Model(encoder=Nothing(), decoder=TIED), (6,), "tied=False"),
         (Model(labels="given"), (6,), "data with labels"),
-        (Model(decoder=TIED, likelihood=likelihoods.Categorical()), (6,), "tied=False"),
+        (Model(decoder=TIED, likelihood=likelihoods.CategoricalLikelihood()), (6,), "tied=False"),
         (Model(), (4, 0, 1), "at least 1"),
-        (Model(likelihood=likelihoods.Normal(std=0.0)), (6,), "likelihood.std must be > 0"),
+        (Model(likelihood=likelihoods.NormalLikelihood(std=0.0)), (6,), "likelihood.std must be > 0"),
     ],
 )
 def test_impossible_models_are_named(cfg, shape, words):

@@ -15,11 +15,11 @@ from models.objectives.corruption import corrupt
 from models.terms import Sparsity
 
 KEY = jax.random.key(0)
-NORMAL, SIGMOID = posteriors.Normal(), posteriors.Point("sigmoid")
+NORMAL, SIGMOID = posteriors.NormalPosterior(), posteriors.PointPosterior("sigmoid")
 X = jax.random.uniform(jax.random.key(1), (7, 6))
 
 
-def build(posterior=posteriors.Point(), likelihood=likelihoods.Bernoulli(), **more):
+def build(posterior=posteriors.PointPosterior(), likelihood=likelihoods.BernoulliLikelihood(), **more):
     cfg = Model(encoder=Dense((4,), **more), latent=3, posterior=posterior, likelihood=likelihood)
     return Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
 
@@ -183,7 +183,7 @@ def test_training_switches_dropout_only_by_its_key():
 
 def test_gradients_are_finite_at_extreme_weights():
     """Kernels times 1e4: logits in the tens of thousands, loss and gradient finite."""
-    graph, params = nnx.split(build(likelihood=likelihoods.Bernoulli()))
+    graph, params = nnx.split(build(likelihood=likelihoods.BernoulliLikelihood()))
     params = jax.tree.map(lambda p: 1e4 * p, params)
     loss = lambda p: Reconstruction("nll")(nnx.merge(graph, p, copy=True), X, KEY)[0].mean()
     found, gradient = jax.jit(jax.value_and_grad(loss))(params)
@@ -196,7 +196,7 @@ def test_gradients_are_finite_at_extreme_weights():
     ("objective", "model", "words"),
     [
         (ELBO(), {}, "posterior with a density, got a point"),
-        (Reconstruction("cross_entropy"), {"likelihood": likelihoods.Normal()}, "error='nll'"),
+        (Reconstruction("cross_entropy"), {"likelihood": likelihoods.NormalLikelihood()}, "error='nll'"),
     ],
 )
 def test_objectives_that_do_not_fit_the_model_are_named(objective, model, words):

@@ -140,7 +140,10 @@ def test_weight_penalty_and_event_sums_are_taken_in_float32():
     assert (total.dtype, float(total[0])) == (jnp.float32, 3000.0)
 
 
-@pytest.mark.parametrize("likelihood", [likelihoods.Normal, likelihoods.Laplace, likelihoods.DiscretizedLogistic])
+@pytest.mark.parametrize(
+    "likelihood",
+    [likelihoods.NormalLikelihood, likelihoods.LaplaceLikelihood, likelihoods.DiscretizedLogisticLikelihood],
+)
 def test_a_learned_scale_in_bfloat16_is_used_in_float32(likelihood):
     """log std + log(2 pi) / 2 rounded to bfloat16 costs 0.004 nats for every value."""
     module = likelihood(scale="learned").build(Sizes((3,)), nnx.Rngs(0))

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=2), epochs=2, batch_size=256)
 POINT = dataclasses.replace(
     BASE,
-    model=dataclasses.replace(BASE.model, posterior=posteriors.Point()),
+    model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()),
     objective=Reconstruction(),
     lr=0.3,
     epochs=30,

@@ -23,7 +23,7 @@ EXAMPLES = Examples(jnp.asarray(X), (0.0, 255.0))
 OTHERS = Examples(jnp.asarray(RNG.integers(0, 256, (33, 4, 4, 1), dtype=np.uint8)), (0.0, 255.0))
 KEY = jax.random.key(0)
 BASE = T.Config(model=Model(encoder=Dense(hidden=(8,)), latent=3), epochs=2, batch_size=16)
-POINT = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()))
+POINT = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()))
 
 
 def measured(config, examples=OTHERS, mean=None):

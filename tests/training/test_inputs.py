@@ -29,7 +29,7 @@ def files(tmp_path):
 
 
 def config(files, name, **changes):
-    likelihood = changes.pop("likelihood", likelihoods.Auto())
+    likelihood = changes.pop("likelihood", likelihoods.AutoLikelihood())
     changes = {"batch_size": 16} | changes
     return train.Config(dataset=files(name), model=Model(likelihood=likelihood, latent=2), **changes)
 
@@ -37,13 +37,13 @@ def config(files, name, **changes):
 @pytest.mark.parametrize(
     ("name", "changes", "kind"),
     [
-        ("table", {}, likelihoods.Normal),
-        ("bits", {}, likelihoods.Bernoulli),
-        ("pictures", {}, likelihoods.DiscretizedLogistic),
-        ("deep", {}, likelihoods.Normal),
-        ("pictures", {"binarise": "dynamic"}, likelihoods.Bernoulli),
-        ("pictures", {"objective": Reconstruction(error="cross_entropy")}, likelihoods.Bernoulli),
-        ("pictures", {"objective": Reconstruction()}, likelihoods.Normal),
+        ("table", {}, likelihoods.NormalLikelihood),
+        ("bits", {}, likelihoods.BernoulliLikelihood),
+        ("pictures", {}, likelihoods.DiscretizedLogisticLikelihood),
+        ("deep", {}, likelihoods.NormalLikelihood),
+        ("pictures", {"binarise": "dynamic"}, likelihoods.BernoulliLikelihood),
+        ("pictures", {"objective": Reconstruction(error="cross_entropy")}, likelihoods.BernoulliLikelihood),
+        ("pictures", {"objective": Reconstruction()}, likelihoods.NormalLikelihood),
     ],
 )
 def test_auto_is_resolved_by_the_data(files, name, changes, kind):
@@ -54,7 +54,7 @@ def test_auto_is_resolved_by_the_data(files, name, changes, kind):
     assert again.config == inputs.config
 
 
-@pytest.mark.parametrize("likelihood", [likelihoods.Bernoulli(), likelihoods.ContinuousBernoulli()])
+@pytest.mark.parametrize("likelihood", [likelihoods.BernoulliLikelihood(), likelihoods.ContinuousBernoulliLikelihood()])
 @pytest.mark.parametrize("read", ["memory", "stream"])
 @pytest.mark.parametrize(
     ("name", "scale"), [("table", "auto"), ("table", "none"), ("pictures", "none"), ("deep", "auto")]
@@ -71,11 +71,13 @@ def test_values_outside_the_support_are_refused(files, name, scale, likelihood, 
 
 def test_values_within_the_support_pass(files):
     for name in ("bits", "pictures"):
-        load_inputs(config(files, name, likelihood=likelihoods.Bernoulli()), None)
-    load_inputs(config(files, "deep", scale="unit", likelihood=likelihoods.Bernoulli()), None)
+        load_inputs(config(files, name, likelihood=likelihoods.BernoulliLikelihood()), None)
+    load_inputs(config(files, "deep", scale="unit", likelihood=likelihoods.BernoulliLikelihood()), None)
 
 
-@pytest.mark.parametrize("likelihood", [likelihoods.Categorical(), likelihoods.DiscretizedLogistic()])
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.CategoricalLikelihood(), likelihoods.DiscretizedLogisticLikelihood()]
+)
 def test_values_between_levels_are_refused(tmp_path, likelihood):
     levels = RNG.integers(0, 256, (100, 4, 4)) / 255
     np.save(tmp_path / "on.npy", levels)
@@ -90,22 +92,22 @@ def test_values_between_levels_are_refused(tmp_path, likelihood):
 def test_levels_are_checked_where_a_likelihood_names_them(files):
     digits = data.load("digits")
     of = lambda likelihood: train.Config(model=Model(likelihood=likelihood))
-    assert resolved(of(likelihoods.Categorical()), digits).model.likelihood.levels == 17
+    assert resolved(of(likelihoods.CategoricalLikelihood()), digits).model.likelihood.levels == 17
     with pytest.raises(data.DataError, match="levels"):
-        resolved(of(likelihoods.Categorical(levels=18)), digits)
+        resolved(of(likelihoods.CategoricalLikelihood(levels=18)), digits)
 
 
 def test_grey_values_and_symbols_are_told_from_the_data(files):
     """Bernoulli of grey values is named cross-entropy, of bits a likelihood; symbols are counted, codes checked."""
     of = lambda name, **changes: load_inputs(config(files, name, **changes), None).config.model.likelihood
-    assert of("pictures", likelihood=likelihoods.Bernoulli()).grey
-    assert not of("pictures", likelihood=likelihoods.Bernoulli(), binarise="dynamic").grey
-    assert not of("bits", likelihood=likelihoods.Bernoulli()).grey
-    assert of("bits", likelihood=likelihoods.Tokens(), scale="none").symbols == 2
-    assert of("pictures", likelihood=likelihoods.Tokens(), scale="none").symbols == 256
-    of("pictures", likelihood=likelihoods.Multinomial(), scale="none")
-    of("table", likelihood=likelihoods.Columns())  # all numeric: any data
-    for likelihood in (likelihoods.Tokens(symbols=9), likelihoods.Multinomial()):
+    assert of("pictures", likelihood=likelihoods.BernoulliLikelihood()).grey
+    assert not of("pictures", likelihood=likelihoods.BernoulliLikelihood(), binarise="dynamic").grey
+    assert not of("bits", likelihood=likelihoods.BernoulliLikelihood()).grey
+    assert of("bits", likelihood=likelihoods.TokensLikelihood(), scale="none").symbols == 2
+    assert of("pictures", likelihood=likelihoods.TokensLikelihood(), scale="none").symbols == 256
+    of("pictures", likelihood=likelihoods.MultinomialLikelihood(), scale="none")
+    of("table", likelihood=likelihoods.ColumnsLikelihood())  # all numeric: any data
+    for likelihood in (likelihoods.TokensLikelihood(symbols=9), likelihoods.MultinomialLikelihood()):
         with pytest.raises(data.DataError, match=r"needs whole numbers from 0, .*use --scale none"):
             of("table", likelihood=likelihood)
 

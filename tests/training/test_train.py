@@ -137,7 +137,7 @@ def test_matmul_precision_reaches_the_program():
 
 def test_exact_mean_over_a_short_last_batch():
     """70 examples in batches of 512, and 600 in batches that do not divide, against one example at a time."""
-    config = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()))
+    config = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()))
     config = dataclasses.replace(config, objective=Reconstruction())
     x = jnp.asarray(RNG.integers(0, 256, (600, 4, 4, 1), dtype=np.uint8))
     state = T.init(config, KEY, Examples(x, (0.0, 255.0)))
@@ -192,7 +192,9 @@ def test_a_non_finite_gradient_is_named_with_its_step():
             loss, terms, done = super().__call__(model, x, key, training)
             return loss + jnp.sqrt(0 * loss), terms, done
 
-    point = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.Point()), epochs=1)
+    point = dataclasses.replace(
+        BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()), epochs=1
+    )
     jax.tree_util.register_static(Steep)
     config = with_traced(point, objective=Steep())
     state = T.init(config, KEY, EXAMPLES)

@@ -11,7 +11,7 @@ from training.store.identity import Accepted
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
+class RunOptions:
     """What belongs to this machine and this call, not to the config."""
 
     data_dir: Annotated[str | None, arg(metavar="DIR")] = None
@@ -43,7 +43,7 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Command(Options):
+class Command(RunOptions):
     """A run as asked for: its config and its options."""
 
     config: Any

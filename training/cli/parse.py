@@ -32,7 +32,7 @@ from models.config import (
     replace_at,
     validate,
 )
-from training.cli.options import Command, Options
+from training.cli.options import Command, RunOptions
 from training.cli.part_lists import as_fields, from_fields
 from training.store.errors import RunError
 from training.store.identity import read_config
@@ -158,7 +158,7 @@ def _parts_help(cfg: Any) -> str:
 def _tyro(cfg: Any, argv: Sequence[str], data_dir: str | None, description: str) -> Command:
     shown = as_fields(cfg)
     field = ("config", Annotated[type(shown), arg(name="")])
-    cls = dataclasses.make_dataclass("Run", [field], bases=(Options,), frozen=True, kw_only=True)
+    cls = dataclasses.make_dataclass("Run", [field], bases=(RunOptions,), frozen=True, kw_only=True)
     err = io.StringIO()
     try:
         with contextlib.redirect_stderr(err):

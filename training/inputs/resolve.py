@@ -29,13 +29,13 @@ def resolved(config: Any, dataset: data.Dataset) -> Any:
     likelihood or of the objective's error.
     """
     likelihood = config.model.likelihood
-    if isinstance(likelihood, likelihoods.Auto):
+    if isinstance(likelihood, likelihoods.AutoLikelihood):
         likelihood = suited(config, dataset)
     if getattr(likelihood, "levels", None) == 0:
         likelihood = dataclasses.replace(likelihood, levels=levels_of(dataset) or 256)
     if getattr(likelihood, "symbols", None) == 0:
         likelihood = dataclasses.replace(likelihood, symbols=max(2, round(scaled_range(dataset)[1]) + 1))
-    if isinstance(likelihood, likelihoods.Bernoulli):
+    if isinstance(likelihood, likelihoods.BernoulliLikelihood):
         likelihood = dataclasses.replace(likelihood, grey=not dataset.bits and config.binarise == "none")
     if likelihood is not config.model.likelihood:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
@@ -52,12 +52,12 @@ def suited(config: Any, dataset: data.Dataset) -> Any:
     """
     error = getattr(config.objective, "error", "nll")
     if dataset.bits or config.binarise != "none" or error == "cross_entropy":
-        return likelihoods.Bernoulli()
+        return likelihoods.BernoulliLikelihood()
     if error == "squared":
-        return likelihoods.Normal()
+        return likelihoods.NormalLikelihood()
     if levels_of(dataset):
-        return likelihoods.DiscretizedLogistic(scale="learned")
-    return likelihoods.Normal(scale="learned", std=TABLE_STD * spread(dataset))
+        return likelihoods.DiscretizedLogisticLikelihood(scale="learned")
+    return likelihoods.NormalLikelihood(scale="learned", std=TABLE_STD * spread(dataset))
 
 
 def spread(dataset: data.Dataset) -> float:
@@ -167,5 +167,5 @@ def described(config: Any, was: Any) -> str:
         for f in dataclasses.fields(likelihood)
     ]  # fmt: skip
     how = f" ({', '.join(fields)})" if fields else ""
-    chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.Auto) else ""
+    chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.AutoLikelihood) else ""
     return f"likelihood {kind(type(likelihood))}{how}{chosen}"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from experiments.search.proposals.designs import Grid, Random, Sobol
 from experiments.search.proposals.optuna import NAMES, Optuna
-from experiments.search.proposals.plain import Grid, Random, Sobol
 from experiments.search.proposals.sampler import Sampler
 from experiments.search.space.domains import SpaceError
 from experiments.search.space.space import Space

@@ -18,7 +18,7 @@ from experiments.search.space.domains import (
     parse_word,
     split_list,
 )
-from models.config import ConfigError, coerce, flat, nearest, part_types, replace_at, to_dict, validate
+from models.config import ConfigError, coerce, flat, kind, nearest, part_types, replace_at, to_dict, validate
 
 Values = dict[str, Any]
 
@@ -169,7 +169,7 @@ def parse_space(base: Any, texts: Mapping[str, Any]) -> Space:
         if not _exists(base, path) and not _reachable(space, path):
             parent = path.rpartition(".")[0]
             chosen = dict(flat(base)).get(parent, "another part")
-            have = sorted({c.__name__.lower() for c, _ in owners(type(base), path)})
+            have = sorted({kind(c) for c, _ in owners(type(base), path)})
             raise SpaceError(f"{path}: {parent} is {chosen}, which has no such field; add --{parent} {','.join(have)}")
     return space
 

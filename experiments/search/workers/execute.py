@@ -10,7 +10,7 @@ from experiments.search.problem import Fold, SweepProblem, load_problem
 from experiments.search.proposals.schedule import Trial
 from experiments.search.record.ledger import Ledger
 from experiments.search.space.space import Space, parse_space
-from experiments.search.workers.cores import take_core
+from experiments.search.workers.affinity import take_core
 from models.config import from_dict
 
 Result = dict[str, Any]

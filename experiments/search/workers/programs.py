@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.search.workers.cores import is_worker
+from experiments.search.workers.affinity import is_worker
 from training.devices import cache_dir
 
 DAYS = 30  # programs that were made earlier than so are removed

@@ -23,7 +23,7 @@ class WrongPenaltyError(AssertionError):
     """A penalty is not the squared Frobenius norm of a Jacobian; the message names what it is."""
 
 
-class Profile(NamedTuple):
+class FormulaValues(NamedTuple):
     """A formula at two points of parameter space, with its gradient at the second."""
 
     values: Float[Array, "2"]
@@ -47,11 +47,13 @@ def check_penalty(
     moved = [a + size(a) * jax.random.normal(k, a.shape, a.dtype) for a, k in zip(leaves, keys, strict=True)]
     other = jax.tree.unflatten(tree, moved)
 
-    def profile(formula: Formula) -> Profile:
+    def profile(formula: Formula) -> FormulaValues:
         number = lambda p: jnp.mean(formula(nnx.merge(graph, p, rest), nnx.merge(graph, params, rest)))
         both = jax.jit(jax.value_and_grad(number))
         (first, _), (value, slope) = both(params), both(other)
-        return Profile(jnp.stack([first, value]), jnp.concatenate([a.reshape(-1) for a in jax.tree.leaves(slope)]))
+        return FormulaValues(
+            jnp.stack([first, value]), jnp.concatenate([a.reshape(-1) for a in jax.tree.leaves(slope)])
+        )
 
     done = lambda model: passed(model, x, key)
     own = (lambda model, _: penalty(done(model), None)) if hasattr(penalty, "weight") else lambda m, _: penalty(m, x)
@@ -131,9 +133,9 @@ def _gap(a: Array, b: Array) -> float:
     return float(jnp.linalg.norm(a - b) / jnp.maximum(jnp.linalg.norm(b), jnp.finfo(b.dtype).tiny))
 
 
-def _name(found: Profile, exact: Profile, formulas: dict, profile: Any, half: Map, rtol: float) -> str:
+def _name(found: FormulaValues, exact: FormulaValues, formulas: dict, profile: Any, half: Map, rtol: float) -> str:
     """Return the line that names the first formula that fits: itself, times a constant, in value alone."""
-    profiles: dict[str, Profile] = {}
+    profiles: dict[str, FormulaValues] = {}
     fits = lambda p, c: max(_gap(found.values, c * p.values), _gap(found.slope, c * p.slope)) <= rtol
     for name, formula in formulas.items():
         profiles[name] = profile(formula)

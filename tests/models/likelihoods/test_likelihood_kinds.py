@@ -37,10 +37,10 @@ def points(name):
     """(p, every x of a discrete likelihood) for events of two values (tokens, levels, counts with a total of 6)."""
     if name == "logistic_mixture":
         levels = np.arange(17) / 16
-        return density(likelihoods.LogisticMixture(levels=17), (2,)), all_of(levels, levels)
+        return density(likelihoods.LogisticMixtureLikelihood(levels=17), (2,)), all_of(levels, levels)
     if name == "tokens":
-        return density(likelihoods.Tokens(symbols=5), (2,)), all_of(range(5), range(5)).astype(jnp.int32)
-    p = density(likelihoods.Multinomial(), (3,))._replace(total=jnp.asarray(6.0))
+        return density(likelihoods.TokensLikelihood(symbols=5), (2,)), all_of(range(5), range(5)).astype(jnp.int32)
+    p = density(likelihoods.MultinomialLikelihood(), (3,))._replace(total=jnp.asarray(6.0))
     every = all_of(*[range(7)] * 3)
     return p, every[every.sum(1) == 6]
 
@@ -71,8 +71,8 @@ def test_probabilities_sum_to_one_and_draws_follow_them(name):
 def test_one_logistic_is_the_discretised_logistic():
     x = jnp.round(jax.random.uniform(KEY, (4, 3)) * 16) / 16
     out = jax.random.normal(KEY, (4, 3, 3))
-    mixture = likelihoods.LogisticMixture(components=1, width=0.3, levels=17)(out, None)
-    single = likelihoods.DiscretizedLogistic(width=0.3, levels=17)(out[..., 1:], None)
+    mixture = likelihoods.LogisticMixtureLikelihood(components=1, width=0.3, levels=17)(out, None)
+    single = likelihoods.DiscretizedLogisticLikelihood(width=0.3, levels=17)(out[..., 1:], None)
     np.testing.assert_allclose(mixture.log_prob(x), single.log_prob(x), rtol=1e-12)
     np.testing.assert_allclose(mixture.mean, single.mean, rtol=1e-12)
 
@@ -89,7 +89,7 @@ def test_multinomial_is_scipys_and_a_mask_makes_it_conditional():
 
 
 def test_the_total_of_counts_is_that_of_the_batches():
-    module = likelihoods.Multinomial().build(Sizes((3,)), nnx.Rngs(0))
+    module = likelihoods.MultinomialLikelihood().build(Sizes((3,)), nnx.Rngs(0))
     x = jnp.asarray([[1.0, 2.0, 3.0], [2.0, 2.0, 4.0]])
     for _ in range(300):
         module.track(module(jnp.zeros((2, 3, 1)), KEY), Batch(x))
@@ -97,7 +97,7 @@ def test_the_total_of_counts_is_that_of_the_batches():
 
 
 def mixed():
-    return density(likelihoods.Columns(columns=COLUMNS, std=0.7), (6,))
+    return density(likelihoods.ColumnsLikelihood(columns=COLUMNS, std=0.7), (6,))
 
 
 @pytest.mark.parametrize("column", range(6))
@@ -123,7 +123,7 @@ def test_every_column_is_normalised_alone(column):
 
 
 def test_columns_add_up_and_missing_values_get_no_gradient():
-    module = likelihoods.Columns(columns=COLUMNS).build(Sizes((6,)), nnx.Rngs(0))
+    module = likelihoods.ColumnsLikelihood(columns=COLUMNS).build(Sizes((6,)), nnx.Rngs(0))
     out = jax.random.normal(KEY, (2, 6, 3))
     x = jnp.asarray([[1.0, 0.5, 2, 1, -1, 0], [3.0, 0.1, 0, 0, 2, 1]])
     mask = jnp.asarray([[True, False, True, True, True, False]] * 2)
@@ -137,7 +137,9 @@ def test_columns_add_up_and_missing_values_get_no_gradient():
     assert all(jnp.abs(g).max() > 0 for g in jax.tree.leaves(learned))
 
 
-@pytest.mark.parametrize("likelihood", [likelihoods.LogisticMixture(levels=5), likelihoods.Tokens(symbols=4)])
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.LogisticMixtureLikelihood(levels=5), likelihoods.TokensLikelihood(symbols=4)]
+)
 def test_a_mask_hides_values(likelihood):
     p = density(likelihood, (2,))
     x = jnp.asarray([[0.0, 1.0]])
@@ -149,11 +151,11 @@ def test_a_mask_hides_values(likelihood):
 @pytest.mark.parametrize(
     ("likelihood", "words"),
     [
-        (likelihoods.Columns(columns=("number",)), "numeric, categorical:K or ordinal:K"),
-        (likelihoods.Columns(columns=("ordinal:1",)), "at least 2, got 'ordinal:1'"),
-        (likelihoods.Tokens(symbols=1), "at least 2"),
-        (likelihoods.LogisticMixture(levels=1), "at least 2"),
-        (likelihoods.LogisticMixture(components=0), "components must be >= 1"),
+        (likelihoods.ColumnsLikelihood(columns=("number",)), "numeric, categorical:K or ordinal:K"),
+        (likelihoods.ColumnsLikelihood(columns=("ordinal:1",)), "at least 2, got 'ordinal:1'"),
+        (likelihoods.TokensLikelihood(symbols=1), "at least 2"),
+        (likelihoods.LogisticMixtureLikelihood(levels=1), "at least 2"),
+        (likelihoods.LogisticMixtureLikelihood(components=0), "components must be >= 1"),
     ],
 )
 def test_impossible_fields_are_named(likelihood, words):
@@ -163,4 +165,4 @@ def test_impossible_fields_are_named(likelihood, words):
 
 def test_columns_must_name_every_column():
     with pytest.raises(ConfigError, match="all 6 columns of the data, got 2"):
-        likelihoods.Columns(columns=("numeric", "ordinal:3")).build(Sizes((6,)), nnx.Rngs(0))
+        likelihoods.ColumnsLikelihood(columns=("numeric", "ordinal:3")).build(Sizes((6,)), nnx.Rngs(0))

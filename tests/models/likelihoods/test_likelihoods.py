@@ -15,17 +15,17 @@ KEY = jax.random.key(0)
 X = jnp.round(jax.random.uniform(KEY, (5, 2, 3)) * 255) / 255
 KINDS = part_types(Model, "likelihood")
 CHANGES = {
-    likelihoods.Auto: {},
-    likelihoods.Bernoulli: {},
-    likelihoods.ContinuousBernoulli: {},
-    likelihoods.Normal: {"scale": "optimal", "std": 0.5},
-    likelihoods.Laplace: {"scale": "learned", "width": 0.5},
-    likelihoods.DiscretizedLogistic: {"scale": "learned", "width": 0.5, "levels": 17},
-    likelihoods.Categorical: {"levels": 17},
-    likelihoods.LogisticMixture: {"components": 2, "width": 0.5, "levels": 17},
-    likelihoods.Tokens: {"symbols": 17},
-    likelihoods.Multinomial: {},
-    likelihoods.Columns: {"columns": ("numeric",) * 4 + ("categorical:3", "ordinal:4"), "std": 0.5},
+    likelihoods.AutoLikelihood: {},
+    likelihoods.BernoulliLikelihood: {},
+    likelihoods.ContinuousBernoulliLikelihood: {},
+    likelihoods.NormalLikelihood: {"scale": "optimal", "std": 0.5},
+    likelihoods.LaplaceLikelihood: {"scale": "learned", "width": 0.5},
+    likelihoods.DiscretizedLogisticLikelihood: {"scale": "learned", "width": 0.5, "levels": 17},
+    likelihoods.CategoricalLikelihood: {"levels": 17},
+    likelihoods.LogisticMixtureLikelihood: {"components": 2, "width": 0.5, "levels": 17},
+    likelihoods.TokensLikelihood: {"symbols": 17},
+    likelihoods.MultinomialLikelihood: {},
+    likelihoods.ColumnsLikelihood: {"columns": ("numeric",) * 4 + ("categorical:3", "ordinal:4"), "std": 0.5},
 }
 
 NAMING = {"grey"}  # it names metrics and changes no number: see test_names_say_what_bits_and_bounds_are_of
@@ -63,20 +63,24 @@ def test_decoder_gives_the_distribution_and_every_field_matters(kind):
 
 def test_learned_scale_has_a_gradient_and_an_optimum():
     """d nll / d log_std = D - Σ (x - mean)² / std²: zero at the root mean squared error."""
-    for kind in (likelihoods.Normal, likelihoods.Laplace, likelihoods.DiscretizedLogistic):
+    for kind in (
+        likelihoods.NormalLikelihood,
+        likelihoods.LaplaceLikelihood,
+        likelihoods.DiscretizedLogisticLikelihood,
+    ):
         _, _, gradient = loss_and_gradient(kind(scale="learned"))
         assert jnp.abs(gradient["likelihood_module"]["log_scale"][...]) > 0
-    value, mean, _ = loss_and_gradient(likelihoods.Normal())
+    value, mean, _ = loss_and_gradient(likelihoods.NormalLikelihood())
     std = float(jnp.sqrt(jnp.mean((X - mean) ** 2)))
-    _, _, gradient = loss_and_gradient(likelihoods.Normal("learned", std=std))
+    _, _, gradient = loss_and_gradient(likelihoods.NormalLikelihood("learned", std=std))
     np.testing.assert_allclose(gradient["likelihood_module"]["log_scale"][...], 0, atol=1e-12)
-    best, _, _ = loss_and_gradient(likelihoods.Normal("optimal"))
+    best, _, _ = loss_and_gradient(likelihoods.NormalLikelihood("optimal"))
     assert best < value
-    np.testing.assert_allclose(best, loss_and_gradient(likelihoods.Normal(std=std))[0], rtol=1e-12)
+    np.testing.assert_allclose(best, loss_and_gradient(likelihoods.NormalLikelihood(std=std))[0], rtol=1e-12)
 
 
 def test_optimal_scale_is_the_batchs_in_training_and_the_running_one_in_evaluation():
-    graph, params, rest = build(likelihoods.Normal("optimal"))
+    graph, params, rest = build(likelihoods.NormalLikelihood("optimal"))
     model = nnx.merge(graph, params, rest, copy=True)
     step = jax.jit(lambda s: nnx.state(step_of(nnx.merge(graph, s, copy=True))))
 
@@ -105,14 +109,16 @@ def test_a_traced_scale_can_be_stacked():
         model = Autoencoder(cfg, (2, 3), rngs=nnx.Rngs(0))
         return ELBO()(model, X, KEY)[0]
 
-    stacked = jax.tree.map(lambda *v: jnp.stack(v), likelihoods.Normal(std=0.1), likelihoods.Normal(std=1.0))
+    stacked = jax.tree.map(
+        lambda *v: jnp.stack(v), likelihoods.NormalLikelihood(std=0.1), likelihoods.NormalLikelihood(std=1.0)
+    )
     together = jax.jit(jax.vmap(loss))(stacked)
-    alone = [jax.jit(lambda s=s: loss(likelihoods.Normal(std=s)))() for s in (0.1, 1.0)]
+    alone = [jax.jit(lambda s=s: loss(likelihoods.NormalLikelihood(std=s)))() for s in (0.1, 1.0)]
     np.testing.assert_allclose(together, jnp.stack(alone), rtol=1e-12)
 
 
 def test_pixel_scales_are_the_second_channel():
     out = jax.random.normal(KEY, (2, 3, 2))
-    p = likelihoods.DiscretizedLogistic(width=0.2).distribution(out)
+    p = likelihoods.DiscretizedLogisticLikelihood(width=0.2).distribution(out)
     np.testing.assert_array_equal(p.location, out[..., 0])
     np.testing.assert_allclose(p.log_scale, out[..., 1] + np.log(0.2), rtol=1e-6)

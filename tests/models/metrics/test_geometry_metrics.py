@@ -153,7 +153,9 @@ def test_saturation_is_of_bounded_codes():
 
 def test_labels_masks_and_batch_statistics_pass():
     """In evaluation mode running statistics are constants; hidden values have columns of zeros."""
-    cfg = dataclasses.replace(DEEP, encoder=Dense((5,), norm="batch"), labels="given", posterior=posteriors.Normal())
+    cfg = dataclasses.replace(
+        DEEP, encoder=Dense((5,), norm="batch"), labels="given", posterior=posteriors.NormalPosterior()
+    )
     mask = jnp.ones((11, 6), bool).at[:, 2].set(False)
     label = jnp.arange(11) % 3
     model = made(cfg, Sizes((6,), classes=3))
@@ -171,7 +173,13 @@ def test_labels_masks_and_batch_statistics_pass():
         ({"latent": 7, "encoder": Dense(())}, X, KEY, ConfigError, "got 6 values for 7 units"),
         ({"encoder": Nothing(), "decoder": Dense((4,))}, X, KEY, ConfigError, "needs an encoder"),
         ({}, X.at[4, 2].set(jnp.nan), KEY, ValueError, "1 of 11 Jacobians are not finite, first that of example 4"),
-        ({"likelihood": likelihoods.Bernoulli()}, jnp.zeros((3, 6), jnp.int32), KEY, ConfigError, "int32 symbols"),
+        (
+            {"likelihood": likelihoods.BernoulliLikelihood()},
+            jnp.zeros((3, 6), jnp.int32),
+            KEY,
+            ConfigError,
+            "int32 symbols",
+        ),
     ],
 )
 def test_what_has_no_report_card_is_named(change, x, key, error, words):

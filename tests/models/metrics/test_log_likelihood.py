@@ -20,7 +20,7 @@ def linear_vae(x, spread):
     precision = w.T @ w + noise * jnp.eye(K)
     to_code = jnp.linalg.solve(precision, w.T)  # Tipping & Bishop 1999, section 3.2
     std = jnp.sqrt(noise / jnp.diag(precision))  # W^T W is diagonal: its columns are principal axes
-    likelihood = likelihoods.Normal(std=noise**0.5)
+    likelihood = likelihoods.NormalLikelihood(std=noise**0.5)
     cfg = Model(encoder=Dense(hidden=()), decoder=Dense(hidden=()), latent=K, likelihood=likelihood)
     model = Autoencoder(cfg, (D,), rngs=nnx.Rngs(0))
     model.encoder.head.kernel[...] = jnp.concatenate([to_code.T, jnp.zeros((D, K))], 1)
@@ -66,7 +66,7 @@ def test_one_draw_is_the_negative_elbo_on_average(x):
 
 
 def test_what_has_no_likelihood_says_so(x):
-    point = Autoencoder(Model(posterior=posteriors.Point(), latent=K), (D,), rngs=nnx.Rngs(0))
+    point = Autoencoder(Model(posterior=posteriors.PointPosterior(), latent=K), (D,), rngs=nnx.Rngs(0))
     with pytest.raises(ConfigError, match="a point posterior has no density"):
         metrics.log_likelihood(point, x, jax.random.key(0), 2)
     with pytest.raises(ConfigError, match="samples must be at least 1, got 0"):

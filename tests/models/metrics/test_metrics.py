@@ -48,7 +48,9 @@ def test_vae_metrics_are_the_elbo_and_the_errors_of_the_mean_code():
 
 def test_point_metrics_and_evaluation_mode():
     model = build(
-        Dense((4,), dropout=0.5, norm="batch"), posterior=posteriors.Point(), likelihood=likelihoods.Laplace()
+        Dense((4,), dropout=0.5, norm="batch"),
+        posterior=posteriors.PointPosterior(),
+        likelihood=likelihoods.LaplaceLikelihood(),
     )
     first, second = (jax.jit(per_example)(model, X, jax.random.key(k)) for k in (0, 1))
     assert set(first) == {"mse", "mae", "nll_nats"}
@@ -59,17 +61,17 @@ def test_point_metrics_and_evaluation_mode():
 @pytest.mark.parametrize(
     ("likelihood", "bound", "bits"),
     [
-        (likelihoods.Bernoulli(), "negative_elbo_nats", "bits_per_dim"),
-        (likelihoods.DiscretizedLogistic(), "negative_elbo_nats", "bits_per_dim"),
-        (likelihoods.LogisticMixture(), "negative_elbo_nats", "bits_per_dim"),
-        (likelihoods.Categorical(levels=2), "negative_elbo_nats", "bits_per_dim"),
-        (likelihoods.Tokens(symbols=2), "negative_elbo_nats", "bits_per_dim"),
-        (likelihoods.Multinomial(), "negative_elbo_nats", "bits_per_dim"),
-        (likelihoods.Normal(), "negative_elbo_nats", "density_bits_per_dim"),
-        (likelihoods.Laplace(), "negative_elbo_nats", "density_bits_per_dim"),
-        (likelihoods.ContinuousBernoulli(), "negative_elbo_nats", "density_bits_per_dim"),
-        (likelihoods.Columns(), "negative_elbo_nats", "density_bits_per_dim"),
-        (likelihoods.Bernoulli(grey=True), "penalised_cross_entropy_nats", None),
+        (likelihoods.BernoulliLikelihood(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.DiscretizedLogisticLikelihood(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.LogisticMixtureLikelihood(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.CategoricalLikelihood(levels=2), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.TokensLikelihood(symbols=2), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.MultinomialLikelihood(), "negative_elbo_nats", "bits_per_dim"),
+        (likelihoods.NormalLikelihood(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.LaplaceLikelihood(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.ContinuousBernoulliLikelihood(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.ColumnsLikelihood(), "negative_elbo_nats", "density_bits_per_dim"),
+        (likelihoods.BernoulliLikelihood(grey=True), "penalised_cross_entropy_nats", None),
     ],
 )
 def test_names_say_what_bits_and_bounds_are_of(likelihood, bound, bits):
@@ -79,7 +81,7 @@ def test_names_say_what_bits_and_bounds_are_of(likelihood, bound, bits):
     assert names & set(got) == {bound} | ({bits} if bits else set())
     nll = got["nll_nats" if bits else "cross_entropy_nats"]
     np.testing.assert_allclose(got[bound], nll + got["kl_nats"], rtol=1e-12)
-    assert ("wrong_symbols" in got) == isinstance(likelihood, likelihoods.Tokens)
+    assert ("wrong_symbols" in got) == isinstance(likelihood, likelihoods.TokensLikelihood)
     assert ("mse" in got) != ("wrong_symbols" in got)
 
 

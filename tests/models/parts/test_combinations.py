@@ -32,7 +32,7 @@ RNG = np.random.default_rng(0)
 
 def options():
     """Every part of every slot, small."""
-    small = {posteriors.VQ: posteriors.VQ(entries=4), priors.Vamp: priors.Vamp(inputs=3)}
+    small = {posteriors.VQPosterior: posteriors.VQPosterior(entries=4), priors.VampPrior: priors.VampPrior(inputs=3)}
     make = lambda cls, name: [small.get(t, None) or t() for t in part_types(cls, name)]
     return {
         "posterior": make(Model, "posterior"),
@@ -103,7 +103,7 @@ def test_refusals_are_one_line(found):
 
 def test_valid_combinations_train_and_stack(found):
     for number, choice, config, examples in found[0]:
-        words = f"{number}: {({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()})}"
+        words = f"{number}: { ({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()}) }"
         other = dataclasses.replace(config, lr=3e-3)
         stack = jax.tree.map(lambda *v: jnp.asarray(v), config, other)
         key = jax.random.key(number)
@@ -117,9 +117,9 @@ def test_valid_combinations_train_and_stack(found):
 
 
 PAIRS = [
-    (Bound(), posteriors.Point(), "density"),
-    (SemiSupervised(), posteriors.Normal(), "labels inferred"),
-    (objectives.ELBO(), posteriors.Point(), "density"),
+    (Bound(), posteriors.PointPosterior(), "density"),
+    (SemiSupervised(), posteriors.NormalPosterior(), "labels inferred"),
+    (objectives.ELBO(), posteriors.PointPosterior(), "density"),
 ]
 
 
@@ -139,7 +139,7 @@ def test_an_opponent_needs_a_term():
 
 def test_rivals_are_state_and_leave_no_trace_elsewhere():
     examples = Examples(jnp.asarray(RNG.random((12, 6))))
-    model = Model(encoder=Dense((5,)), latent=3, likelihood=likelihoods.Normal())
+    model = Model(encoder=Dense((5,)), latent=3, likelihood=likelihoods.NormalLikelihood())
     plain = train.Config(model=model, objective=Reconstruction(), batch_size=4)
     assert train.init(plain, jax.random.key(0), examples).rivals == ()
     played = dataclasses.replace(plain, terms=(terms.Adversarial(), terms.MMD()))

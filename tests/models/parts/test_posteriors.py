@@ -24,48 +24,56 @@ X = jax.random.uniform(jax.random.key(1), (5, 6))
 
 # kind -> configs that together reach every branch, with the prior they need
 ROWS = {
-    "normal": (posteriors.Normal(), priors.Standard()),
-    "full": (posteriors.Full(), priors.Standard()),
-    "low_rank": (posteriors.LowRank(rank=2), priors.Standard()),
-    "flow": (posteriors.Flow(hidden=7, context=3), priors.Standard()),
-    "iaf": (posteriors.Flow("iaf", hidden=7, context=3), priors.Standard()),
-    "chain": (posteriors.Chain((1, 2), hidden=7, context=4), priors.Standard()),
-    "chain, chain": (posteriors.Chain(hidden=7, context=4), priors.Chain(hidden=7)),
-    "ladder": (posteriors.Chain((2, 1), hidden=7, context=4, ladder=True), priors.Chain((2, 1), hidden=7)),
-    "normal, chain": (posteriors.Normal(), priors.Chain((1, 1, 1), hidden=7)),
-    "normal, flow": (posteriors.Normal(), priors.Flow(hidden=7)),
-    "normal, mixture": (posteriors.Normal(), priors.Mixture(components=3)),
-    "full, mixture": (posteriors.Full(), priors.Mixture(components=3)),
+    "normal": (posteriors.NormalPosterior(), priors.StandardPrior()),
+    "full": (posteriors.FullPosterior(), priors.StandardPrior()),
+    "low_rank": (posteriors.LowRankPosterior(rank=2), priors.StandardPrior()),
+    "flow": (posteriors.FlowPosterior(hidden=7, context=3), priors.StandardPrior()),
+    "iaf": (posteriors.FlowPosterior("iaf", hidden=7, context=3), priors.StandardPrior()),
+    "chain": (posteriors.ChainPosterior((1, 2), hidden=7, context=4), priors.StandardPrior()),
+    "chain, chain": (posteriors.ChainPosterior(hidden=7, context=4), priors.ChainPrior(hidden=7)),
+    "ladder": (
+        posteriors.ChainPosterior((2, 1), hidden=7, context=4, ladder=True),
+        priors.ChainPrior((2, 1), hidden=7),
+    ),
+    "normal, chain": (posteriors.NormalPosterior(), priors.ChainPrior((1, 1, 1), hidden=7)),
+    "normal, flow": (posteriors.NormalPosterior(), priors.FlowPrior(hidden=7)),
+    "normal, mixture": (posteriors.NormalPosterior(), priors.MixturePrior(components=3)),
+    "full, mixture": (posteriors.FullPosterior(), priors.MixturePrior(components=3)),
 }
 # kind -> {field: another value}: each must change what the model computes
 FIELDS = {
-    posteriors.Point: {"activation": "sigmoid", "active": 1, "among": (posteriors.Point(active=2), "batch")},
-    posteriors.Normal: {},
-    posteriors.Full: {},
-    posteriors.LowRank: {"rank": 1},
-    posteriors.Flow: {"kind": "iaf", "steps": 2, "hidden": 7, "context": 3},
-    posteriors.VQ: {
+    posteriors.PointPosterior: {
+        "activation": "sigmoid",
+        "active": 1,
+        "among": (posteriors.PointPosterior(active=2), "batch"),
+    },
+    posteriors.NormalPosterior: {},
+    posteriors.FullPosterior: {},
+    posteriors.LowRankPosterior: {"rank": 1},
+    posteriors.FlowPosterior: {"kind": "iaf", "steps": 2, "hidden": 7, "context": 3},
+    posteriors.VQPosterior: {
         "entries": 3,
         "width": 2,
         "levels": 2,
-        "learn": (posteriors.VQ(entries=3, restart=0.9, decay=0.1), "gradient"),
-        "decay": (posteriors.VQ(entries=3, restart=0.9, decay=0.1), 0.5),
-        "restart": (posteriors.VQ(entries=3, decay=0.1), 0.9),
+        "learn": (posteriors.VQPosterior(entries=3, restart=0.9, decay=0.1), "gradient"),
+        "decay": (posteriors.VQPosterior(entries=3, restart=0.9, decay=0.1), 0.5),
+        "restart": (posteriors.VQPosterior(entries=3, decay=0.1), 0.9),
     },
-    posteriors.FSQ: {"levels": 4},
-    posteriors.Chain: {
+    posteriors.FSQPosterior: {"levels": 4},
+    posteriors.ChainPosterior: {
         "groups": (2, 2),
         "hidden": 7,
         "context": 5,
         "ladder": True,
     },
-    posteriors.Gumbel: {
+    posteriors.GumbelPosterior: {
         "size": 2,
         "temperature": 2.0,
-        "final": (posteriors.Gumbel(steps=3), 0.1),
+        "final": (posteriors.GumbelPosterior(steps=3), 0.1),
         "steps": 3,
     },
-    posteriors.VMF: {},
+    posteriors.VMFPosterior: {},
+    posteriors.HamiltonianPosterior: {"steps": 2, "step": 0.1, "temper": 0.5},
 }
 
 
@@ -78,7 +86,7 @@ def stirred(module, key=jax.random.key(5), size=0.3):
     return nnx.merge(graph, jax.tree.unflatten(tree, moved), rest, copy=True)
 
 
-def build(posterior, prior=priors.Standard(), latent=LATENT):
+def build(posterior, prior=priors.StandardPrior(), latent=LATENT):
     cfg = Model(encoder=Dense((5,)), latent=latent, posterior=posterior, prior=prior)
     return stirred(Autoencoder(cfg, (6,), rngs=nnx.Rngs(0)))
 
@@ -137,10 +145,10 @@ def test_kl_is_the_mean_of_log_q_minus_log_p(row):
 def prior_for(posterior):
     """A prior that fits any kind."""
     if getattr(posterior, "discrete", False):
-        return priors.Codes()
-    if isinstance(posterior, posteriors.VMF):
-        return priors.Sphere()
-    return priors.Chain(getattr(posterior, "groups", ()), hidden=7)
+        return priors.CodesPrior()
+    if isinstance(posterior, posteriors.VMFPosterior):
+        return priors.SpherePrior()
+    return priors.ChainPrior(getattr(posterior, "groups", ()), hidden=7)
 
 
 def computed(posterior, key=KEY):
@@ -170,9 +178,9 @@ def test_every_field_changes_the_codes(kind):
 
 def test_active_units_of_a_point():
     """k per code in evaluation; with among="batch" k per code on average in training."""
-    q = build(posteriors.Point(active=2), latent=5).encode(X)
+    q = build(posteriors.PointPosterior(active=2), latent=5).encode(X)
     assert ((q.mean != 0).sum(1) == 2).all()
-    model = build(posteriors.Point(active=2, among="batch"), latent=5)
+    model = build(posteriors.PointPosterior(active=2, among="batch"), latent=5)
     x = jax.random.uniform(KEY, (16, 6))
     kept = (model.encode(x, KEY).mean != 0).sum(1)
     assert kept.sum() == 32
@@ -205,7 +213,7 @@ def test_log_determinants_of_flows(kind, latent):
 
 def test_a_planar_posterior_has_a_draw_with_its_density_and_depends_on_the_example():
     """A peer's flows had global parameters: here another context gives another log-determinant."""
-    model = build(posteriors.Flow("planar", hidden=7, context=3))
+    model = build(posteriors.FlowPosterior("planar", hidden=7, context=3))
     _, log_q = draw(model.encode(X), KEY)
     assert jnp.isfinite(log_q).all()
     q = model.encode(X)
@@ -216,7 +224,7 @@ def test_a_planar_posterior_has_a_draw_with_its_density_and_depends_on_the_examp
 
 
 def quantised(latent=6, **more):
-    cfg = Model(encoder=Dense((5,)), latent=latent, posterior=posteriors.VQ(**more), prior=priors.Codes())
+    cfg = Model(encoder=Dense((5,)), latent=latent, posterior=posteriors.VQPosterior(**more), prior=priors.CodesPrior())
     return Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
 
 
@@ -266,7 +274,7 @@ def test_entries_move_to_the_means_of_what_they_are_assigned_and_dead_ones_resta
 
 @pytest.mark.parametrize("levels", [3, 4, 5, 8])
 def test_finite_scalars_take_every_level_and_come_back_from_their_indices(levels):
-    cfg = Model(encoder=Dense((5,)), latent=1, posterior=posteriors.FSQ(levels), prior=priors.Codes())
+    cfg = Model(encoder=Dense((5,)), latent=1, posterior=posteriors.FSQPosterior(levels), prior=priors.CodesPrior())
     model = Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
     q = model.posterior(jnp.linspace(-6, 6, 4001)[:, None])
     assert sorted(set(np.asarray(q.indices)[:, 0].tolist())) == list(range(levels))
@@ -300,7 +308,7 @@ def test_von_mises_fisher_density_entropy_and_angles(dims, kappa):
 
 def test_codes_on_the_sphere():
     """Unit vectors whose density integrates to one over the sphere; KL to the uniform prior by Monte Carlo."""
-    model = build(posteriors.VMF(), priors.Sphere(), latent=4)
+    model = build(posteriors.VMFPosterior(), priors.SpherePrior(), latent=4)
 
     @jax.jit
     def estimates():
@@ -324,7 +332,7 @@ def test_codes_on_the_sphere():
 
 def test_relaxed_choices():
     """KL to the uniform prior is log size - entropy; draws are one-hot in evaluation and tend to it as they cool."""
-    model = build(posteriors.Gumbel(size=3), priors.Codes(), latent=6)
+    model = build(posteriors.GumbelPosterior(size=3), priors.CodesPrior(), latent=6)
     q, prior = model.encode(X), model.prior()
     z, log_q = jax.vmap(lambda k: draw(q, k))(jax.random.split(KEY, 4000))
     assert set(np.unique(z)) == {0.0, 1.0}
@@ -337,13 +345,23 @@ def test_relaxed_choices():
     assert 0.001 < soft.sample(KEY).min() < soft.sample(KEY).max() < 0.999
     cold = soft._replace(temperature=1e-3).sample(KEY)
     np.testing.assert_allclose(cold, q.sample(KEY), atol=1e-6)
-    counted = build(posteriors.Gumbel(size=3, temperature=2.0, final=0.5, steps=4), priors.Codes(), latent=6)
+    counted = build(
+        posteriors.GumbelPosterior(size=3, temperature=2.0, final=0.5, steps=4), priors.CodesPrior(), latent=6
+    )
     found = [float(counted.encode(X, KEY).temperature) for _ in range(7)]
     np.testing.assert_allclose(found, [2.0, 2**0.5, 1.0, 0.5**0.5, 0.5, 0.5, 0.5], rtol=1e-6)
 
 
+def test_levels_of_a_posterior_say_something_of_the_example_from_the_start():
+    """Where all begin alike the decoder learns to ignore them: a ladder on MNIST stayed at the nats of no code."""
+    posterior, prior = posteriors.ChainPosterior((4, 4), ladder=True), priors.ChainPrior((4, 4))
+    model = Autoencoder(Model(encoder=Dense((50,)), latent=8, posterior=posterior, prior=prior), (6,), rngs=nnx.Rngs(0))
+    means = model.encode(10 * X).given(jnp.zeros((5, 8))).mean
+    assert (means.std(0)[:4].mean() > 0.05) & (means.std(0)[4:].mean() > 0.05)
+
+
 def test_a_ladder_multiplies_by_the_prior_and_needs_its_groups():
-    model = build(posteriors.Chain((1, 2), ladder=True), priors.Chain((1, 2)))
+    model = build(posteriors.ChainPosterior((1, 2), ladder=True), priors.ChainPrior((1, 2)))
     numbers, above = model.numbers(X), jnp.ones((5, 1))
     module = model.posterior_module
     own, p = module.levels.level(1, above, numbers), model.prior_module.levels.level(1, above, None)
@@ -358,20 +376,51 @@ def test_a_ladder_multiplies_by_the_prior_and_needs_its_groups():
 @pytest.mark.parametrize(
     ("posterior", "words"),
     [
-        (posteriors.LowRank(rank=4), "rank must be at most latent=3, got 4"),
-        (posteriors.Point(active=4), "active must be at most latent=3, got 4"),
-        (posteriors.VQ(), "entries must be at most 30, the places of 10 training examples, got 64"),
-        (posteriors.VQ(width=2), "width must divide latent=3, got 2"),
-        (posteriors.VQ(entries=4), "use prior codes"),
-        (posteriors.FSQ(), "use prior codes"),
-        (posteriors.Gumbel(size=2), "size must divide latent=3"),
-        (posteriors.VMF(), "use prior sphere"),
-        (posteriors.Chain((1, 3)), "groups must sum to latent=3"),
-        (posteriors.Chain(ladder=True), "use prior chain"),
+        (posteriors.LowRankPosterior(rank=4), "rank must be at most latent=3, got 4"),
+        (posteriors.PointPosterior(active=4), "active must be at most latent=3, got 4"),
+        (posteriors.VQPosterior(), "entries must be at most 30, the places of 10 training examples, got 64"),
+        (posteriors.VQPosterior(width=2), "width must divide latent=3, got 2"),
+        (posteriors.VQPosterior(entries=4), "use prior codes"),
+        (posteriors.FSQPosterior(), "use prior codes"),
+        (posteriors.GumbelPosterior(size=2), "size must divide latent=3"),
+        (posteriors.VMFPosterior(), "use prior sphere"),
+        (posteriors.ChainPosterior((1, 3)), "groups must sum to latent=3"),
+        (posteriors.ChainPosterior(ladder=True), "use prior chain"),
     ],
 )
 def test_impossible_posteriors_are_named(posterior, words):
-    prior = priors.Codes() if getattr(posterior, "discrete", False) and "prior" not in words else priors.Standard()
+    prior = (
+        priors.CodesPrior()
+        if getattr(posterior, "discrete", False) and "prior" not in words
+        else priors.StandardPrior()
+    )
     cfg = Model(encoder=Dense((5,)), latent=LATENT, posterior=posterior, prior=prior)
     with pytest.raises(ConfigError, match=words):
         Autoencoder(cfg, Sizes((6,), examples=10), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("temper", [1.0, 0.3])
+def test_leapfrog_keeps_volume_comes_back_and_its_weights_have_the_mean_one(temper):
+    """|det| = 1 by `grads` (a peer's: 1.3), temper ** (d / 2) with cooling; E over draws of f / q = ∫ f = 1."""
+    q = build(posteriors.HamiltonianPosterior(steps=2, step=0.3, temper=temper)).encode(X[:1])
+    move = jax.jit(q.move)
+
+    def flow(pair):
+        return jnp.concatenate(q.move(pair[None, :LATENT], pair[None, LATENT:]), axis=1)[0]
+
+    pair = jax.random.normal(KEY, (2 * LATENT,))
+    sign, log_det = np.linalg.slogdet(np.asarray(grads.jacobian(flow)(pair)))
+    np.testing.assert_allclose((sign, log_det), (1, 0.5 * LATENT * np.log(temper)), atol=1e-9)
+    z, momentum = move(pair[None, :LATENT], pair[None, LATENT:])
+    assert jnp.abs(z - pair[None, :LATENT]).max() > 0.1
+    if temper == 1:
+        back, again = move(z, -momentum)
+        np.testing.assert_allclose(jnp.concatenate([back, -again], 1)[0], pair, rtol=1e-9, atol=1e-9)
+    z, log_q = jax.jit(jax.vmap(lambda k: draw(q, k)))(jax.random.split(KEY, N))
+    narrow = 0.7 * z.std(0, keepdims=True)  # of f, a normal inside q
+    e = (z - z.mean(0, keepdims=True)) / narrow
+    weight = jnp.exp(jnp.sum(-0.5 * e * e - jnp.log(narrow) - 0.5 * np.log(2 * np.pi), axis=2) - log_q)
+    assert jnp.abs(weight.mean() - 1) < 4 * weight.std() / N**0.5
+    assert weight.std() / N**0.5 < 0.05
+    with pytest.raises(ConfigError, match="its own draws only"):
+        q.log_prob(z[0])

@@ -20,25 +20,26 @@ SIZES = Sizes((6,), classes=3, examples=50)
 
 # name -> (prior, model fields it needs); each has a density over all of R^latent
 ROWS = {
-    "standard": (priors.Standard(), {}),
-    "mixture": (priors.Mixture(components=4), {}),
-    "vamp": (priors.Vamp(inputs=5), {}),
-    "vamp of full normals": (priors.Vamp(inputs=5), {"posterior": posteriors.Full()}),
-    "flow": (priors.Flow(hidden=7), {}),
-    "iaf": (priors.Flow("iaf", hidden=7), {}),
-    "chain": (priors.Chain(hidden=7), {}),
-    "labelled": (priors.Labelled(), {}),
+    "standard": (priors.StandardPrior(), {}),
+    "mixture": (priors.MixturePrior(components=4), {}),
+    "vamp": (priors.VampPrior(inputs=5), {}),
+    "vamp of full normals": (priors.VampPrior(inputs=5), {"posterior": posteriors.FullPosterior()}),
+    "flow": (priors.FlowPrior(hidden=7), {}),
+    "iaf": (priors.FlowPrior("iaf", hidden=7), {}),
+    "chain": (priors.ChainPrior(hidden=7), {}),
+    "labelled": (priors.LabelledPrior(), {}),
 }
 FIELDS = {
-    priors.Standard: {},
-    priors.Mixture: {"components": 3, "spread": 2.0},
-    priors.Vamp: {"inputs": 7},
-    priors.Labelled: {"spread": 2.0},
-    priors.Flow: {"kind": "iaf", "steps": 2, "hidden": 7},
-    priors.Codes: {},
-    priors.Sphere: {},
-    priors.Chain: {"groups": (2, 1), "hidden": 7},
-    priors.Deeper: {"units": 2, "hidden": 7},
+    priors.StandardPrior: {},
+    priors.MixturePrior: {"components": 3, "spread": 2.0, "covariance": "full"},
+    priors.VampPrior: {"inputs": 7},
+    priors.LabelledPrior: {"spread": 2.0},
+    priors.FlowPrior: {"kind": "iaf", "steps": 2, "hidden": 7, "base": "free"},
+    priors.CodesPrior: {},
+    priors.SpherePrior: {},
+    priors.ChainPrior: {"groups": (2, 1), "hidden": 7},
+    priors.DeeperPrior: {"units": 2, "hidden": 7},
+    priors.AutoregressivePrior: {"hidden": 7, "embedding": 3},
 }
 
 
@@ -75,10 +76,11 @@ def test_every_field_changes_the_prior(kind):
     assert set(FIELDS[kind]) == {f.name for f in dataclasses.fields(kind)}
     z = jax.random.normal(KEY, (4, LATENT))
 
-    fitting = {priors.Codes: posteriors.FSQ(), priors.Sphere: posteriors.VMF()}
+    fsq = posteriors.FSQPosterior()
+    fitting = {priors.CodesPrior: fsq, priors.AutoregressivePrior: fsq, priors.SpherePrior: posteriors.VMFPosterior()}
 
     def density(prior):
-        model = build(prior, posterior=fitting.get(kind, posteriors.Normal()))
+        model = build(prior, posterior=fitting.get(kind, posteriors.NormalPosterior()))
         return jax.jit(lambda: model.prior(jnp.arange(4) % 3, KEY).log_prob(z))()
 
     for name, change in FIELDS[kind].items():
@@ -87,7 +89,7 @@ def test_every_field_changes_the_prior(kind):
 
 
 def test_labelled_prior_is_one_per_class_and_standard_where_unknown():
-    model = build(priors.Labelled())
+    model = build(priors.LabelledPrior())
     p = model.prior(jnp.asarray([0, 2, -1]))
     np.testing.assert_array_equal(p.mean[:2], model.prior_module.mean[...][jnp.asarray([0, 2])])
     np.testing.assert_array_equal(p.mean[2], 0)
@@ -98,7 +100,7 @@ def test_labelled_prior_is_one_per_class_and_standard_where_unknown():
 
 
 def test_vamp_is_the_same_in_training_and_evaluation_under_batch_norm():
-    cfg = Model(encoder=Dense((5,), norm="batch"), latent=LATENT, prior=priors.Vamp(inputs=5))
+    cfg = Model(encoder=Dense((5,), norm="batch"), latent=LATENT, prior=priors.VampPrior(inputs=5))
     model = Autoencoder(cfg, (6,), rngs=nnx.Rngs(0))
     before = nnx.state(model, nnx.BatchStat)
     z = jax.random.normal(KEY, (4, LATENT))
@@ -108,7 +110,7 @@ def test_vamp_is_the_same_in_training_and_evaluation_under_batch_norm():
 
 def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
     """Mean over keys of exp(bound) is p(z), which integrates to one; a draw of it has that density's moments."""
-    model = build(priors.Deeper(units=2, hidden=7))
+    model = build(priors.DeeperPrior(units=2, hidden=7))
     n = 4000
 
     @jax.jit
@@ -130,11 +132,11 @@ def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
 @pytest.mark.parametrize(
     ("prior", "more", "sizes", "words"),
     [
-        (priors.Vamp(), {"labels": "given"}, SIZES, "labels none"),
-        (priors.Labelled(), {}, Sizes((6,)), "data with labels"),
-        (priors.Codes(), {}, SIZES, "use posterior vq"),
-        (priors.Sphere(), {}, SIZES, "use posterior vmf"),
-        (priors.Chain((1, 1)), {}, SIZES, "groups must sum to latent=20"),
+        (priors.VampPrior(), {"labels": "given"}, SIZES, "labels none"),
+        (priors.LabelledPrior(), {}, Sizes((6,)), "data with labels"),
+        (priors.CodesPrior(), {}, SIZES, "use posterior vq"),
+        (priors.SpherePrior(), {}, SIZES, "use posterior vmf"),
+        (priors.ChainPrior((1, 1)), {}, SIZES, "groups must sum to latent=20"),
     ],
 )
 def test_impossible_priors_are_named(prior, more, sizes, words):
@@ -144,4 +146,69 @@ def test_impossible_priors_are_named(prior, more, sizes, words):
 
 def test_vamp_needs_a_posterior_with_a_density():
     with pytest.raises(ConfigError, match="posterior normal"):
-        build(priors.Vamp(), posterior=posteriors.Point()).prior()
+        build(priors.VampPrior(), posterior=posteriors.PointPosterior()).prior()
+
+
+@pytest.mark.parametrize(
+    "posterior",
+    [posteriors.FSQPosterior(3), posteriors.VQPosterior(entries=3, width=1), posteriors.GumbelPosterior(size=3)],
+)
+def test_probabilities_of_codes_in_turn_sum_to_one_and_are_those_of_the_draws(posterior):
+    """All 3³ codes (3 of one place of Gumbel's): Σ P = 1, and draws have these frequencies within 4 s.e."""
+    model = build(priors.AutoregressivePrior(hidden=5, embedding=3), posterior=posterior)
+    book = model.posterior_module
+    every = jnp.stack(jnp.meshgrid(*[jnp.arange(3)] * book.places, indexing="ij"), -1).reshape(-1, book.places)
+    codes = book.lookup(every)
+    prior = model.prior()
+    p = jnp.exp(jax.jit(prior.log_prob)(codes))
+    np.testing.assert_allclose(p.sum(), 1, rtol=1e-9)
+    assert book.places == 1 or p.std() > 0.003
+    n = 4000
+    drawn = jax.jit(jax.vmap(lambda k: prior.sample(k)[0]))(jax.random.split(KEY, n))
+    counts = (jnp.abs(drawn[:, None] - codes[None]).max(2) < 1e-9).astype(float).mean(0)
+    np.testing.assert_allclose(counts.sum(), 1)
+    np.testing.assert_array_less(jnp.abs(counts - p), 4 * jnp.sqrt(p / n) + 1e-9)
+    with pytest.raises(ConfigError, match="levels 1"):
+        build(priors.AutoregressivePrior(), posterior=posteriors.VQPosterior(entries=3, width=1, levels=2))
+
+
+@pytest.fixture(scope="module")
+def codes():
+    """Codes on a bent line, far from standard normal."""
+    t, e = jax.random.normal(jax.random.key(8), (2, 600))
+    return jnp.stack([40 + 10 * t, 3 * t * t + e, -2 + 0.1 * t + 0.05 * jnp.roll(e, 1)], axis=1)
+
+
+@pytest.mark.parametrize("how", ["mixture", "kernel", "flow", "vae"])
+def test_a_fitted_prior_is_near_its_codes_and_stands_in_the_models_place(how, codes):
+    """Held-out codes are likelier than under a normal of their moments; draws have these; its config rebuilds it."""
+    model = build(priors.StandardPrior())
+    cfg, module = priors.fit_prior(how, model, codes[:500], KEY, components=5, steps=400)
+    fitted = priors.with_prior_module(model, module)
+    density = jax.jit(lambda z: fitted.prior(None, KEY).log_prob(z))
+    mean, deviation = codes[:500].mean(0, keepdims=True), codes[:500].std(0, keepdims=True)
+    normal = jnp.sum(-0.5 * jnp.square((codes - mean) / deviation) - jnp.log(deviation), 1) - 1.5 * np.log(2 * np.pi)
+    assert density(codes)[500:].mean() > normal[500:].mean() + 0.1
+    drawn = prior_codes(fitted, KEY, 2000)
+    np.testing.assert_array_less(jnp.abs(drawn.mean(0) - mean[0]), 0.25 * deviation[0])
+    np.testing.assert_allclose(drawn.std(0), deviation[0], rtol=0.35)
+    again = build(cfg)
+    graph = jax.tree.map(lambda a: (a.shape, str(a.dtype)), nnx.state(again.prior_module))
+    assert graph == jax.tree.map(lambda a: (a.shape, str(a.dtype)), nnx.state(module))
+    np.testing.assert_array_equal(model.prior().mean, 0)  # the first model keeps its own
+
+
+@pytest.mark.parametrize(
+    ("how", "count", "words"),
+    [
+        ("mixture", 19, "5 normals in 3 dimensions needs at least 20 examples, got 19"),
+        ("kernel", 3, "a kernel density in 3 dimensions needs at least 4 examples, got 3"),
+        ("flow", 29, "a flow in 3 dimensions needs at least 30 examples, got 29"),
+        ("vae", 29, "a second VAE in 3 dimensions needs at least 30 examples, got 29"),
+        ("spline", 100, "a fitted prior is mixture, kernel, flow, vae; got 'spline'"),
+    ],
+)
+def test_too_few_codes_are_refused(how, count, words, codes):
+    with pytest.raises(ConfigError, match=words) as error:
+        priors.fit_prior(how, build(priors.StandardPrior()), codes[:count], KEY, components=5)
+    assert "\n" not in str(error.value)

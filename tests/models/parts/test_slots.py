@@ -59,7 +59,7 @@ def test_a_mask_takes_values_out_of_the_density(name):
 def test_hidden_values_may_be_anything_even_nan():
     mask = jax.random.bernoulli(KEY, 0.6, X.shape)
     batch = Batch(jnp.where(mask, X, jnp.nan), None, mask)
-    cfg = Model(encoder=Dense((4,)), latent=2, likelihood=likelihoods.Normal("optimal"))
+    cfg = Model(encoder=Dense((4,)), latent=2, likelihood=likelihoods.NormalLikelihood("optimal"))
     graph, params, rest = nnx.split(Autoencoder(cfg, (6,), rngs=nnx.Rngs(0)), nnx.Param, ...)
 
     def loss(params, batch):
@@ -71,7 +71,9 @@ def test_hidden_values_may_be_anything_even_nan():
     other = jax.jit(loss)(params, Batch(jnp.where(mask, X, 7.0), None, mask))
     np.testing.assert_array_equal(value, other[0])
     count = mask.sum(1)
-    np.testing.assert_allclose(metrics["density_bits_per_dim"] * count * np.log(2), metrics["negative_elbo_nats"], rtol=1e-9)
+    np.testing.assert_allclose(
+        metrics["density_bits_per_dim"] * count * np.log(2), metrics["negative_elbo_nats"], rtol=1e-9
+    )
 
 
 def labelled(labels, **more):
@@ -109,7 +111,7 @@ def test_repeated_lays_all_examples_beside_each_other():
 
 
 def test_held_configs_keep_traced_floats():
-    cfg = likelihoods.Normal(std=0.5)
+    cfg = likelihoods.NormalLikelihood(std=0.5)
     found = jax.jit(jax.vmap(lambda s: Held(with_traced(cfg, std=s))().std))(jnp.asarray([0.1, 0.3]))
     np.testing.assert_allclose(found, [0.1, 0.3])
     assert Held(cfg)().scale == "fixed"
@@ -164,7 +166,7 @@ def test_a_term_of_the_users_own_passes_from_python():
 
 def test_configs_of_earlier_versions_load():
     old = {"kind": "Model", "posterior": "point", "code": "sigmoid", "latent": 3}
-    assert from_dict(Model, old) == Model(posterior=posteriors.Point("sigmoid"), latent=3)
+    assert from_dict(Model, old) == Model(posterior=posteriors.PointPosterior("sigmoid"), latent=3)
     assert from_dict(Model, {"posterior": "normal", "code": "identity"}) == Model()
     sparse = {"objective": {"kind": "Sparse", "penalty": "kl", "weight": 0.5, "target": 0.2, "error": "nll"}}
     found = from_dict(train.Config, sparse)
@@ -173,7 +175,7 @@ def test_configs_of_earlier_versions_load():
 
 
 def test_a_part_is_given_not_named_from_python():
-    with pytest.raises(ConfigError, match=r"must be a part, such as Point\(\), got 'point'"):
+    with pytest.raises(ConfigError, match=r"must be a part, such as PointPosterior\(\), got 'point'"):
         validate(with_traced(Model(), posterior="point"))
 
 
@@ -184,4 +186,4 @@ def test_names_that_scripts_rely_on():
     assert {"reconstruction", "denoising", "elbo", "bound", "sampling"} <= names(train.Config, "objective")
     wanted = {"sparsity", "code_norm", "mmd", "sliced_wasserstein", "total_correlation", "dip", "adversarial"}
     assert {w.replace("_", "") for w in wanted} <= {n.replace("_", "") for n in names(train.Config, "terms")}
-    assert priors.Standard() == Model().prior
+    assert priors.StandardPrior() == Model().prior

@@ -14,7 +14,7 @@ from .test_geometry_terms import DEEP, SHALLOW, made
 
 X = jax.random.uniform(jax.random.key(1), (4, 6))
 SQUARE = dataclasses.replace(SHALLOW, latent=6)
-RELU = dataclasses.replace(SHALLOW, posterior=posteriors.Point("relu"))
+RELU = dataclasses.replace(SHALLOW, posterior=posteriors.PointPosterior("relu"))
 START = np.asarray(made(SHALLOW).encoder.head.kernel[...])  # a copy, taken once
 W = lambda model: model.encoder.head.kernel[...]
 code = lambda model, x: model.encode(x).mean
@@ -96,6 +96,8 @@ def test_formulas_on_kernels_are_left_out_where_there_are_none():
     """A convolutional encoder: only what is said of J itself is asked."""
     from models.networks import Conv
 
-    cfg = dataclasses.replace(DEEP, encoder=Conv((2,)), likelihood=likelihoods.Bernoulli(), decoder=Dense((4,)))
+    cfg = dataclasses.replace(
+        DEEP, encoder=Conv((2,)), likelihood=likelihoods.BernoulliLikelihood(), decoder=Dense((4,))
+    )
     with pytest.raises(WrongPenaltyError, match="row sums of J"):
         check_penalty(ones_vjp, made(cfg, (4, 4, 1)), X[:2, :1, None, None] * jnp.ones((2, 4, 4, 1)))

@@ -20,10 +20,10 @@ from models.terms.geometry.volume import half_log_det
 
 KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (4, 6))
-POINT = posteriors.Point("tanh")
-DEEP = Model(Dense((5,), "tanh"), latent=3, posterior=POINT, likelihood=likelihoods.Normal())
-SHALLOW = dataclasses.replace(DEEP, encoder=Dense(()), posterior=posteriors.Point("sigmoid"))
-LINEAR = dataclasses.replace(DEEP, encoder=Dense(()), posterior=posteriors.Point())
+POINT = posteriors.PointPosterior("tanh")
+DEEP = Model(Dense((5,), "tanh"), latent=3, posterior=POINT, likelihood=likelihoods.NormalLikelihood())
+SHALLOW = dataclasses.replace(DEEP, encoder=Dense(()), posterior=posteriors.PointPosterior("sigmoid"))
+LINEAR = dataclasses.replace(DEEP, encoder=Dense(()), posterior=posteriors.PointPosterior())
 
 
 def made(cfg=DEEP, sizes=Sizes((6,))):
@@ -284,12 +284,12 @@ def test_log_volume_survives_a_condition_number_that_gram_does_not():
 def test_closed_form_is_taken_for_one_layer_only():
     taken = lambda cfg: one_layer(*(lambda d: (d.model, of_pass(d, "encoder", "")))(passed(made(cfg))))
     assert taken(SHALLOW)
-    assert taken(dataclasses.replace(SHALLOW, posterior=posteriors.Point("tanh", active=2)))
-    assert taken(dataclasses.replace(SHALLOW, posterior=posteriors.Normal()))
+    assert taken(dataclasses.replace(SHALLOW, posterior=posteriors.PointPosterior("tanh", active=2)))
+    assert taken(dataclasses.replace(SHALLOW, posterior=posteriors.NormalPosterior()))
     assert not taken(DEEP)
 
 
-@pytest.mark.parametrize("cfg", [SHALLOW, dataclasses.replace(SHALLOW, posterior=posteriors.Normal()), DEEP])
+@pytest.mark.parametrize("cfg", [SHALLOW, dataclasses.replace(SHALLOW, posterior=posteriors.NormalPosterior()), DEEP])
 def test_hidden_values_and_labels(cfg):
     """Columns of values that were not observed are 0; labels are held fixed, whatever the way."""
     cfg = dataclasses.replace(cfg, labels="given")
@@ -377,7 +377,11 @@ NEED_WIDTH = (terms.Isometric, terms.FlatMetric, terms.Orthogonal, terms.LogVolu
         (terms.Implicit(), {"mean": False}, "needs a posterior with a mean"),
         (terms.Contractive(), {"symbols": True}, "real numbers, got int32 symbols"),
         (terms.Contractive(), {"encoder": False}, "needs an encoder"),
-        (terms.Implicit(), {"likelihood": likelihoods.Laplace()}, "normal and bernoulli likelihoods, got laplace"),
+        (
+            terms.Implicit(),
+            {"likelihood": likelihoods.LaplaceLikelihood()},
+            "normal and bernoulli likelihoods, got laplace",
+        ),
     ],
 )
 def test_what_has_no_jacobian_is_named(term, change, words):
@@ -407,7 +411,7 @@ def test_surrogate_of_the_encoder_is_refused():
 
 def test_bernoulli_information_is_finite_at_saturated_logits():
     """p (1 - p) underflows at a logit of 800; the regulariser and its gradient are finite, right at moderate ones."""
-    done = passed(made(dataclasses.replace(DEEP, likelihood=likelihoods.Bernoulli())))
+    done = passed(made(dataclasses.replace(DEEP, likelihood=likelihoods.BernoulliLikelihood())))
     j, m = dense(done, "decoder"), done.model.decode(done.z).mean
     h = jnp.einsum("bij,bi,bik->bjk", j, 1 / (m * (1 - m)), j)
     wanted = 0.5 * jnp.sum(done.z**2, 1) + 0.5 * log_det(jnp.eye(3)[None] + h)

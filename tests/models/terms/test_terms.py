@@ -34,8 +34,8 @@ KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (12, 6))
 
 
-def passed(posterior=posteriors.Normal(), latent=3, x=X):
-    prior = priors.Codes() if getattr(posterior, "discrete", False) else priors.Standard()
+def passed(posterior=posteriors.NormalPosterior(), latent=3, x=X):
+    prior = priors.CodesPrior() if getattr(posterior, "discrete", False) else priors.StandardPrior()
     cfg = Model(encoder=Dense((5,)), latent=latent, posterior=posterior, prior=prior)
     model = stirred(Autoencoder(cfg, Sizes((6,), examples=40), rngs=nnx.Rngs(0)))
     return Reconstruction()(model, x, KEY, False)[2]
@@ -74,8 +74,11 @@ KINDS = [kind for kind in part_types(Config, "terms") if ".geometry." not in kin
 def test_every_field_changes_the_term(kind):
     """Names every field, so a new one must be added here and must do something; `weight` multiplies in the loss."""
     assert {*FIELDS[kind], "weight"} == {f.name for f in dataclasses.fields(kind)}
-    special = {terms.Sparsity: posteriors.Point("sigmoid"), terms.Commitment: posteriors.VQ(5, learn="gradient")}
-    done = passed(special.get(kind, posteriors.Normal()))
+    special = {
+        terms.Sparsity: posteriors.PointPosterior("sigmoid"),
+        terms.Commitment: posteriors.VQPosterior(5, learn="gradient"),
+    }
+    done = passed(special.get(kind, posteriors.NormalPosterior()))
     value = lambda term: jax.jit(lambda: term(done, network_of(term, done)))()
     for name, change in FIELDS[kind].items():
         base, other = change if isinstance(change, tuple) else (kind(), change)
@@ -199,9 +202,9 @@ def test_a_gan_needs_no_encoder_and_sees_draws_of_the_prior():
 @pytest.mark.parametrize(
     ("term", "done", "words"),
     [
-        (terms.TotalCorrelation(), passed(posteriors.Point()), "posterior normal, got point"),
+        (terms.TotalCorrelation(), passed(posteriors.PointPosterior()), "posterior normal, got point"),
         (terms.TotalCorrelation(examples=5), passed(), "at least the batch"),
-        (terms.DIP(form="II"), passed(posteriors.Point()), "use form I"),
+        (terms.DIP(form="II"), passed(posteriors.PointPosterior()), "use form I"),
         (terms.MMD(), passed(x=X[:1]), "at least 2, got 1"),
         (terms.Adversarial(network=Conv()), passed(), "images"),
         (terms.Commitment(), passed(), "posterior vq or fsq, got normal"),

@@ -10,9 +10,7 @@ from training.examples import Examples, binarise
 PICTURES = 10  # test examples whose reconstructions a run returns
 
 
-def reconstructions(
-    config: train.Config, state: train.TrainState, examples: Examples, key: Key[Array, ""]
-) -> Array:
+def reconstructions(config: train.Config, state: train.TrainState, examples: Examples, key: Key[Array, ""]) -> Array:
     """Return the reconstructions of the first test examples, (10, *shape)."""
     model = train.trained_model(config, state)
     k_binary, _ = jax.random.split(jax.random.fold_in(key, 0))
