@@ -1,6 +1,7 @@
 """How discrete codes are used."""
 
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +27,7 @@ def codes(subject: Subject) -> dict[str, Measured]:
     used - 1) / (2 n log 2) a place. perplexity: 2 ** (code_entropy_bits / places). code_use: share of all (place,
     entry) pairs that occur.
     """
-    book = subject.model.posterior_module
+    book: Any = subject.model.posterior_module
     chosen, size, places = subject.each(indices_of, "codes"), book.size, book.places
 
     def counts(index: np.ndarray) -> np.ndarray:

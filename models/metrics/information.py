@@ -48,7 +48,7 @@ def kl(subject: Subject) -> dict[str, Measured]:
     if rows.shape[1] != subject.model.latent:
         return {"kl_nats": mean_of(rows.sum(1), "nats")}
     out = {"kl_per_dim_nats": mean_of(rows, "nats")}
-    levels = getattr(subject.model.posterior_module, "levels", None)
+    levels: Any = getattr(subject.model.posterior_module, "levels", None)
     if hasattr(levels, "groups"):
         ends = np.cumsum(levels.groups)
         parts = [rows[:, end - width : end] for end, width in zip(ends, levels.groups, strict=True)]

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from models.config import ConfigError, nearest
-from models.metrics import discrete, information
+from models.metrics import discrete, factors, information, probes
 from models.metrics.estimates import Measured
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
@@ -73,6 +74,28 @@ def discrete_codes(subject: Subject) -> str:
     )
 
 
+def known_factors(subject: Subject) -> str:
+    """Need factors that the examples were made from."""
+    known = subject.test.factors is not None
+    return an_encoder(subject) or ("" if known else "the data have no known factors (dataset sprites has)")
+
+
+def labels_in_training(subject: Subject) -> str:
+    """Need labelled training examples."""
+    if subject.train is None:
+        return "the training examples are not at hand (a stream, or --data)"
+    known = subject.train.labels is not None and subject.test.labels is not None
+    return an_encoder(subject) or ("" if known else "the data have no labels")
+
+
+def two_classes(subject: Subject) -> str:
+    """Need labels 0 and 1."""
+    if subject.test.labels is None:
+        return "the data have no labels"
+    found = np.unique(subject.test.labels)
+    return "" if found.tolist() == [0, 1] else f"it takes the labels 0 and 1, the data have {len(found)} classes"
+
+
 def two_examples(subject: Subject) -> str:
     """Need more than one example."""
     return "" if subject.test.size > 1 else "there is only one example"
@@ -108,6 +131,24 @@ METRICS: tuple[Metric, ...] = (
         (a_continuous_density, two_examples),
     ),
     Metric("codes", "entropy, perplexity and use of discrete codes", discrete.codes, (discrete_codes,)),
+    Metric("mig", "mutual information gap between the two best units", factors.mig, (known_factors, two_examples)),
+    Metric("sap", "gap between the two most predictive units", factors.sap, (known_factors, two_examples)),
+    Metric("modularity", "whether a unit tells of one factor only", factors.modular, (known_factors, two_examples)),
+    Metric(
+        "factor_vae",
+        "FactorVAE's score: votes of the steadiest unit",
+        factors.factor_vae,
+        (known_factors, two_examples),
+    ),
+    Metric(
+        "dci",
+        "disentanglement, completeness, informativeness",
+        factors.dci_of,
+        (known_factors, two_examples),
+        cheap=False,
+    ),
+    Metric("probes", "labels read from codes: linear, nearest neighbours", probes.probes, (labels_in_training,)),
+    Metric("detection", "the loss as a score of class 1 against class 0", probes.detection, (an_encoder, two_classes)),
     Metric("log_likelihood", "importance-weighted log p(x)", _log_likelihood, (a_density,), cheap=False),
     Metric("geometry", "the report card of both Jacobians", _geometry, (an_encoder, two_examples), cheap=False),
 )

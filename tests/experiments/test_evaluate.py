@@ -1,6 +1,9 @@
 """`python -m experiments.evaluate`: numbers of a run with unit and error, kept beside what was there."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import train
 from experiments import evaluate
+from models.metrics import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +78,15 @@ def test_bad_options_are_one_line(run, argv, words, capsys):
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1
+
+
+def test_the_commands_of_the_page_run(run, tmp_path):
+    """The first one is run; the options of the others are read."""
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    commands = [shlex.split(line)[3:] for line in re.findall(r"python -m experiments\.evaluate runs/.+", text)]
+    assert len(commands) >= 3
+    first = [str(run) if word == "runs/A" else word for word in commands[0]]
+    assert evaluate.main([*first, "--out", str(tmp_path / "evaluation.json")]) == 0
+    known = {metric.name for metric in METRICS}
+    for command in commands:
+        assert set(evaluate.parser().parse_args(command).metrics or ()) <= known

@@ -17,7 +17,9 @@ COVARIANCE = np.array([[1.0, 0.8], [0.8, 1.0]])
 def gaussian():
     """q(z|x) = N(x, 1/4), x normal with correlation 0.8: z is normal too."""
     x = np.random.default_rng(0).multivariate_normal(np.zeros(D), COVARIANCE, N)
-    cfg = Model(encoder=Dense(hidden=()), decoder=Dense(hidden=()), latent=D, likelihood=likelihoods.Normal(std=0.7))
+    cfg = Model(
+        encoder=Dense(hidden=()), decoder=Dense(hidden=()), latent=D, likelihood=likelihoods.NormalLikelihood(std=0.7)
+    )
     model = Autoencoder(cfg, (D,), rngs=nnx.Rngs(0))
     model.encoder.head.kernel[...] = jnp.eye(D, 2 * D)
     model.encoder.head.bias[...] = jnp.array([0.0] * D + [np.log(STD)] * D)
@@ -72,7 +74,7 @@ def test_stratified_batches_are_near_where_examples_are_few(gaussian):
     assert one["stratified_mutual_information_nats"].value == pytest.approx(same.value, abs=4 * same.error)
 
 
-@pytest.mark.parametrize("posterior", [posteriors.Full(), posteriors.LowRank()])
+@pytest.mark.parametrize("posterior", [posteriors.FullPosterior(), posteriors.LowRankPosterior()])
 def test_other_densities_have_the_joint_numbers(gaussian, posterior):
     model = Autoencoder(Model(encoder=Dense(hidden=()), latent=D, posterior=posterior), (D,), rngs=nnx.Rngs(1))
     found = information.aggregate(Subject(model, Shown(Batch(gaussian.test.batch.x[:40]))))
@@ -88,7 +90,9 @@ def test_active_units_and_kl_by_dimension_and_level(gaussian):
     rate = information.rate_distortion(gaussian)["rate_nats"]
     assert sum(kl.value) == pytest.approx(rate.value, rel=1e-9)
     assert len(kl.error) == D
-    chain = Model(encoder=Dense(hidden=(4,)), latent=3, posterior=posteriors.Chain(), prior=priors.Chain())
+    chain = Model(
+        encoder=Dense(hidden=(4,)), latent=3, posterior=posteriors.ChainPosterior(), prior=priors.ChainPrior()
+    )
     levels = information.kl(Subject(Autoencoder(chain, (D,), rngs=nnx.Rngs(0)), gaussian.test))
     by_level = sum(levels[f"kl_level_{i}_nats"].value for i in (1, 2))
     assert by_level == pytest.approx(sum(levels["kl_per_dim_nats"].value))
@@ -96,7 +100,9 @@ def test_active_units_and_kl_by_dimension_and_level(gaussian):
 
 def test_use_of_codes():
     """8 examples on 2 of 3 levels at one place, evenly; 1 of 3 at the other."""
-    cfg = Model(encoder=Dense(hidden=()), latent=2, posterior=posteriors.FSQ(levels=3), prior=priors.Codes())
+    cfg = Model(
+        encoder=Dense(hidden=()), latent=2, posterior=posteriors.FSQPosterior(levels=3), prior=priors.CodesPrior()
+    )
     subject = Subject(Autoencoder(cfg, (2,), rngs=nnx.Rngs(0)), Shown(Batch(np.zeros((8, 2)))))
     subject.model.encoder.head.kernel[...], subject.model.encoder.head.bias[...] = 5 * jnp.eye(2), jnp.zeros(2)
     x = np.stack([np.tile([-1.0, 1.0], 4), np.zeros(8)], 1)
@@ -119,13 +125,13 @@ def test_errors_of_means_shares_and_jackknives():
 def test_what_cannot_be_measured_says_why(gaussian):
     names = [metric.name for metric in METRICS]
     assert len(set(names)) == len(names)
-    point = Autoencoder(Model(posterior=posteriors.Point(), latent=2), (D,), rngs=nnx.Rngs(0))
+    point = Autoencoder(Model(posterior=posteriors.PointPosterior(), latent=2), (D,), rngs=nnx.Rngs(0))
     found, why = registry.measure(Subject(point, Shown(Batch(np.ones((3, D))))))
     assert set(found) == {"errors"}
     assert "points" in why["kl"]
     with pytest.raises(ConfigError, match="no metric is called 'kll'; nearest: kl"):
         registry.measure(gaussian, ["kll"])
-    labelled = Model(encoder=Dense(hidden=()), latent=2, prior=priors.Labelled())
+    labelled = Model(encoder=Dense(hidden=()), latent=2, prior=priors.LabelledPrior())
     model = Autoencoder(labelled, Sizes((D,), 3), rngs=nnx.Rngs(0))
     subject = Subject(model, Shown(Batch(np.ones((3, D)), np.zeros(3, np.int32))))
     assert "each label" in registry.measure(subject, ["aggregate"])[1]["aggregate"]
