@@ -175,7 +175,7 @@ def test_configs_of_earlier_versions_load():
 
 
 def test_a_part_is_given_not_named_from_python():
-    with pytest.raises(ConfigError, match=r"must be a part, such as Point\(\), got 'point'"):
+    with pytest.raises(ConfigError, match=r"must be a part, such as PointPosterior\(\), got 'point'"):
         validate(with_traced(Model(), posterior="point"))
 
 
