@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--out", metavar="FILE", help=".npz, .csv or .png; a folder for figures and export")
     out.add_argument("--which", choices=("best", "last"), help="checkpoint (default: the one that was tested)")
     out.add_argument("--n", type=int, help="samples to draw (64), or steps of an interpolation (8)")
+    kinds = ("mixture", "kernel", "flow", "vae")
+    out.add_argument("--prior", choices=kinds, help="sample: from a prior fitted to codes (of --data, or as trained)")
+    out.add_argument("--components", type=int, default=10, help="sample: normals of a fitted mixture (10)")
     out.add_argument("--between", type=int, nargs=2, default=(0, 1), metavar="ROW", help="rows of --data (0 1)")
     out.add_argument("--samples", type=int, default=0, help="score: draws of the importance-weighted bound (0: none)")
     out.add_argument("--seed", type=int, default=0, help="of whatever is drawn (0)")
@@ -81,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def given(run: Any, options: argparse.Namespace) -> Given:
-    """Return the examples that were asked for. Raises DataError and ConfigError."""
+def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
+    """Return the examples that were asked for, or that split of the run's data. Raises DataError and ConfigError."""
     import data
     from models.config import ConfigError
 
@@ -91,7 +94,7 @@ def given(run: Any, options: argparse.Namespace) -> Given:
         return Given(read.x, read.names or list(map(str, range(len(read.x)))), read.labels)
     name = run.config.dataset
     try:
-        split = data.load(name, options.data_dir).splits["test"]
+        split = data.load(name, options.data_dir).splits[part]
     except data.DataError as error:
         raise ConfigError(f"{error}; or give the examples with --data FILE") from None
     return Given(split.x, list(map(str, range(len(split.x)))), split.y)
@@ -112,9 +115,10 @@ def reconstruct(run: Any, options: argparse.Namespace) -> Made:
 
 
 def sample(run: Any, options: argparse.Namespace) -> Made:
-    """Return decoded draws of the prior; --data fits one to its codes first."""
-    if options.data:
-        run = run.with_prior(given(run, options).x, seed=options.seed)
+    """Return decoded draws of the prior; --prior, or --data, fits one to the codes of examples first."""
+    if options.data or options.prior:
+        fitted = {"prior": options.prior or "mixture", "components": options.components, "seed": options.seed}
+        run = run.with_prior(given(run, options, "train").x, **fitted)
     n = 64 if options.n is None else options.n
     drawn = run.sample(n, options.seed)
     return Made({"sample": drawn}, list(map(str, range(n))), list(run.facts.columns) or None)

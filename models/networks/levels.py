@@ -27,14 +27,15 @@ def groups_of(groups: tuple[int, ...], latent: int, slot: str) -> tuple[int, ...
 class Levels(nnx.Module):
     """One network per level: from the units above, and a context, to the mean and log deviation of its units.
 
-    A level without anything above it is a standard normal.
+    A level without anything above it is a standard normal. small: all levels begin near one, as a prior does; the
+    levels of a posterior must not, or the decoder learns to live without them before they say anything.
     """
 
-    def __init__(self, groups: tuple[int, ...], context: int, hidden: int, *, rngs: nnx.Rngs):
+    def __init__(self, groups: tuple[int, ...], context: int, hidden: int, *, rngs: nnx.Rngs, small: bool):
         self.groups = groups
         nets, above = [], context
         for width in groups:
-            nets.append(MLP([above, hidden, 2 * width], rngs=rngs, small=True) if above else None)
+            nets.append(MLP([above, hidden, 2 * width], rngs=rngs, small=small) if above else None)
             above += width
         self.nets = nnx.List(nets)
 

@@ -39,7 +39,7 @@ class ChainPosterior:
     def build(self, latent: int, rngs: nnx.Rngs) -> "TopDownByExample":
         """Return the module."""
         groups = groups_of(self.groups, latent, "posterior")
-        return TopDownByExample(Levels(groups, self.context, self.hidden, rngs=rngs), self.ladder)
+        return TopDownByExample(Levels(groups, self.context, self.hidden, rngs=rngs, small=False), self.ladder)
 
 
 class TopDownByExample(nnx.Module):

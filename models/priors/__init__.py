@@ -7,6 +7,7 @@ module(model, label, key)      -> p(z); the key is for what is random in it, not
 from models.priors.chain import ChainPrior
 from models.priors.codes import CodesPrior, UniformCodes
 from models.priors.deeper import DeeperPrior
+from models.priors.fitted import FittedKind, fit_prior, with_prior_module
 from models.priors.flow import FlowPrior
 from models.priors.in_turn import AutoregressivePrior
 from models.priors.labelled import LabelledPrior
@@ -33,6 +34,7 @@ __all__ = [
     "ChainPrior",
     "CodesPrior",
     "DeeperPrior",
+    "FittedKind",
     "FlowPrior",
     "LabelledPrior",
     "MixturePrior",
@@ -42,5 +44,7 @@ __all__ = [
     "StandardPrior",
     "UniformCodes",
     "VampPrior",
+    "fit_prior",
     "standard_normal",
+    "with_prior_module",
 ]

@@ -25,7 +25,7 @@ class ChainPrior:
 
     def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "TopDown":
         """Return the module."""
-        return TopDown(Levels(groups_of(self.groups, latent, "prior"), 0, self.hidden, rngs=rngs))
+        return TopDown(Levels(groups_of(self.groups, latent, "prior"), 0, self.hidden, rngs=rngs, small=True))
 
 
 class TopDown(nnx.Module):

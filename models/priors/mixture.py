@@ -1,6 +1,6 @@
 """A mixture of normals as the prior, trained with the rest."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,20 @@ from models.config import config, setting
 
 @config
 class MixturePrior:
-    """A mixture of independent normals whose weights, means and deviations are trained."""
+    """A mixture of normals whose weights, means and deviations are trained with the rest, or fitted to codes."""
 
     components: int = setting(10, at_least=1)
     """number of normals"""
     spread: float = setting(1.0, above=0)
     """standard deviation of their first means"""
+    covariance: Literal["diagonal", "full"] = "diagonal"
+    """diagonal: independent units in every normal; full: a covariance of its own for each"""
 
-    def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "Normals":
+    def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "Normals | FullNormals":
         """Return the module: means drawn with `spread`, deviations 1, weights equal."""
         mean = self.spread * jax.random.normal(rngs.params(), (self.components, latent))
+        if self.covariance == "full":
+            return FullNormals(mean, jnp.zeros((self.components, latent, latent)), jnp.zeros(self.components))
         return Normals(mean, jnp.zeros((self.components, latent)), jnp.zeros(self.components))
 
 
@@ -36,3 +40,22 @@ class Normals(nnx.Module):
     def __call__(self, model: Any, label: Any, key: Any) -> distributions.Mixture:
         """Return the mixture."""
         return distributions.Mixture(self.logits[...], distributions.Normal(self.mean[...], self.log_std[...]))
+
+
+class FullNormals(nnx.Module):
+    """Means (k, latent), factors (k, latent, latent) and logits (k,) of a mixture.
+
+    A covariance is L Lᵀ, L the strictly lower part of a factor with the exponentials of its diagonal.
+    """
+
+    def __init__(
+        self, mean: Float[Array, "k latent"], factor: Float[Array, "k latent latent"], logits: Float[Array, " k"]
+    ):
+        self.mean, self.factor, self.logits = nnx.Param(mean), nnx.Param(factor), nnx.Param(logits)
+
+    def __call__(self, model: Any, label: Any, key: Any) -> distributions.Mixture:
+        """Return the mixture."""
+        factor = self.factor[...]
+        diagonal = jnp.exp(jnp.diagonal(factor, axis1=1, axis2=2))
+        tril = jnp.tril(factor, -1) + diagonal[..., None] * jnp.eye(factor.shape[1])[None]
+        return distributions.Mixture(self.logits[...], distributions.FullNormal(self.mean[...], tril))

@@ -126,9 +126,15 @@ def test_a_plain_autoencoder_offers_a_prior_fitted_to_its_codes(tmp_path):
         run.score(X[:3], samples=2)
     with pytest.raises(ConfigError, match="needs at least 40 examples, got 39"):
         run.with_prior(X[:39])
-    drawn, seen = run.with_prior(X).sample(4000, 3), run.reconstruct(X)  # the same distribution, nearly
+    fitted, seen = run.with_prior(X), run.reconstruct(X)
+    drawn = fitted.sample(4000, 3)  # the same distribution, nearly
     np.testing.assert_allclose(drawn.mean(0), seen.mean(0), atol=0.15 * seen.std(0).max())
     np.testing.assert_allclose(drawn.std(0), seen.std(0), atol=0.15 * seen.std(0).max())
+    far, near = fitted.score(X[:50] * 0)["log_prior_nats"], fitted.score(X[:50])["log_prior_nats"]
+    assert far.mean() < near.mean()
+    fitted.export(tmp_path / "out")
+    again = train.load_run(tmp_path / "out")
+    np.testing.assert_allclose(again.sample(5, 3), fitted.sample(5, 3), rtol=1e-5)
 
 
 def test_a_table_is_used_in_its_own_units_after_its_file_is_gone(tmp_path):

@@ -29,7 +29,7 @@ def export(run: Any, folder: Path, summary: dict[str, Any] | None) -> list[Path]
     if folder.exists() and (not folder.is_dir() or {p.name for p in folder.iterdir()} - set(names)):
         raise RunError(f"{folder} holds other files; give --out a new folder")
     make_folder(folder)
-    checkpoint.write(folder / WEIGHTS, 0, run.model, {"which": run.which})
+    checkpoint.write(folder / WEIGHTS, 0, run.model, {"which": run.which, "fitted": run.fitted})
     write_json(folder / CONFIG, to_dict(run.config))
     write_json(folder / DATA, run.facts.record)
     write_text(folder / CARD, card(run, summary))

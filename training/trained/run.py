@@ -4,6 +4,7 @@
 config, and the shape, range and scale of the data, are recorded there beside the weights.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from jaxtyping import PRNGKeyArray, Shaped
 
 from models import metrics
 from models.batch import Batch
-from models.codes import has_density
+from models.codes import draw, has_density
 from models.config import ConfigError, from_dict
 from models.networks import Nothing
+from models.priors import FittedKind, fit_prior, with_prior_module
 from training.evaluate import trained_model
 from training.examples import binarise
 from training.host import StandIn
@@ -54,7 +56,8 @@ def load(init: Callable[..., Any], config_class: type, folder: Path, which: str 
     template = jax.eval_shape(lambda: init(config, jax.random.key(0), StandIn(facts.examples, facts.shape, like)))
     if exported.is_exported(folder):
         model = restore_like(trained_model(config, template), folder / exported.WEIGHTS)
-        return LoadedRun(folder, config, facts, jax.tree.map(jnp.asarray, model), "exported")
+        kind = FittedRun if read_checkpoint(folder / exported.WEIGHTS).meta.get("fitted") else LoadedRun
+        return kind(folder, config, facts, jax.tree.map(jnp.asarray, model), "exported")
     path, found = checkpoint_of(folder, which)
     state = restore_like(template, path)
     return LoadedRun(folder, config, facts, trained_model(config, jax.tree.map(jnp.asarray, state)), found)
@@ -93,6 +96,8 @@ class LoadedRun:
     scaled as in training, worked on in chunks of 512, and brought back. `label`: of each example, for a model that was
     given labels. Raises ConfigError, one line, for values of another shape or range, or not finite.
     """
+
+    fitted = False
 
     def __init__(self, path: Path, config: Any, facts: Facts, model: Any, which: str):
         self.path, self.config, self.facts, self.model, self.which = path, config, facts, model, which
@@ -162,12 +167,20 @@ class LoadedRun:
 
         return self._decoded_draws(draw, n, key, label, mean)
 
-    def with_prior(self, x: Any, components: int = 10, seed: int = 0) -> "FittedRun":
-        """Return this run with a mixture of normals fitted to the codes of x as its prior (Ghosh et al. 2020, sec. 4).
+    def with_prior(self, x: Any, prior: FittedKind = "mixture", components: int = 10, seed: int = 0) -> "FittedRun":
+        """Return this run with a prior fitted to the codes of x in place of its own, see `models.priors.fitted`.
 
-        Full covariances, fitted by EM (scikit-learn). Raises ConfigError for fewer examples than components need.
+        The codes of a point posterior are points, those of a density one draw of each. prior: mixture (of so many
+        components), kernel, flow or vae. Samples, scores, likelihoods and exports are then those of the fitted one.
+        Raises ConfigError for too few examples.
         """
-        return FittedRun(self, x, components, seed)
+        x, _ = self._examples(x)
+        label, key = self._labels(None, len(x), "encode"), jax.random.key(seed)
+        drawn = lambda m, x, y, k: draw(m.encode(x, None, m.seen_label(Batch(x, y))), k)[0]
+        codes = self._chunks("codes", drawn, x, label, key=jax.random.fold_in(key, 1))
+        cfg, module = fit_prior(prior, self.model, codes, key, components=components)
+        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, prior=cfg))
+        return FittedRun(self.path, config, self.facts, with_prior_module(self.model, module), self.which)
 
     def score(
         self, x: Any, key: PRNGKeyArray | int = 0, *, samples: int = 0, label: Any = None
@@ -308,32 +321,20 @@ class LoadedRun:
 
 
 class FittedRun(LoadedRun):
-    """A run whose prior is a mixture of normals fitted to codes; see `LoadedRun.with_prior`."""
+    """A run with a prior fitted to codes in place of its own; see `LoadedRun.with_prior`."""
 
-    def __init__(self, run: LoadedRun, x: Any, components: int, seed: int):
-        from sklearn.mixture import GaussianMixture
+    fitted = True
 
-        super().__init__(run.path, run.config, run.facts, run.model, run.which)
-        codes = np.atleast_2d(run.encode(x)).astype(np.float64)
-        needed = components * (self.latent + 1)
-        if components < 1 or len(codes) < needed:
-            raise ConfigError(
-                f"a mixture of {components} normals in {self.latent} dimensions needs at least {max(needed, 1)} "
-                f"examples, got {len(codes)}; give more, or fewer components"
-            )
-        self.mixture = GaussianMixture(components, random_state=seed).fit(codes)
+    def score(
+        self, x: Any, key: PRNGKeyArray | int = 0, *, samples: int = 0, label: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Return what `LoadedRun.score` does, and log_prior_nats: log p(z) at the mean code of each example."""
+        out = super().score(x, key, samples=samples, label=label)
+        density = lambda model, x, label: model.prior(label).log_prob(model.encode(x, None, label).mean)
+        return out | {"log_prior_nats": self._each("prior", density, x, label)}
 
-    def sample(self, n: int, key: PRNGKeyArray | int = 0, *, label: Any = None, mean: bool = True) -> np.ndarray:
-        """Return n decoded draws of the fitted mixture, (n, *shape); arguments as in `LoadedRun.sample`."""
-        means, chol = jnp.asarray(self.mixture.means_), jnp.asarray(np.linalg.cholesky(self.mixture.covariances_))
-        log_weights = jnp.log(jnp.asarray(self.mixture.weights_))
-
-        def draw(key: PRNGKeyArray, label: Any) -> Any:
-            k_which, k_where = jax.random.split(key)
-            i = jax.random.categorical(k_which, log_weights)
-            return means[i] + chol[i] @ jax.random.normal(k_where, (self.latent,), chol.dtype)
-
-        return self._decoded_draws(draw, n, key, label, mean)
+    def _is_plain(self) -> bool:
+        return False
 
 
 def _first(out: np.ndarray, single: bool) -> np.ndarray:

@@ -88,7 +88,8 @@ def train_and_stack(number, choice):
     rows = jax.jit(jax.vmap(three_steps, (0, None, None)))(stack, key, examples)
     alone = jax.jit(three_steps)(other, key, examples)
     assert int(alone.bad_step) == -1, words
-    for row, one in zip(jax.tree.leaves(rows.model), jax.tree.leaves(alone.model), strict=True):
+    state = lambda s: jax.tree.leaves((s.model, s.rivals))
+    for row, one in zip(state(rows), state(alone), strict=True):
         assert row.shape[1:] == one.shape, words
         assert jnp.isfinite(jnp.asarray(one, float)).all(), words
         np.testing.assert_allclose(row[1], one, rtol=1e-5, atol=1e-7, err_msg=words)

@@ -352,6 +352,14 @@ def test_relaxed_choices():
     np.testing.assert_allclose(found, [2.0, 2**0.5, 1.0, 0.5**0.5, 0.5, 0.5, 0.5], rtol=1e-6)
 
 
+def test_levels_of_a_posterior_say_something_of_the_example_from_the_start():
+    """Where all begin alike the decoder learns to ignore them: a ladder on MNIST stayed at the nats of no code."""
+    posterior, prior = posteriors.ChainPosterior((4, 4), ladder=True), priors.ChainPrior((4, 4))
+    model = Autoencoder(Model(encoder=Dense((50,)), latent=8, posterior=posterior, prior=prior), (6,), rngs=nnx.Rngs(0))
+    means = model.encode(10 * X).given(jnp.zeros((5, 8))).mean
+    assert (means.std(0)[:4].mean() > 0.05) & (means.std(0)[4:].mean() > 0.05)
+
+
 def test_a_ladder_multiplies_by_the_prior_and_needs_its_groups():
     model = build(posteriors.ChainPosterior((1, 2), ladder=True), priors.ChainPrior((1, 2)))
     numbers, above = model.numbers(X), jnp.ones((5, 1))
@@ -389,6 +397,16 @@ def test_impossible_posteriors_are_named(posterior, words):
     cfg = Model(encoder=Dense((5,)), latent=LATENT, posterior=posterior, prior=prior)
     with pytest.raises(ConfigError, match=words):
         Autoencoder(cfg, Sizes((6,), examples=10), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({"prior": priors.VampPrior()}, "use prior mixture"), ({"labels": "given"}, "use labels none")],
+)
+def test_paths_of_a_joint_density_that_is_not_one_of_x_and_z_are_refused(more, words):
+    cfg = Model(encoder=Dense((5,)), latent=LATENT, posterior=posteriors.HamiltonianPosterior(), **more)
+    with pytest.raises(ConfigError, match=words):
+        Autoencoder(cfg, Sizes((6,), classes=3), rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("temper", [1.0, 0.3])

@@ -31,10 +31,10 @@ ROWS = {
 }
 FIELDS = {
     priors.StandardPrior: {},
-    priors.MixturePrior: {"components": 3, "spread": 2.0},
+    priors.MixturePrior: {"components": 3, "spread": 2.0, "covariance": "full"},
     priors.VampPrior: {"inputs": 7},
     priors.LabelledPrior: {"spread": 2.0},
-    priors.FlowPrior: {"kind": "iaf", "steps": 2, "hidden": 7},
+    priors.FlowPrior: {"kind": "iaf", "steps": 2, "hidden": 7, "base": "free"},
     priors.CodesPrior: {},
     priors.SpherePrior: {},
     priors.ChainPrior: {"groups": (2, 1), "hidden": 7},
@@ -170,3 +170,45 @@ def test_probabilities_of_codes_in_turn_sum_to_one_and_are_those_of_the_draws(po
     np.testing.assert_array_less(jnp.abs(counts - p), 4 * jnp.sqrt(p / n) + 1e-9)
     with pytest.raises(ConfigError, match="levels 1"):
         build(priors.AutoregressivePrior(), posterior=posteriors.VQPosterior(entries=3, width=1, levels=2))
+
+
+@pytest.fixture(scope="module")
+def codes():
+    """Codes on a bent line, far from standard normal."""
+    t, e = jax.random.normal(jax.random.key(8), (2, 600))
+    return jnp.stack([40 + 10 * t, 3 * t * t + e, -2 + 0.1 * t + 0.05 * jnp.roll(e, 1)], axis=1)
+
+
+@pytest.mark.parametrize("how", ["mixture", "kernel", "flow", "vae"])
+def test_a_fitted_prior_is_near_its_codes_and_stands_in_the_models_place(how, codes):
+    """Held-out codes are likelier than under a normal of their moments; draws have these; its config rebuilds it."""
+    model = build(priors.StandardPrior())
+    cfg, module = priors.fit_prior(how, model, codes[:500], KEY, components=5, steps=400)
+    fitted = priors.with_prior_module(model, module)
+    density = jax.jit(lambda z: fitted.prior(None, KEY).log_prob(z))
+    mean, deviation = codes[:500].mean(0, keepdims=True), codes[:500].std(0, keepdims=True)
+    normal = jnp.sum(-0.5 * jnp.square((codes - mean) / deviation) - jnp.log(deviation), 1) - 1.5 * np.log(2 * np.pi)
+    assert density(codes)[500:].mean() > normal[500:].mean() + 0.1
+    drawn = prior_codes(fitted, KEY, 2000)
+    np.testing.assert_array_less(jnp.abs(drawn.mean(0) - mean[0]), 0.25 * deviation[0])
+    np.testing.assert_allclose(drawn.std(0), deviation[0], rtol=0.35)
+    again = build(cfg)
+    graph = jax.tree.map(lambda a: (a.shape, str(a.dtype)), nnx.state(again.prior_module))
+    assert graph == jax.tree.map(lambda a: (a.shape, str(a.dtype)), nnx.state(module))
+    np.testing.assert_array_equal(model.prior().mean, 0)  # the first model keeps its own
+
+
+@pytest.mark.parametrize(
+    ("how", "count", "words"),
+    [
+        ("mixture", 19, "5 normals in 3 dimensions needs at least 20 examples, got 19"),
+        ("kernel", 3, "a kernel density in 3 dimensions needs at least 4 examples, got 3"),
+        ("flow", 29, "a flow in 3 dimensions needs at least 30 examples, got 29"),
+        ("vae", 29, "a second VAE in 3 dimensions needs at least 30 examples, got 29"),
+        ("spline", 100, "a fitted prior is mixture, kernel, flow, vae; got 'spline'"),
+    ],
+)
+def test_too_few_codes_are_refused(how, count, words, codes):
+    with pytest.raises(ConfigError, match=words) as error:
+        priors.fit_prior(how, build(priors.StandardPrior()), codes[:count], KEY, components=5)
+    assert "\n" not in str(error.value)
