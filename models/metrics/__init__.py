@@ -1,5 +1,6 @@
 """What a trained model is judged by: per example, in evaluation mode, units in the names."""
 
+from models.metrics import travel
 from models.metrics.basic import per_dimension, per_example, squared_error, summarize
 from models.metrics.estimates import Measured
 from models.metrics.geometry import report_card
@@ -20,4 +21,5 @@ __all__ = [
     "report_card",
     "squared_error",
     "summarize",
+    "travel",
 ]
