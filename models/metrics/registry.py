@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, PRNGKeyArray
 
+from models.autoencoder import Autoencoder
+from models.batch import Batch
 from models.config import ConfigError, nearest
-from models.metrics import discrete, factors, information, probes
-from models.metrics.estimates import Measured
+from models.metrics import annealed, discrete, factors, information, probes
+from models.metrics.estimates import Measured, mean_of
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
 from models.metrics.subject import Subject
@@ -107,10 +110,38 @@ def _geometry(subject: Subject) -> dict[str, Measured]:
     return {name: Measured(value, "nats" if name.endswith("_nats") else "", None) for name, value in card.items()}
 
 
+def free_codes(subject: Subject) -> str:
+    """Need a density p(z) on all of space, known exactly, that a model samples from."""
+    if subject.posterior is not None and (why := a_density(subject)):
+        return why
+    if subject.discrete or subject.model.classes:
+        return "it moves codes freely: not discrete ones, and in a model without labels"
+    if not hasattr(jax.eval_shape(lambda m: m.prior(None, jax.random.key(0)), subject.model), "log_prob"):
+        return "the prior has no density"
+    inner = hasattr(subject.model.prior_module, "units") or type(subject.posterior).__name__ == "VonMisesFisher"
+    return "the prior's density is a bound, or that of a sphere" if inner else ""
+
+
+def _annealed(subject: Subject) -> dict[str, Measured]:
+    """Return the bound of the examples, and how far it may be from the truth: on examples that the model makes."""
+    bound = lambda m, b, k: annealed.annealed(m, b, k)["annealed_lower_nats"]
+    lower = subject.each(bound, "annealed", chunk=64)
+
+    def gap(model: Autoencoder, batch: Batch, key: PRNGKeyArray) -> Array:
+        x, z = annealed.simulated(model, key, batch.x.shape[0])
+        both = annealed.annealed(model, x, jax.random.fold_in(key, 1), exact=z)
+        return both["annealed_upper_nats"] - both["annealed_lower_nats"]
+
+    return {
+        "annealed_lower_nats": mean_of(lower, "nats"),
+        "annealed_gap_nats": mean_of(subject.each(gap, "annealed_gap", chunk=64), "nats"),
+    }
+
+
 def _log_likelihood(subject: Subject) -> dict[str, Measured]:
     bound = lambda m, b, k: log_likelihood(m, b, k, subject.samples)["log_likelihood_nats"]
     values = subject.each(bound, "log_likelihood")
-    return {"log_likelihood_nats": information.mean_of(values, "nats")}
+    return {"log_likelihood_nats": mean_of(values, "nats")}
 
 
 METRICS: tuple[Metric, ...] = (
@@ -150,6 +181,13 @@ METRICS: tuple[Metric, ...] = (
     Metric("probes", "labels read from codes: linear, nearest neighbours", probes.probes, (labels_in_training,)),
     Metric("detection", "the loss as a score of class 1 against class 0", probes.detection, (an_encoder, two_classes)),
     Metric("log_likelihood", "importance-weighted log p(x)", _log_likelihood, (a_density,), cheap=False),
+    Metric(
+        "annealed",
+        "log p(x) by annealed importance sampling, and its gap on examples that the model makes",
+        _annealed,
+        (free_codes, one_prior),
+        cheap=False,
+    ),
     Metric("geometry", "the report card of both Jacobians", _geometry, (an_encoder, two_examples), cheap=False),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
