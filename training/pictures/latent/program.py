@@ -44,7 +44,8 @@ def steps_of(model: Autoencoder, p: Any) -> list[dict[str, Any]]:
     if link == "logistic" and net.channels == 1:
         step["log_scale"] = float(np.asarray(p.log_scale).reshape(-1)[0])
     elif link == "logistic":
-        step["log_scale"] = float(np.asarray(model.likelihood_module().initial_log_scale()))
+        held: Any = model.likelihood_module
+        step["log_scale"] = float(np.asarray(held().initial_log_scale()))
     return [*out, step]
 
 
