@@ -3,11 +3,13 @@
 encode       codes of the examples in --data             sample       decoded draws of the prior
 reconstruct  their reconstructions, in the data's units  interpolate  from one example to another through the codes
 score        errors and bounds of each example           figures      the run's pictures, of the examples in --data
+latent       latent.html in the run folder: drag a point through the code, see its picture; no network
 export       weights, config, scale and a model card, in the layout of model hubs
 
 RUN is a run folder, wherever it was copied, or an exported one. --data takes what `file:` takes, from one example
 up; without it the test split of the data set that the run was trained on is loaded again. --out ends in .npz
-(default: VERB.npz), .csv or .png, or is a folder for figures and export; names of files and rows travel along.
+(default: VERB.npz), .csv or .png, is a page for latent, or a folder for figures and export; names of files and rows
+travel along.
 """
 
 import argparse
@@ -42,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     out.add_argument("run", metavar="RUN", help="run folder, or an exported one")
-    out.add_argument("verb", choices=(*VERBS, "figures", "export"))
+    out.add_argument("verb", choices=(*VERBS, "figures", "latent", "export"))
     out.add_argument("--data", metavar="FILE", help="what to work on: anything that `--dataset file:` takes")
     out.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (where --data is not given)")
     out.add_argument("--out", metavar="FILE", help=".npz, .csv or .png; a folder for figures and export")
@@ -72,6 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif options.verb == "figures":
             folder = Path(options.out or Path(options.run) / "figures")
             print(f"drawn: {', '.join(map(str, figures(run, options, folder)))}")
+        elif options.verb == "latent":
+            from training.pictures import latent
+
+            found = given(run, options)
+            path = Path(options.out or Path(options.run) / "latent.html")
+            print(f"written: {latent.write(path, run, found.x, whole_labels(found.labels))}")
         else:
             out = Path(options.out or f"{options.verb}.npz")
             check_out(out, options.verb, run)
@@ -145,6 +153,11 @@ def score(run: Any, options: argparse.Namespace) -> Made:
     return Made(run.score(found.x, options.seed, samples=options.samples), found.names)
 
 
+def whole_labels(labels: np.ndarray | None) -> np.ndarray | None:
+    """Return labels as whole numbers from 0; None where there are none."""
+    return None if labels is None else np.unique(labels, return_inverse=True)[1]
+
+
 def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     """Draw the run's pictures of the examples into a folder; return the files."""
     import jax
@@ -154,7 +167,7 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     from training.store.metrics_file import read_metrics
 
     found, facts = given(run, options), run.facts
-    labels = np.unique(found.labels, return_inverse=True)[1] if found.labels is not None else None
+    labels = whole_labels(found.labels)
     limits, splits = (facts.low, facts.high), {"test": Split(found.x, labels)}
     dataset = Dataset(facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns)
     run.encode(found.x[:1])  # refuses what does not fit

@@ -43,6 +43,7 @@ class Pass(NamedTuple):
     p: Any  # p(x|z)
     key: PRNGKeyArray  # for what else is random
     training: bool
+    numbers: Any = None  # the encoder's for batch.x itself, where the pass has them
 
 
 def as_batch(x: Any) -> Batch:

@@ -144,7 +144,19 @@ class Cosine:
     """Factor of the learning rate at the last step."""
 
 
-AnySchedule = Constant | Exponential | Steps | Cosine
+@config
+class Tripling:
+    """lr * round(10 ** (1 - i / 7), 1) / 10 in stage i = 0, 1, ..., each three times as long as the one before.
+
+    Burda et al. 2016, section 5: 8 stages of 3 ** i epochs, 3,280 in all, from lr 1e-3. In a run of as many epochs as
+    its stages have, (3 ** stages - 1) / 2, they change at the ends of epochs 1, 4, 13, 40, 121, 364 and 1,093.
+    """
+
+    stages: int = setting(8, at_least=1, at_most=8)
+    """Stages of the run: the first so many of the paper's 8."""
+
+
+AnySchedule = Constant | Exponential | Steps | Cosine | Tripling
 
 
 @config
@@ -196,6 +208,10 @@ def learning_rate(schedule: AnySchedule, lr: Array | float, steps: int, warmup: 
                 return drop ** jnp.floor(t * (drops + 1))
             case Cosine(final=final):
                 return final + (1 - final) * 0.5 * (1 + jnp.cos(jnp.pi * t))
+            case Tripling(stages=stages):
+                ends = jnp.asarray([(3**i - 1) / (3**stages - 1) for i in range(1, stages)])
+                factors = jnp.asarray([round(10 ** (1 - i / 7), 1) / 10 for i in range(stages)])
+                return factors[jnp.sum(t >= ends * (1 - 2e-7))]  # less a rounding of t: a stage ends with an epoch
 
     def at(step: Int[Array, ""]) -> Float[Array, ""]:
         rising = warmup * steps

@@ -38,7 +38,7 @@ def run(
     more = jax.random.fold_in(key, 7)
     if training:
         key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
-    numbers = model.numbers(batch.x if seen is None else seen, for_encoder, batch.label)
+    numbers = own = model.numbers(batch.x if seen is None else seen, for_encoder, batch.label)
     if refine is not None:
         numbers = refine(model, batch, numbers, more)
     q = model.posterior(numbers, for_encoder)
@@ -46,7 +46,7 @@ def run(
     p = model.decode(z, for_decoder, batch.label)
     if training:
         model.track(p, batch)
-    return Pass(model, batch, q, z, log_q, p, more, training)
+    return Pass(model, batch, q, z, log_q, p, more, training, own if seen is None else None)
 
 
 def bound_terms(done: Pass, name: str) -> tuple[PerExample, Float[Array, "batch terms"]]:

@@ -13,6 +13,7 @@ from models.config import ConfigError, config, setting
 from models.distributions import Mask, Normal, PerExample
 from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.held import Held
+from models.priors.vamp import VampPrior
 
 Vector = Float[Array, "batch dims"]
 LEARNED = ("base", "x", "model", "log_step", "temper")
@@ -98,7 +99,7 @@ class HamiltonianPosterior:
         """Raise ConfigError for a model whose joint density takes more than x and z, or needs this posterior's own."""
         if model.labels != "none" or getattr(model.prior, "labelled", False):
             raise ConfigError("posterior hamiltonian follows log p(x, z) without labels: use labels none")
-        if type(model.prior).__name__ == "Vamp":
+        if isinstance(model.prior, VampPrior):
             raise ConfigError("prior vamp needs a density at any code, hamiltonian has none: use prior mixture")
 
     def numbers(self, latent: int) -> int:

@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 import grads
 
+pytestmark = pytest.mark.nnx_tree
 WIDTH, OUT = 4, 3
 ALWAYS = ("auto", "fwd", "rev", "fwd_chunked", "rev_chunked")
 METHODS = (*ALWAYS, "chain", "structured", "sparse", "complex_step")

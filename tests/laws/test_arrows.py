@@ -27,7 +27,14 @@ ORDERS = {
         "examples optimizers",
         "store signals terms",
     ],
-    "experiments": ["__main__ apply", "benchmarks", "command", "tables search", "jacobians reporting", "running"],
+    "experiments": [
+        "__main__ apply evaluate",
+        "benchmarks",
+        "command",
+        "tables search",
+        "jacobians reporting",
+        "running",
+    ],
     "data": [
         "stream",
         "disk",

@@ -65,6 +65,7 @@ VALUES: dict[str, list[Any]] = {
     "hidden": [(5,)],
     "groups": [(8, 12)],
     "size": [4],
+    "stages": [3],
     "examples": [100],
     "levels": [300],
     "symbols": [300],

@@ -16,6 +16,7 @@ from training import host
 from training.examples import Examples
 from training.inputs import Inputs
 
+pytestmark = pytest.mark.nnx_tree
 KEY = jax.random.key(3)
 SMALL = train.Config(model=Model(encoder=Dense(hidden=(8,)), latent=3), epochs=2, batch_size=16)
 NORMED = dataclasses.replace(SMALL, model=Model(encoder=Dense(hidden=(8,), norm="batch", dropout=0.2), latent=3))

@@ -105,6 +105,19 @@ def test_schedules_at_start_middle_and_end():
     np.testing.assert_allclose([at(O.Constant(), t, 0.1) for t in (0, 4, 9, 10)], lr * np.array([0.1, 0.5, 1, 1]))
 
 
+@pytest.mark.parametrize("stages", [8, 3])
+def test_stages_triple_and_end_after_epochs_1_4_13_40_121_364_1093(stages):
+    """Burda et al. 2016; a peer's milestones were 2, 5, 14, 28, 41, 122, ... In float32, as a run has it."""
+    per_epoch, epochs = 2980, (3**stages - 1) // 2
+    rate = learning_rate(O.Tripling(stages), jnp.float32(1e-3), per_epoch * epochs)
+    end = np.asarray([1, 4, 13, 40, 121, 364, 1093])[: stages - 1] * per_epoch
+    with jax.enable_x64(False):
+        before, after = (jax.vmap(rate)(jnp.asarray(e, jnp.int32)) for e in (end - 1, end))
+    factors = np.asarray([10.0, 7.2, 5.2, 3.7, 2.7, 1.9, 1.4, 1.0])[:stages] * 1e-4
+    np.testing.assert_allclose(before, factors[:-1], rtol=1e-6)
+    np.testing.assert_allclose(after, factors[1:], rtol=1e-6)
+
+
 def test_schedule_and_lr_may_be_traced_and_stacked():
     rate = jax.vmap(lambda lr, final: learning_rate(with_traced(O.Exponential(), final=final), lr, 10)(jnp.asarray(10)))
     np.testing.assert_allclose(rate(jnp.array([1.0, 2.0]), jnp.array([0.1, 0.5])), [0.1, 1.0], rtol=1e-9)

@@ -78,6 +78,23 @@ def test_chunks_do_not_change_the_result(finished, tmp_path):
     assert summary(tmp_path / "b")["params_sha256"] == summary(finished)["params_sha256"]
 
 
+def test_a_codebook_and_a_second_player_resume_to_the_same_bits(tmp_path):
+    """Both are state beside the parameters: running means and counts, a critic and its optimizer."""
+    parts = ["--model.posterior", "vq", "--model.posterior.entries", 8, "--model.prior", "codes", "--objective"]
+    parts += ["reconstruction", "--terms", "commitment", "adversarial", "--model.encoder.hidden", 8]
+    parts += ["--model.latent", 4, "--epochs", 2, "--batch_size", 400, "--no-figures", "--dispatch", "loop"]
+    run(*parts, "--run-dir", tmp_path / "a")
+
+    def interrupt(step):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run(*parts, "--run-dir", tmp_path / "b", expect=143, pace=Pace(chunk=1, after=interrupt))
+    run("--resume", "--run-dir", tmp_path / "b")
+    assert summary(tmp_path / "b")["params_sha256"] == summary(tmp_path / "a")["params_sha256"]
+    assert rows(tmp_path / "b") == rows(tmp_path / "a")
+
+
 def test_resume_after_an_interrupt_is_bit_identical(finished, tmp_path):
     folder = tmp_path / "b"
     beats = []

@@ -227,26 +227,34 @@ def test_gradients_on_eight_devices_equal_those_on_one():
     code = textwrap.dedent("""
         import jax, jax.numpy as jnp, numpy as np
         import train as T
-        from models import Dense, Model
+        from models import Dense, Model, Reconstruction, posteriors, priors
+        from models.terms import Adversarial, Commitment
         from training.devices import batch_mesh
         from training.examples import Examples
         from training.optimizers import SGD
         assert len(jax.devices()) == 8
         x = np.random.default_rng(0).integers(0, 256, (64, 16), dtype=np.uint8)
         e = Examples(jnp.asarray(x), (0.0, 255.0))
-        c = T.Config(model=Model(encoder=Dense(hidden=(8,)), latent=3), batch_size=64, epochs=1,
-                     optimizer=SGD(), lr=1.0)
+        plain = Model(encoder=Dense(hidden=(8,)), latent=3)
+        book = Model(encoder=Dense(hidden=(8,)), latent=4, posterior=posteriors.VQPosterior(entries=5, width=2),
+                     prior=priors.CodesPrior())
+        played = dict(model=book, objective=Reconstruction(), terms=(Commitment(), Adversarial()))
         key = jax.random.key(0)
-        step = lambda: jax.jit(lambda s: T.train_step(s, c, T.make_optimizer(c, 64), key, e.take(jnp.arange(64))))
-        state = T.init(c, key, e)
-        alone = step()(state)
-        with jax.set_mesh(batch_mesh(64)):
-            f = step()
-            many = f(state)
-            text = f.lower(state).compile().as_text()
-        assert "all-reduce" in text, "the batch was not split"
-        for a, b, s in zip(*map(jax.tree.leaves, (alone.model, many.model, state.model))):
-            np.testing.assert_allclose(a - s, b - s, rtol=1e-9, atol=1e-7)
+        for parts in (dict(model=plain), played):  # the second has a second player and a codebook
+            c = T.Config(batch_size=64, epochs=1, optimizer=SGD(), lr=1.0, **parts)
+            step = lambda: jax.jit(lambda s: T.train_step(s, c, T.make_optimizer(c, 64), key, e.take(jnp.arange(64))))
+            state = T.init(c, key, e)
+            alone = step()(state)
+            with jax.set_mesh(batch_mesh(64)):
+                f = step()
+                many = f(state)
+                text = f.lower(state).compile().as_text()
+            assert "all-reduce" in text, "the batch was not split"
+            for a, b, s in zip(*map(jax.tree.leaves, (alone.model, many.model, state.model))):
+                np.testing.assert_allclose(a - s, b - s, rtol=1e-9, atol=1e-7)
+            for a, b in zip(*map(jax.tree.leaves, (alone.rivals, many.rivals))):
+                np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-7)
+            assert len(state.rivals) == len(c.terms) // 2
         print("same")
     """)
     env = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}

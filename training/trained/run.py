@@ -265,6 +265,10 @@ class LoadedRun:
             raise ConfigError(f"codes must have shape (n, {self.latent}), got {z.shape}")
         return z, single
 
+    def scaled(self, x: Any) -> np.ndarray:
+        """Return raw examples as the model sees them: scaled, made binary where the run does that, (n, *shape)."""
+        return self._examples(x)[0]
+
     def _examples(self, x: Any) -> tuple[np.ndarray, bool]:
         """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one."""
         x = np.asarray(x)

@@ -8,6 +8,7 @@ from flax import nnx
 
 from models import Autoencoder, Dense, Model, likelihoods, metrics, posteriors, ppca
 from models.config import ConfigError
+from models.metrics import annealed
 
 D, K = 6, 2
 
@@ -71,3 +72,19 @@ def test_what_has_no_likelihood_says_so(x):
         metrics.log_likelihood(point, x, jax.random.key(0), 2)
     with pytest.raises(ConfigError, match="samples must be at least 1, got 0"):
         metrics.log_likelihood(linear_vae(x, 1.0)[0], x, jax.random.key(0), 0)
+
+
+def test_annealed_bounds_bracket_the_exact_likelihood(x):
+    """Forward chains from the prior, backward chains from exact codes: q of the linear VAE is the posterior."""
+    model, exact = linear_vae(x, 1.0)
+    z = model.encode(x).sample(jax.random.key(9))
+    run = jax.jit(lambda m, key, steps: annealed.annealed(m, x, key, steps, exact=z), static_argnums=2)
+    few, many = (run(model, jax.random.key(1), annealed.Schedule(t, 3, 8)) for t in (10, 60))
+    gap = lambda found: float(jnp.mean(found["annealed_upper_nats"] - found["annealed_lower_nats"]))
+    for found in (few, many):
+        below, above = exact - found["annealed_lower_nats"], found["annealed_upper_nats"] - exact
+        for side in (below, above):
+            assert float(side.mean()) > -3 * float(side.std()) / len(x) ** 0.5
+    assert 0 < gap(many) < 0.5 * gap(few)
+    with pytest.raises(ConfigError, match="at least 1 temperature"):
+        annealed.annealed(model, x, jax.random.key(0), annealed.Schedule(0))

@@ -26,7 +26,6 @@ from models import (
 from models.config import kind, part_types, validate
 from training.examples import Examples
 
-COUNT = 40  # of combinations in this file's draw; each compiles a program of its own
 RNG = np.random.default_rng(0)
 
 
@@ -70,50 +69,75 @@ def three_steps(config, key, examples):
     return train.train_steps(state, config, key, examples, jnp.arange(12), 3)
 
 
-def draws():
-    """COUNT combinations: random ones among all, and one for every part that they miss."""
-    every, rng = options(), np.random.default_rng(1)
+def draw(rng, wanted):
+    """A combination: each slot from the parts that are still wanted, or from all, whichever a coin says."""
+    choice = {}
+    for name, parts in options().items():
+        some = wanted[name] if wanted[name] and rng.random() < 0.7 else range(len(parts))
+        choice[name] = parts[rng.choice(list(some))]
+    return choice
+
+
+def train_and_stack(number, choice):
+    """Train alone and as a row of a sweep: finite, and the same; raises ConfigError where the parts do not fit."""
+    words = f"{number}: {({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()})}"
+    config, examples, key = config_of(choice), examples_of(choice), jax.random.key(number)
+    jax.eval_shape(train.init, config, key, examples)  # what does not fit is refused here, before any program
+    other = dataclasses.replace(config, lr=3e-3)
+    stack = jax.tree.map(lambda *v: jnp.asarray(v), config, other)
+    rows = jax.jit(jax.vmap(three_steps, (0, None, None)))(stack, key, examples)
+    alone = jax.jit(three_steps)(other, key, examples)
+    assert int(alone.bad_step) == -1, words
+    state = lambda s: jax.tree.leaves((s.model, s.rivals))
+    for row, one in zip(state(rows), state(alone), strict=True):
+        assert row.shape[1:] == one.shape, words
+        assert jnp.isfinite(jnp.asarray(one, float)).all(), words
+        np.testing.assert_allclose(row[1], one, rtol=1e-5, atol=1e-7, err_msg=words)
+
+
+def one_line(message):
+    return "\n" not in message and len(message) < 200
+
+
+@pytest.mark.nnx_tree
+def test_every_part_trains_in_a_combination_and_stacks():
+    """Random combinations until every part of every slot has been in one."""
+    rng, every, refused = np.random.default_rng(1), options(), set()
+    wanted = {name: set(range(len(parts))) for name, parts in every.items()}
+    for number in range(1000):
+        choice = draw(rng, wanted)
+        held = {name: {i for i in left if every[name][i] == choice[name]} for name, left in wanted.items()}
+        if any(held.values()):
+            try:
+                train_and_stack(number, choice)
+            except ConfigError as error:
+                refused.add(str(error))
+                continue
+            wanted = {name: left - held[name] for name, left in wanted.items()}
+        if not any(wanted.values()):
+            break
+        if number % 10 == 9:
+            jax.clear_caches()
+    assert not any(wanted.values()), f"in no valid combination: {wanted}"
+    assert all(map(one_line, refused))
+    assert len(refused) > 5
+
+
+@pytest.mark.campaign
+def test_300_random_combinations_train_and_stack():
+    rng, done, refused = np.random.default_rng(2), 0, set()
     for number in itertools.count():
-        yield number, {name: parts[rng.integers(len(parts))] for name, parts in every.items()}
-
-
-def valid():
-    found, refused = [], set()
-    for number, choice in draws():
         try:
-            config, examples = config_of(choice), examples_of(choice)
-            jax.eval_shape(three_steps, config, jax.random.key(0), examples)
+            train_and_stack(number, draw(rng, dict.fromkeys(options(), ())))
         except ConfigError as error:
             refused.add(str(error))
             continue
-        found.append((number, choice, config, examples))
-        if len(found) == COUNT:
-            return found, refused
-
-
-@pytest.fixture(scope="module")
-def found():
-    return valid()
-
-
-def test_refusals_are_one_line(found):
-    assert all("\n" not in message and len(message) < 200 for message in found[1])
-    assert len(found[1]) > 5
-
-
-def test_valid_combinations_train_and_stack(found):
-    for number, choice, config, examples in found[0]:
-        words = f"{number}: { ({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()}) }"
-        other = dataclasses.replace(config, lr=3e-3)
-        stack = jax.tree.map(lambda *v: jnp.asarray(v), config, other)
-        key = jax.random.key(number)
-        rows = jax.jit(jax.vmap(three_steps, (0, None, None)))(stack, key, examples)
-        alone = jax.jit(three_steps)(other, key, examples)
-        assert int(alone.bad_step) == -1, words
-        for row, one in zip(jax.tree.leaves(rows.model), jax.tree.leaves(alone.model), strict=True):
-            assert row.shape[1:] == one.shape, words
-            assert jnp.isfinite(jnp.asarray(one, float)).all(), words
-            np.testing.assert_allclose(row[1], one, rtol=1e-5, atol=1e-7, err_msg=words)
+        done += 1
+        if done % 10 == 0:
+            jax.clear_caches()
+        if done == 300:
+            break
+    assert all(map(one_line, refused))
 
 
 PAIRS = [

@@ -399,6 +399,16 @@ def test_impossible_posteriors_are_named(posterior, words):
         Autoencoder(cfg, Sizes((6,), examples=10), rngs=nnx.Rngs(0))
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({"prior": priors.VampPrior()}, "use prior mixture"), ({"labels": "given"}, "use labels none")],
+)
+def test_paths_of_a_joint_density_that_is_not_one_of_x_and_z_are_refused(more, words):
+    cfg = Model(encoder=Dense((5,)), latent=LATENT, posterior=posteriors.HamiltonianPosterior(), **more)
+    with pytest.raises(ConfigError, match=words):
+        Autoencoder(cfg, Sizes((6,), classes=3), rngs=nnx.Rngs(0))
+
+
 @pytest.mark.parametrize("temper", [1.0, 0.3])
 def test_leapfrog_keeps_volume_comes_back_and_its_weights_have_the_mean_one(temper):
     """|det| = 1 by `grads` (a peer's: 1.3), temper ** (d / 2) with cooling; E over draws of f / q = ∫ f = 1."""

@@ -13,7 +13,7 @@ from models import Autoencoder, ConfigError, Dense, Model, Reconstruction, Sizes
 from models.batch import Batch
 from models.networks import Nothing
 from models.terms import geometry
-from models.terms.geometry.contractive import one_layer
+from models.terms.geometry.contractive import layered
 from models.terms.geometry.halves import of_pass, signs
 from models.terms.geometry.isometric import between
 from models.terms.geometry.volume import half_log_det
@@ -281,12 +281,14 @@ def test_log_volume_survives_a_condition_number_that_gram_does_not():
     np.testing.assert_allclose(jax.grad(half_log_det)(wide), np.linalg.pinv(wide).T, rtol=1e-6)
 
 
-def test_closed_form_is_taken_for_one_layer_only():
-    taken = lambda cfg: one_layer(*(lambda d: (d.model, of_pass(d, "encoder", "")))(passed(made(cfg))))
+def test_layers_are_taken_where_they_are_dense():
+    taken = lambda cfg: layered(*(lambda d: (d.model, of_pass(d, "encoder", "")))(passed(made(cfg))))
     assert taken(SHALLOW)
     assert taken(dataclasses.replace(SHALLOW, posterior=posteriors.PointPosterior("tanh", active=2)))
     assert taken(dataclasses.replace(SHALLOW, posterior=posteriors.NormalPosterior()))
-    assert not taken(DEEP)
+    assert taken(DEEP)
+    assert not taken(dataclasses.replace(DEEP, encoder=Dense((5,), norm="layer")))
+    assert not taken(dataclasses.replace(DEEP, posterior=posteriors.FullPosterior()))
 
 
 @pytest.mark.parametrize("cfg", [SHALLOW, dataclasses.replace(SHALLOW, posterior=posteriors.NormalPosterior()), DEEP])
