@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import grads
-from tests.grads.random_functions import random_function
+from tests.grads.testing.random_functions import random_function
 
 
 def agree(seed: int) -> None:
