@@ -330,7 +330,7 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
     from training.cli.closing import closing
     from training.cli.parse import parse, usage_error
 
-    command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split("\n")[0])
+    command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split(". ")[0] + ".")
     try:
         found = fit(command, pace)
     except (ConfigError, UnknownDataset) as error:
