@@ -210,7 +210,7 @@ def test_activations_by_name():
 def test_pixel_mean_is_the_first_reconstruction():
     """The output bias alone (decoder kernels zero) gives about the pixel mean, for every likelihood."""
     mean = jnp.asarray([0.02, 0.2, 0.5, 0.7, 0.9, 0.3])
-    for likelihood in (*map(lambda name: getattr(likelihoods, name)(), LIKELIHOODS),):
+    for likelihood in (getattr(likelihoods, f"{name}Likelihood")() for name in LIKELIHOODS):
         model = build(Dense(()), likelihood=likelihood, pixel_mean=mean)
         p = model.likelihood_module(model.decoder.last.bias[...].reshape(1, 6, -1), None)
         start = getattr(p, "location", p.mean)  # a discretised logistic starts with its location there
