@@ -2,8 +2,8 @@
 
     function(subject) -> {name: Measured(value, unit, error)}
 
-A new metric is one function and one line of METRICS. The command line (`python -m experiments.evaluate`), tables and
-sweeps choose by name.
+A new metric is one function and one line of METRICS; the command line (`python -m experiments.evaluate`) chooses by
+name. They run on the host: a table measures its columns inside its program (`experiments.running.measures`).
 """
 
 from collections.abc import Callable, Iterable
@@ -21,6 +21,8 @@ from models.metrics.estimates import Measured, mean_of
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
 from models.metrics.subject import Subject
+from models.posteriors.vmf import VonMisesFisher
+from models.priors.deeper import Inner
 
 Need = Callable[[Subject], str]
 """Why a subject cannot have a metric, in one line; empty where it can."""
@@ -118,7 +120,7 @@ def free_codes(subject: Subject) -> str:
         return "it moves codes freely: not discrete ones, and in a model without labels"
     if not hasattr(jax.eval_shape(lambda m: m.prior(None, jax.random.key(0)), subject.model), "log_prob"):
         return "the prior has no density"
-    inner = hasattr(subject.model.prior_module, "units") or type(subject.posterior).__name__ == "VonMisesFisher"
+    inner = isinstance(subject.model.prior_module, Inner) or isinstance(subject.posterior, VonMisesFisher)
     return "the prior's density is a bound, or that of a sphere" if inner else ""
 
 
