@@ -115,7 +115,7 @@ class Dataset:
         if train is not None:
             sizes = {"train": train} | sizes
         what = "x".join(map(str, self.shape)) if self.picture else f"{math.prod(self.shape)}"
-        kind = f"pictures of {what}" if self.picture else f"rows of {what} numbers"
+        kind = f"pictures of {what}" if self.picture else f"rows of {what} number{'s' * (what != '1')}"
         low, high = self.range
         unit = "bits" if self.bits else f"values {low:g}..{high:g}"
         each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())

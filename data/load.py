@@ -9,6 +9,7 @@ import numpy as np
 from data.dataset import Dataset, check_finite
 from data.errors import DataError, UnknownDataset, at_home, nearest, shown
 from data.files.local import load_file
+from data.files.read import located
 from data.options import Options
 from data.scale import Stats, blocks, fit, measure
 from data.sets import bundled, sources
@@ -92,7 +93,10 @@ def _load(name: str, root: Path | None, seconds: float, options: Options) -> Dat
     if kind == "tfds" and rest:
         return builders.load_tfds(rest, root, sources.cache_folder(), seconds)
     if kind == "file" and rest:
-        return load_file(rest, options)
+        try:
+            return load_file(rest, options)
+        except DataError as error:
+            raise DataError(f"{error}{sources.is_named(located(rest)[0])}") from None
     raise UnknownDataset(
         f"unknown data set {shown(name)!r}; nearest: {nearest(name, NAMES)}; or tfds:<builder>, or file:<path>"
     )

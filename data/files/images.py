@@ -14,6 +14,7 @@ from data.files.arrays import GIVEN
 from data.files.formats import memory
 from data.files.pictures import KINDS, LARGEST, decode, read_file
 from data.files.reading import Part
+from data.files.refusals import no_pictures
 from data.options import Options
 
 
@@ -34,7 +35,7 @@ def read_images(path: Path, options: Options) -> tuple[dict[str, Part], list[str
     remarks: list[str] = []
     entries = _zipped(path, remarks) if path.is_file() else _listed(path, remarks)
     if not entries:
-        raise DataError(f"{shown(path, 200)}: no images ({', '.join(KINDS)}) in it or in its class folders")
+        raise no_pictures(path, KINDS)
     entries = _inside(entries)
     tops = {e.place[0].lower() for e in entries if len(e.place) > 1}
     given = {part: [s for s in spellings if s in tops] for part, spellings in GIVEN.items()}

@@ -6,6 +6,7 @@ from data.dataset import Dataset, Split, array_digests
 from data.errors import DataError, shown
 from data.files.read import located, read
 from data.files.reading import Part, Reading, pooled
+from data.files.refusals import refuse_labels, refuse_packed
 from data.options import Options
 from data.splits import cut, divide
 from data.stored import as_labels, facts_of, together
@@ -27,6 +28,9 @@ def load_file(path: str, options: Options) -> Dataset:
         )
     if options.split in ("random", "blocks") and "all" not in parts:
         parts = {"all": pooled(parts, where)}
+    for part in parts.values():
+        refuse_labels(part.x, where, located(path)[0])
+        refuse_packed(part.x, where, located(path)[0].name)
     x = together({key: part.x for key, part in parts.items()}, where)
     labels, classes, names = _labels(parts, where)
     try:
@@ -110,6 +114,12 @@ def _hints(train: Split, found: Reading, options: Options) -> list[str]:
         out.append(
             f"rows of {side * side} whole numbers up to {x.max()}: if these are {side} x {side} pictures, "
             "use --scale unit"
+        )
+    bits = round((8 * x.shape[-1]) ** 0.5)
+    if x.ndim == 2 and x.dtype == np.uint8 and bits >= 16 and bits * bits == 8 * x.shape[-1] and x.max() > 127:
+        out.append(
+            f"rows of {x.shape[-1]} bytes: if these are packed bits of {bits} x {bits} pictures, save "
+            f"np.unpackbits(x, axis=1).reshape(-1, {bits}, {bits})"
         )
     if options.split == "auto" and train.y is None and "all" in found.parts and not found.ordered and len(x) >= 50:
         some = found.parts["all"].x[:1000].reshape(min(1000, len(found.parts["all"].x)), -1).astype(np.float64)

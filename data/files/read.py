@@ -1,6 +1,5 @@
 """`read`: a file or folder of the user's as raw arrays, not split; what `file:` is made from."""
 
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +9,11 @@ import numpy as np
 
 from data.dataset import digest
 from data.errors import DataError, at_home, shown
-from data.files import arrays, formats, images, tables
+from data.files import arrays, formats, images, refusals, tables
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode
 from data.files.reading import Part, Reading
 from data.options import Options
-
-_IDX = re.compile(r"(idx\d?(-ubyte)?|\.idx)(\.gz)?$")
 
 
 def read(path: str | Path, options: Options | None = None, *, like: Mapping[str, Any] | None = None) -> Reading:
@@ -82,12 +79,9 @@ def _read(path: Path, key: str, options: Options, how: Mapping[str, Any]) -> Rea
         content[:2] == b"PK" and not name.endswith(".npz") and images.zip_has_pictures(content)
     ):
         return _pictures(path, options, sha256)
-    if name.endswith(arrays.KINDS) or _IDX.search(name) or content[:3] == b"\0\0\x08":
+    if name.endswith(arrays.KINDS) or refusals.IDX.search(name) or content[:3] == b"\0\0\x08":
         return _arrays(path, content, key, options, sha256)
-    raise DataError(
-        f"file:{shown(path, 200)}: unknown kind of file; known are npz, npy, idx (also .gz), csv, tsv (also .gz), "
-        f"parquet, mat, h5, a picture ({', '.join(PICTURES)}), a folder or a zip of pictures; convert it to one of them"
-    )
+    raise refusals.unknown_file(path, content, PICTURES)
 
 
 def _size(options: Options) -> dict[str, Any]:
@@ -109,7 +103,7 @@ def _arrays(path: Path, content: bytes, key: str, options: Options, sha256: dict
     parts, remarks = arrays.parts_of(held, where, key, options.label)
     if list(parts) == ["all"] and parts["all"].y is None and options.label != "none":
         beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-        if beside != path and _IDX.search(path.name.lower()) and beside.is_file():
+        if beside != path and refusals.IDX.search(path.name.lower()) and beside.is_file():
             labels = formats.read_bytes(beside)
             parts = {"all": parts["all"]._replace(y=formats.parse_idx(labels, str(beside)))}
             sha256[beside.name] = digest(labels)

@@ -10,8 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.dataset import Dataset, Parts, array_digests, digest
-from data.errors import DataError
+from data.dataset import Dataset, Parts, array_digests, digest, names_of
+from data.errors import DataError, shown
 from data.files.formats import read_bytes
 from data.sets.named import NAMED, Layout, Named
 from data.tfds import builders, prepared, registry
@@ -73,6 +73,29 @@ def _find(name: str, spec: Named, data_dir: Path | None, seconds: float) -> Foun
     raise DataError(_missing(name, spec, folder, tried) + prepared.too_deep(folder, data_dir))
 
 
+def is_named(path: Path) -> str:
+    """Return advice when a file or folder of the user's is one of a named set, or holds such folders; else ""."""
+    folder = (path if path.is_dir() else path.parent).resolve()
+    held = {
+        name: spec.folder or name
+        for name, spec in NAMED.items()
+        if any(path.is_dir() or path.name in layout.files for layout in _whole(spec, folder))
+    }
+    for name, called in held.items():
+        if folder.name == called:
+            return f"; it belongs to a named set: --dataset {name} --data-dir {shown(folder.parent, 200)}"
+    if held:
+        return f"; files of a named set, in a folder called {next(iter(held.values()))}: --dataset {' or '.join(held)}"
+    inside = [name for name, spec in NAMED.items() if path.is_dir() and _whole(spec, folder / (spec.folder or name))]
+    where = f"--data-dir {shown(folder, 200)} ({names_of(inside)})"
+    return f"; it holds named sets: --dataset {inside[0]} {where}" if inside else ""
+
+
+def _whole(spec: Named, folder: Path) -> list[Layout]:
+    """Return the layouts of a set whose files are all in a folder."""
+    return [layout for layout in spec.layouts if all((folder / f).is_file() for f in layout.files)]
+
+
 def _fetch(folder: str, spec: Named, cache: Path, seconds: float, tried: list[str]) -> Found | None:
     """Download into the cache and read from there; on failure note why in `tried` and return None."""
     facts = registry.facts(str(spec.registry))
@@ -88,9 +111,8 @@ def _fetch(folder: str, spec: Named, cache: Path, seconds: float, tried: list[st
 
 def _from_folder(spec: Named, folder: Path) -> Found | None:
     """Read the first layout whose files are all in `folder`; None when there is none."""
-    for layout in spec.layouts:
-        if all((folder / f).is_file() for f in layout.files):
-            return read_layout(layout, folder, registry.facts(spec.registry) if spec.registry else {})
+    for layout in _whole(spec, folder):
+        return read_layout(layout, folder, registry.facts(spec.registry) if spec.registry else {})
     return None
 
 

@@ -220,7 +220,7 @@ def _save(folder: Path, name: str, content: object) -> None:
         ("a.csv", "a,b\n", "no rows"),
         ("a.csv", "a,b\n1,\n", r"1 values are missing: b \(1\); the first is in row 2, column 'b'"),
         ("a.csv", "1,nan\n" * 20, r"20 values are missing: 2 \(20\)"),
-        ("a.xyz", b"?", "unknown kind of file"),
+        ("a.xyz", b"?", "of an unknown kind"),
     ],
 )
 def test_bad_files_are_one_line_and_named(tmp_path: Path, name: str, content: object, says: str) -> None:
