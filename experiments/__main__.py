@@ -49,10 +49,11 @@ def line(name: str, words: Words, folder: Path = store.RESULTS) -> str:
 def run(name: str, module: str, argv: list[str]) -> int:
     """Run an experiment with its own options; return the exit code."""
     loaded = importlib.import_module(f"experiments.{module}")
-    if hasattr(loaded, "TABLE"):
+    table = getattr(loaded, "TABLE", None) or getattr(loaded, "STUDY", None)
+    if table is not None:
         from experiments.command import main
 
-        return main(loaded.TABLE, name, argv)
+        return main(table, name, argv)
     return loaded.main(argv) or 0
 
 

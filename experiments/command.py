@@ -1,7 +1,7 @@
-"""The command line of every table: run it, print it, write its JSON and figures.
+"""The command line of every table and study: run it, print it, write its JSON and figures.
 
-A table's file states claim, source, command, cost and expected numbers in its docstring and defines `TABLE`. Seeds
-are common to all rows, so that differences between rows are paired.
+A file states claim, source, command, cost, expected numbers and caveats in its docstring, and defines `TABLE` or
+`STUDY`. Seeds are common to all rows, so that differences between rows are paired.
 """
 
 import argparse
@@ -9,11 +9,13 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from data import DataError
 from experiments.reporting import plots, report
 from experiments.reporting.words import describe
 from experiments.running import run_table, store
+from experiments.running.study import Study, run_study
 from experiments.running.table import Table
 from models.config import ConfigError
 from training import RunError
@@ -33,7 +35,7 @@ def use_all_cores() -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {FLAG}={cores()}".strip()
 
 
-def parse(table: Table, name: str, argv: list[str]) -> argparse.Namespace:
+def parse(table: Table | Study, name: str, argv: list[str]) -> argparse.Namespace:
     """Return the options of a table's command line; exit with code 2 and one line for bad ones."""
     parser = argparse.ArgumentParser(f"python -m experiments {name}", description=describe(TABLES / f"{name}.py").title)
     parser.add_argument("--profile", choices=list(table.profiles), default="cpu", help="the protocol (default: cpu)")
@@ -51,18 +53,22 @@ def parse(table: Table, name: str, argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def main(table: Table, name: str, argv: list[str]) -> int:
-    """Run a table; return the exit code: 0, 1 for data or files, 2 for a bad option, 130 when interrupted."""
+def main(table: Table | Study, name: str, argv: list[str]) -> int:
+    """Run a table or study; return the exit code: 0, 1 for data or files, 2 for a bad option, 130 when interrupted."""
     use_all_cores()
     options = parse(table, name, argv)
     folder = options.results
     try:
-        record, pictures = run_table.run_table(
-            table, name, options.profile, options.seeds, options.data_dir, folder, options.plan
-        )
-        words = describe(TABLES / f"{name}.py")
+        path, given = TABLES / f"{name}.py", (name, options.profile, options.seeds, options.data_dir, folder)
+        pictures: Any
+        if isinstance(table, Study):
+            record, pictures = run_study(table, *given, own=path.relative_to(store.ROOT).as_posix())
+        else:
+            record, pictures = run_table.run_table(table, *given, options.plan)
+        words = describe(path)
         command = shlex.join(["python", "-m", "experiments", name, *argv])
         record = record | {"title": words.title, "claim": words.claim, "source": words.source, "command": command}
+        record |= {"caveats": words.caveats} if words.caveats else {}
         record["figures"] = plots.write_all(table, folder, record, pictures)
         store.write_result(folder / f"{name}.json", record)
     except (ConfigError, DataError, RunError) as error:

@@ -28,7 +28,7 @@ def record_of(path: Path) -> dict[str, Any] | None:
     if record is None or "differs" not in record or not source.exists():
         return record
     words = describe(source)
-    return record | {key: getattr(words, key) for key in ("title", "claim", "source") if key in record}
+    return record | {key: getattr(words, key) for key in ("title", "claim", "source", "caveats") if key in record}
 
 
 def block(name: str, folder: Path = store.RESULTS) -> str:
@@ -40,7 +40,8 @@ def block(name: str, folder: Path = store.RESULTS) -> str:
         return "\n".join([f"**{record['title']}.** `{record['command']}`\n", "```", *record["lines"], "```", ""])
     note = f" Not the paper's protocol: {record['differs']}." if record["differs"] else ""
     head = f"**{record['title']}.** {record['claim']}"
-    table, foot = report.markdown(report.table_of(record)), report.footer(record)
+    head += f" {record['caveats']}" if record.get("caveats") else ""
+    table, foot = report.tables(record), report.footer(record)
     return f"{head}\n\n{table}\n\n`{record['command']}`: {foot}{note}\n"
 
 

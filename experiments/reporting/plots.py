@@ -11,6 +11,7 @@ import numpy as np
 from experiments.reporting.pairs import values_of
 from experiments.reporting.report import interval_of
 from experiments.reporting.statistics import performance_profile, resample
+from experiments.running.study import Study
 from experiments.running.table import Table
 from training.pictures.drawing import INK, TRAIN, VALIDATION, figure, is_image, tiles
 
@@ -18,12 +19,13 @@ Pictures = Mapping[str, np.ndarray]
 PLANE = ("kl_nats", "nll_nats")
 
 
-def write_all(table: Table, folder: Path, record: Mapping[str, Any], pictures: Pictures) -> list[str]:
-    """Draw a table's figures into `folder`; return their file names. The first has the table's own name."""
+def write_all(table: Table | Study, folder: Path, record: Mapping[str, Any], pictures: Any) -> list[str]:
+    """Draw a table's or study's figures into `folder`; return their file names. The first has the table's own name."""
     out = []
     for i, kind in enumerate(table.figures):
-        name = f"{record['name']}{f'-{kind}' if i else ''}.png"
-        if DRAW[kind](folder / name, record, pictures):
+        draw = kind if callable(kind) else DRAW[kind]
+        name = f"{record['name']}{f'-{draw.__name__}' if i else ''}.png"
+        if draw(folder / name, record, pictures):
             out.append(name)
     return out
 

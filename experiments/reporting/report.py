@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments.reporting.pairs import LEAST_SEEDS, compared, interquartile_of, rival, values_of
 from experiments.reporting.statistics import Interval, t_interval
+from experiments.running.claims import claim_verdict
 
 HEADER = ("row", "ours", "paper", "bound", "verdict")
 IQM = "interquartile mean [95% bootstrap]"
@@ -115,6 +116,29 @@ def against_row(record: Mapping[str, Any], row: str) -> tuple[str, str]:
     return cell(found.bootstrap), f"{share.estimate:.2f} [{share.low:.2f}, {share.high:.2f}]"
 
 
+def claims_table(record: Mapping[str, Any]) -> list[list[str]]:
+    """Return the claims of a record as rows of texts, the header first; [] where it has none."""
+    out = []
+    for claim in record.get("claims", []):
+        values = [float(v) for v in claim["values"]]
+        finite = np.asarray([v for v in values if math.isfinite(v)])
+        ours = t_interval(finite) if len(finite) else Interval(math.nan, math.nan, math.nan)
+        if len(values) == 1 and len(record["seeds"]) > 1:  # of all seeds together
+            ours = Interval(values[0], values[0], values[0])
+        low, high = float(claim["low"]), float(claim["high"])
+        ends = [f"≥ {number(low)}"] * math.isfinite(low) + [f"≤ {number(high)}"] * math.isfinite(high)
+        expected = "" if claim["expected"] is None else number(claim["expected"])
+        verdict = claim_verdict(claim, ours.low, ours.estimate, ours.high)
+        out.append([claim["claim"], cell(ours), expected, ", ".join(ends), verdict])
+    return [["claim", "ours", "expected", "bound", "verdict"], *out] if out else []
+
+
+def tables(record: Mapping[str, Any]) -> str:
+    """Return a record's table in Markdown, and below it that of its claims where it has some."""
+    claims = claims_table(record)
+    return "\n\n".join([markdown(table_of(record)), *([markdown(claims)] if claims else [])])
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Return a table in Markdown, its columns aligned."""
     widths = [max(3, *(len(line[i]) for line in rows)) for i in range(len(rows[0]))]
@@ -136,9 +160,11 @@ def footer(record: Mapping[str, Any]) -> str:
     if n >= LEAST_SEEDS:
         interval += ", which decides the verdict"
         interval += "; percentile bootstrap over seeds beside it, too narrow for so few" if n < 10 else ""
+    programs = f"{record['programs']} programs compiled; " if "programs" in record else ""
+    data = f"; data: {data}" if data else ""
     return (
-        f"{interval}; profile {record['profile']}; {record['programs']} programs compiled; "
-        f"{record['minutes']:.1f} minutes on {where}; jax {env['packages']['jax']}{commit}; data: {data}."
+        f"{interval}; profile {record['profile']}; {programs}"
+        f"{record['minutes']:.1f} minutes on {where}; jax {env['packages']['jax']}{commit}{data}."
     )
 
 
@@ -149,7 +175,7 @@ def _digests(facts: Mapping[str, Any]) -> str:
 def text(record: Mapping[str, Any]) -> str:
     """Return what a table prints."""
     note = f"\nNot the paper's protocol: {record['differs']}." if record["differs"] else ""
-    return f"{record['title']}\n\n{markdown(table_of(record))}\n\n{footer(record)}{note}"
+    return f"{record['title']}\n\n{tables(record)}\n\n{footer(record)}{note}"
 
 
 def section(record: Mapping[str, Any], level: int = 3, figures: str = "") -> str:
@@ -161,7 +187,8 @@ def section(record: Mapping[str, Any], level: int = 3, figures: str = "") -> str
     parts = [
         f"{'#' * level} {record['title']}",
         f"{record['claim']} Source: {record['source']}",
-        markdown(table_of(record)),
+        *([f"Caveats: {record['caveats']}"] if record.get("caveats") else []),
+        tables(record),
         f"`{record['command']}`: {footer(record)}{note}",
     ]
     if figures:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-LABELS = ("claim", "source", "command", "cost", "expected")
+LABELS = ("claim", "source", "command", "cost", "expected", "caveats")
 
 
 class Words(NamedTuple):
@@ -17,6 +17,8 @@ class Words(NamedTuple):
     command: str
     cost: str
     expected: str
+    caveats: str
+    """what speaks against the claim, or limits it"""
 
 
 def describe(path: Path) -> Words:
