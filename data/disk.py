@@ -1,6 +1,7 @@
 """Sets larger than memory: validation and test in memory, training examples on disk, read when asked for."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from data.files.memmap import large, load_rows
 from data.files.read import located
 from data.load import check_options, folder_of, load, scaled
 from data.options import Options
-from data.scale import BLOCK
+from data.scale import BLOCK, blocks
 from data.sets import sources
 from data.splits import three_way
 from data.tfds import builders, prepared
@@ -58,6 +59,10 @@ class Arrays(Sequence[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         return {"x": self.x[index]} if self.y is None else {"x": self.x[index], "y": self.y[index]}
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield the values in stored order, a block at a time."""
+        return blocks(self.x)
 
 
 def too_large(name: str) -> bool:
@@ -104,4 +109,7 @@ def _tfds(name: str, root: Path | None, options: Options, seconds: float) -> tup
     cuts, _ = three_way({part: len(s) for part, s in stored.items()}, name)
     part, start, stop = cuts["train"]
     train = OnDisk(stored[part], x, y, builders.dtype_of(builder, x), start, stop, name)
-    return scaled(dataset, options, lambda: measure(train.blocks())), train
+    look = functools.cache(lambda: measure(train.blocks()))
+    if dataset.bits and not look().bits:
+        raise DataError(builders.no_bits(name, look().range[1]))
+    return scaled(dataset, options, look), train

@@ -1,6 +1,7 @@
 """`load`: one name, one Dataset, with the scale of its values fitted on the training split."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,10 +60,13 @@ def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Data
     named = not loaded.name.startswith(("file:", "tfds:"))
     eight_bit = loaded.picture and next(iter(loaded.splits.values())).x.dtype == np.uint8
     known = (float(low), float(high)) if named or eight_bit or loaded.bits else None
-    scale = fit(options.scale, look, loaded.shape, loaded.name, known)
+    once = functools.cache(look)
+    scale = fit(options.scale, once, loaded.shape, loaded.name, known)
+    if once.cache_info().currsize:  # the range of a TFDS set is that of its other splits until train was looked at
+        low, high = min(low, once().range[0]), max(high, once().range[1])
     if scale.kind == "none" and max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
         raise DataError(f"{loaded.name}: values {low:g}..{high:g} do not fit float32; use --scale standardise")
-    return dataclasses.replace(loaded, scale=scale)
+    return dataclasses.replace(loaded, scale=scale, range=(low, high))
 
 
 def folder_of(data_dir: str | Path | None) -> Path | None:

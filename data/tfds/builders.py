@@ -185,6 +185,11 @@ def builder_of(name: str, data_dir: Path | None, cache_folder: Path, seconds: fl
     return prepare(name, data_dir, cache_folder, seconds, [str(p) for p in places]), f"tfds:{name}"
 
 
+def no_bits(where: str, most: float) -> str:
+    """Return what is wrong with a training split beside others of 0 and 1."""
+    return f"{where}: validation and test hold 0 and 1, train holds up to {most:g}; prepare the set again"
+
+
 def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: float, train: bool = True) -> Dataset:
     """Return the TFDS set "name[/config][:version][#feature]" in memory; without `train`, its other two splits."""
     name, _, wanted = name.partition("#")
@@ -201,7 +206,7 @@ def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: flo
     labels = None if y is None else int(builder.info.features[y].num_classes)
     low_high, binarisation = facts_of([splits["validation"].x, splits["test"].x])
     if train and low_high == (0, 1) and splits["train"].x.max() > 1:
-        raise DataError(f"{where}: validation and test hold 0 and 1, train holds up to {splits['train'].x.max()}")
+        raise DataError(no_bits(where, float(splits["train"].x.max())))
     notes = f"{words}; x is feature {x!r}" + (f", y is {y!r}" if y else "")
     shape = tuple(splits["test"].x.shape[1:])
     return Dataset(where, source, splits, shape, low_high, labels, array_digests(splits), binarisation, notes)

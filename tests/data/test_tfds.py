@@ -12,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import data
+from data.disk import load_disk
 from data.errors import DataError
 from data.sets import named
 from data.splits import TailOfTrain
@@ -42,8 +43,13 @@ def test_mocked_builder_loads_and_streams() -> None:
     assert "tensorflow" not in sys.modules
 
 
-def prepare(root: Path, layout: str, counts: dict[str, int]) -> dict[str, np.ndarray]:
-    """Write a prepared TFDS folder of 5 x 4 RGB images by the formats' descriptions; return the images."""
+def prepare(
+    root: Path, layout: str, counts: dict[str, int], most: dict[str, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Write a prepared TFDS folder of 5 x 4 RGB images by the formats' descriptions; return the images.
+
+    most: the highest value of a split's pixels, 255 unless given.
+    """
     from array_record.python.array_record_module import ArrayRecordWriter
     from PIL import Image
     from tensorflow_datasets.proto import tf_example_pb2
@@ -52,7 +58,9 @@ def prepare(root: Path, layout: str, counts: dict[str, int]) -> dict[str, np.nda
     folder.mkdir(parents=True)
     images, infos = {}, []
     for split, n in counts.items():
-        images[split] = np.random.default_rng(n).integers(0, 256, (n, 5, 4, 3), dtype=np.uint8)
+        images[split] = np.random.default_rng(n).integers(
+            0, (most or {}).get(split, 255) + 1, (n, 5, 4, 3), dtype=np.uint8
+        )
         path = folder / f"shapes-{split}.{layout}-00000-of-00001"
         rows = []
         for i, image in enumerate(images[split]):
@@ -163,20 +171,29 @@ def test_a_data_dir_one_level_too_deep_is_noticed(tmp_path: Path) -> None:
         data.load("mnist", tmp_path / "own" / "mnist")
 
 
-def test_memory_and_stream_see_the_same_numbers_to_the_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [255, 1])
+def test_memory_and_stream_see_the_same_numbers_to_the_bit(tmp_path: Path, most: int) -> None:
     from train import Config
     from training.inputs import load_inputs
 
-    prepare(tmp_path / "own", "tfrecord", {"train": 60, "test": 12})
-    made = {read: load_inputs(Config(dataset="tfds:shapes", read=read, batch_size=9), str(tmp_path / "own"))
+    prepare(tmp_path / "own", "tfrecord", counts := {"train": 60, "test": 12}, dict.fromkeys(counts, most))
+    made = {read: load_inputs(Config(dataset="tfds:shapes#image", read=read, batch_size=9), str(tmp_path / "own"))
             for read in ("memory", "stream")}  # fmt: skip
     assert dataclasses.replace(made["stream"].config, read="memory") == made["memory"].config
-    assert made["stream"].range == made["memory"].range
+    assert made["stream"].range == made["memory"].range == (0, most)
+    assert made["stream"].dataset.bits == made["memory"].dataset.bits == (most == 1)
     known = {np.asarray(row).tobytes() for row in made["memory"].splits["train"].x}
     batch = next(made["stream"].stream)["x"]  # type: ignore[arg-type]
     assert all(row.tobytes() in known for row in batch)
     for part in ("validation", "test"):
         np.testing.assert_array_equal(made["memory"].splits[part].x, made["stream"].splits[part].x)
+
+
+def test_bits_beside_a_training_split_of_grey_are_refused_in_memory_and_streamed(tmp_path: Path) -> None:
+    prepare(tmp_path, "tfrecord", {"train": 30, "validation": 10, "test": 4}, {"validation": 1, "test": 1})
+    for load in (data.load, load_disk):
+        with pytest.raises(DataError, match="validation and test hold 0 and 1, train holds up to 255"):
+            load("tfds:shapes", tmp_path)
 
 
 def test_decoded_examples_are_kept_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,29 @@ def test_grey_values_and_symbols_are_told_from_the_data(files):
     of("pictures", likelihood=likelihoods.MultinomialLikelihood(), scale="none")
     of("table", likelihood=likelihoods.ColumnsLikelihood())  # all numeric: any data
     for likelihood in (likelihoods.TokensLikelihood(symbols=9), likelihoods.MultinomialLikelihood()):
-        with pytest.raises(data.DataError, match=r"needs whole numbers from 0, .*use --scale none"):
-            of("table", likelihood=likelihood)
+        with pytest.raises(
+            data.DataError, match=r"values 0..255 .* whole numbers from 0.*--scale none"
+        ):
+            of("pictures", likelihood=likelihood)
+
+
+@pytest.mark.parametrize(
+    "likelihood", [likelihoods.TokensLikelihood(symbols=9), likelihoods.LogisticMixtureLikelihood()]
+)
+def test_a_training_split_on_disk_is_checked_too(tmp_path, likelihood):
+    """One value in training alone: found before the first step, in memory and streamed."""
+    levels = 8 if hasattr(likelihood, "symbols") else 1
+    x = RNG.integers(0, levels + 1, (100, 3)).astype(np.float64)
+    np.savez(tmp_path / "a.npz", x_train=x, x_validation=x, x_test=x)
+    x[7, 1] = 0.3
+    np.savez(tmp_path / "b.npz", x_train=x, x_validation=np.rint(x), x_test=np.rint(x))
+    for read in ("memory", "stream"):
+        asked = lambda name, read=read: train.Config(
+            dataset=f"file:{tmp_path / name}", read=read, scale="none", model=Model(likelihood=likelihood)
+        )
+        load_inputs(asked("a.npz"), None)
+        with pytest.raises(data.DataError, match=r"needs (whole numbers|values on 256 levels)"):
+            load_inputs(asked("b.npz"), None)
 
 
 def test_the_default_batch_is_lowered_for_few_examples_and_another_one_refused(files):

@@ -24,7 +24,8 @@ class Inputs:
     """The splits of a run, its data set, and the stream of training batches where they come from disk.
 
     config: the run's config as it fits the data, to be run and recorded. line: what was understood, in one line.
-    range: of the stored integers that the step maps to [0, 1]; other values are scaled already.
+    range: of the stored integers that the step maps to [0, 1]; other values are scaled already. source: the training
+    examples behind the stream.
     """
 
     splits: dict[str, Examples]
@@ -32,6 +33,7 @@ class Inputs:
     stream: data.Stream | None = None
     config: Any = None
     line: str = ""
+    source: Any = None
 
     @property
     def examples(self) -> int:
@@ -89,7 +91,7 @@ def load_inputs(config: Any, data_dir: str | None) -> Inputs:
     steps = inputs.examples // batch
     if config.epochs * steps >= 2**31:  # the step counter has 32 bits
         raise ConfigError(f"epochs must be at most {(2**31 - 1) // steps} of {steps} steps each, got {config.epochs}")
-    fitting = resolved(fitting, dataset)
+    fitting = resolved(fitting, dataset, inputs.source)
     words = [dataset.line(None if inputs.stream is None else inputs.stream.examples), described(fitting, config)]
     words += [f"batches of {batch}, for the few examples"] if batch != config.batch_size else []
     return dataclasses.replace(inputs, config=fitting, line="; ".join(words))
@@ -168,4 +170,6 @@ def _streamed(config: Any, data_dir: str | None) -> Inputs:
     scale = None if in_step(dataset) else dataset.scale
     stream = data.Stream(train, dataset.labels, about, scale=scale)
     parts = ("validation", "test")
-    return Inputs({part: _examples(dataset, part, 0, "none", config.model) for part in parts}, dataset, stream)
+    return Inputs(
+        {part: _examples(dataset, part, 0, "none", config.model) for part in parts}, dataset, stream, source=train
+    )

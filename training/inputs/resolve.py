@@ -22,9 +22,10 @@ WHOLE = ("symbols", "counts", "columns")
 EXACT = 1e-3  # a value may be this far from a level, in units of levels
 
 
-def resolved(config: Any, dataset: data.Dataset) -> Any:
+def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
     """Return a `train.Config` whose likelihood fits the data: `auto` replaced, levels filled in, support checked.
 
+    train: training examples left on disk, with `blocks()`, which are read once where the support needs every value.
     Raises data.DataError, one line with the range and the way out, where scaled values lie outside the support of the
     likelihood or of the objective's error.
     """
@@ -39,7 +40,7 @@ def resolved(config: Any, dataset: data.Dataset) -> Any:
         likelihood = dataclasses.replace(likelihood, grey=not dataset.bits and config.binarise == "none")
     if likelihood is not config.model.likelihood:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
-    check_support(config, dataset)
+    check_support(config, dataset, train)
     return config
 
 
@@ -88,7 +89,7 @@ def scaled_range(dataset: data.Dataset) -> tuple[float, float]:
     return float(min(e.min() for e in ends)), float(max(e.max() for e in ends))
 
 
-def check_support(config: Any, dataset: data.Dataset) -> None:
+def check_support(config: Any, dataset: data.Dataset, train: Any = None) -> None:
     """Raise data.DataError unless every scaled value lies in the support of the likelihood and of the loss."""
     likelihood = config.model.likelihood
     name = kind(type(likelihood))
@@ -98,7 +99,7 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
     if support == "real" or config.binarise != "none":
         return
     if support in WHOLE:
-        _check_whole(likelihood, name, dataset)
+        _check_whole(likelihood, name, dataset, train)
         return
     low, high = scaled_range(dataset)
     loss = "cross-entropy" if getattr(config.objective, "error", "") == "cross_entropy" else f"likelihood {name}"
@@ -108,14 +109,14 @@ def check_support(config: Any, dataset: data.Dataset) -> None:
         scales = "--scale unit, or " if dataset.picture and raw[0] >= 0 else ""
         raise data.DataError(f"{where}: {loss} needs values in [0, 1]; use {scales}--model.likelihood normal (or auto)")
     levels = getattr(likelihood, "levels", None) or LEVELS_OF_8_BITS
-    if support == "levels" and not _on_levels(dataset, levels, exactly=hasattr(likelihood, "levels")):
+    if support == "levels" and not _on_levels(dataset, levels, hasattr(likelihood, "levels"), train):
         raise data.DataError(
             f"{where}: {loss} needs values on {levels} levels from 0 to 1, these are not; use --model.likelihood "
             "normal (or auto)"
         )
 
 
-def _check_whole(likelihood: Any, name: str, dataset: data.Dataset) -> None:
+def _check_whole(likelihood: Any, name: str, dataset: data.Dataset, train: Any) -> None:
     """Raise data.DataError unless symbols, counts and codes are whole numbers from 0, below the number there is."""
     limits = [np.inf]  # codes of a column are below its limit; 0: any number
     if name == "tokens":
@@ -126,36 +127,40 @@ def _check_whole(likelihood: Any, name: str, dataset: data.Dataset) -> None:
     if not len(coded):
         return
     top = np.array(limits, float)[coded]
-    for split in dataset.splits.values():
-        for x in _scaled_blocks(dataset, split):
-            flat = x.reshape(len(x), -1)
-            if name == "columns" and flat.shape[1] != len(limits):
-                raise data.DataError(f"{dataset.name}: {len(limits)} columns are named, the data have {flat.shape[1]}")
-            codes = flat[:, coded] if name == "columns" else flat
-            bad = ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)))
-            if bad.any():
-                raise data.DataError(
-                    f"{dataset.name}: likelihood {name} needs whole numbers from 0, below its number of symbols or "
-                    f"levels, got {codes[bad][0]:g} with scale {dataset.scale.kind}; use --scale none, a larger "
-                    "number, or --model.likelihood normal (or auto)"
-                )
+    low, high = dataset.range
+    for x in _scaled_blocks(dataset, train):
+        flat = x.reshape(len(x), -1)
+        if name == "columns" and flat.shape[1] != len(limits):
+            raise data.DataError(f"{dataset.name}: {len(limits)} columns are named, the data have {flat.shape[1]}")
+        codes = flat[:, coded] if name == "columns" else flat
+        bad = ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)))
+        if bad.any():
+            way = "--scale none, " if dataset.scale.kind != "none" and low >= 0 else ""
+            more = f" and below {top.max():g}" if np.isfinite(top).all() else ""
+            raise data.DataError(
+                f"{dataset.name}: values {low:g}..{high:g} with scale {dataset.scale.kind}: likelihood {name} needs "
+                f"whole numbers from 0{more}, got {codes[bad][0]:g}; use {way}--model.likelihood normal (or auto)"
+            )
 
 
-def _on_levels(dataset: data.Dataset, levels: int, exactly: bool) -> bool:
+def _on_levels(dataset: data.Dataset, levels: int, exactly: bool, train: Any) -> bool:
     """Whether every scaled value is a level; where 256 are fixed, fewer are rounded to the nearest of them."""
     known = levels_of(dataset)
     if known:
         return (levels - 1) % (known - 1) == 0 if exactly else known <= levels
     return all(
         bool(np.all(np.abs(x * (levels - 1) - np.rint(x * (levels - 1))) < EXACT))
-        for split in dataset.splits.values()
-        for x in _scaled_blocks(dataset, split)
+        for x in _scaled_blocks(dataset, train)
     )
 
 
-def _scaled_blocks(dataset: data.Dataset, split: data.Split) -> Iterator[np.ndarray]:
-    for start in range(0, len(split), 1024):
-        yield dataset.scale.apply(split.x[start : start + 1024])
+def _scaled_blocks(dataset: data.Dataset, train: Any) -> Iterator[np.ndarray]:
+    """Yield every scaled example, a block at a time: those in memory, then those of the training split on disk."""
+    for split in dataset.splits.values():
+        for start in range(0, len(split), 1024):
+            yield dataset.scale.apply(split.x[start : start + 1024])
+    for block in () if train is None else train.blocks():
+        yield dataset.scale.apply(block)
 
 
 def described(config: Any, was: Any) -> str:

@@ -129,11 +129,12 @@ class MetricsFile:
             write_text(self.path, "".join(line + "\n" for line in lines))
         return said
 
-    def check(self, expected: dict[str, Any], accept: bool = False) -> None:
-        """Raise RunError unless the file holds exactly the rows of a finished run; `expected` as in `rewind`."""
-        _, self.links, wrong = parse(read_bytes(self.path) if self.path.exists() else b"", self.seed)
+    def check(self, expected: dict[str, Any], accept: bool = False) -> list[dict[str, Any]]:
+        """Return the rows; RunError unless they are exactly those of a finished run; `expected` as in `rewind`."""
+        rows, self.links, wrong = parse(read_bytes(self.path) if self.path.exists() else b"", self.seed)
         if not accept and (wrong or self.at() != expected):
             self._refuse(expected, wrong)
+        return rows
 
     def _refuse(self, expected: dict[str, Any], wrong: str | None) -> None:
         count = len(self.links)

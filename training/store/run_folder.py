@@ -25,7 +25,7 @@ from .lock import FolderLock
 from .metrics_file import NAME as METRICS
 from .metrics_file import MetricsFile
 from .place import check_free, default_path
-from .schema import META, STATUSES, SUMMARY, fault, json_sha256, read_json, read_sealed, says_what_it_must, sealed
+from .schema import META, STATUSES, contradiction, fault, json_sha256, read_json, read_summary, sealed
 
 __all__ = ["STATUSES", "RunFolder", "default_path", "read_json"]
 
@@ -176,8 +176,9 @@ class RunFolder:
     def _verify_finished(self, summary: dict[str, Any]) -> None:
         """Raise RunError unless rows, checkpoints and figures are those that a finished run left."""
         assert self.identity is not None
-        self.metrics.check(summary["identity"]["rows"], "rows" in self.accept)
-        way_out = f"train again with --from {self.path} and a new --run-dir"
+        rows = self.metrics.check(summary["identity"]["rows"], "rows" in self.accept)
+        if "rows" not in self.accept and (wrong := contradiction(summary, rows)):
+            raise RunError(f"{self.path / 'summary.json'}: {wrong}; remove it, and --resume writes it again")
         last = checkpoint.step_path(self.checkpoints, summary["end"]["step"])
         if not last.exists():
             raise RunError(f"{last}, the last of a finished run, is gone; {way_out}")
@@ -234,15 +235,7 @@ class RunFolder:
     def summary(self) -> dict[str, Any] | None:
         """The content of summary.json; None before a run has come to an end. Raises RunError when it was changed."""
         path = self.path / "summary.json"
-        if not path.exists():
-            return None
-        try:
-            found = read_sealed(path, SUMMARY)
-        except RunError as error:
-            raise RunError(f"{error}; remove it, and --resume writes it again") from None
-        if found["status"] not in STATUSES or not says_what_it_must(found):
-            raise RunError(f"{path} is damaged: no run ends so; remove it, and --resume writes it again")
-        return found
+        return read_summary(path) if path.exists() else None
 
     def log(self, message: str) -> None:
         """Append a message with its time to log.txt."""

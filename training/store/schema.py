@@ -27,6 +27,7 @@ SUMMARY = {
     "seconds": float,
     "params_sha256": str,
     "test": ({str: float}, None),
+    "kl_per_dim_nats?": [float],
     "last": {str: object},
     "best": _BEST,
     "end": {"step": int, "term?": str, "all_terms?": [str], "stopped_early?": bool, "data?": str},
@@ -167,8 +168,33 @@ def read_sealed(path: Path, schema: Any = object) -> dict[str, Any]:
     return record
 
 
+def read_summary(path: Path) -> dict[str, Any]:
+    """Return the content of a summary.json. Raises RunError when it was changed, or says what no run ends with."""
+    try:
+        found = read_sealed(path, SUMMARY)
+    except RunError as error:
+        raise RunError(f"{error}; remove it, and --resume writes it again") from None
+    if found["status"] not in STATUSES or not says_what_it_must(found):
+        raise RunError(f"{path} is damaged: no run ends so; remove it, and --resume writes it again")
+    return found
+
+
 def says_what_it_must(summary: dict[str, Any]) -> bool:
     """Whether a summary has what its status promises: numbers of the test, or the term that was not finite."""
     if summary["status"] == "finished":
-        return bool(summary["test"]) and not any(isinstance(value, str) for value in summary["test"].values())
+        numbers = [*(summary["test"] or {"none": None}).values(), *summary.get("kl_per_dim_nats", ())]
+        named = summary.get("tested", "last") in ("best", "last") and summary.get("tested_file", "") is not None
+        return named and all(isinstance(value, float) for value in numbers)
     return summary["status"] == "preempted" or "term" in summary["end"]
+
+
+def contradiction(summary: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
+    """Return in words where a finished run's summary does not repeat its rows: the last, and the best validation."""
+    untimed = lambda row: {name: value for name, value in row.items() if name != "seconds"}
+    if rows and untimed(rows[-1]) != untimed(summary["last"]):
+        return "its last row is not the last of metrics.jsonl"
+    best = summary["best"]
+    row = next((row for row in rows if best["epoch"] and row.get("epoch") == best["epoch"]), None)
+    if row and best["metrics"] is not None and best["metrics"] != row.get("validation"):
+        return f"its best metrics are not those of epoch {best['epoch']} in metrics.jsonl"
+    return None
