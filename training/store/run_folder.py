@@ -179,6 +179,7 @@ class RunFolder:
         rows = self.metrics.check(summary["identity"]["rows"], "rows" in self.accept)
         if "rows" not in self.accept and (wrong := contradiction(summary, rows)):
             raise RunError(f"{self.path / 'summary.json'}: {wrong}; remove it, and --resume writes it again")
+        way_out = f"train again with --from {self.path} and a new --run-dir"
         last = checkpoint.step_path(self.checkpoints, summary["end"]["step"])
         if not last.exists():
             raise RunError(f"{last}, the last of a finished run, is gone; {way_out}")

@@ -191,7 +191,7 @@ def says_what_it_must(summary: dict[str, Any]) -> bool:
 def contradiction(summary: dict[str, Any], rows: list[dict[str, Any]]) -> str | None:
     """Return in words where a finished run's summary does not repeat its rows: the last, and the best validation."""
     untimed = lambda row: {name: value for name, value in row.items() if name != "seconds"}
-    if rows and untimed(rows[-1]) != untimed(summary["last"]):
+    if rows and summary["last"] and untimed(rows[-1]) != untimed(summary["last"]):
         return "its last row is not the last of metrics.jsonl"
     best = summary["best"]
     row = next((row for row in rows if best["epoch"] and row.get("epoch") == best["epoch"]), None)
