@@ -99,7 +99,8 @@ def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
 
     if options.data:
         read = data.read(options.data, like=run.facts.record)
-        return Given(read.x, read.names or list(map(str, range(len(read.x)))), read.labels)
+        labels = read.labels if run.model.labels != "given" else numbered(read.labels, read.classes, run, options.data)
+        return Given(read.x, read.names or list(map(str, range(len(read.x)))), labels)
     name = run.config.dataset
     try:
         split = data.load(name, options.data_dir).splits[part]
@@ -108,10 +109,32 @@ def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
     return Given(split.x, list(map(str, range(len(split.x)))), split.y)
 
 
+def numbered(labels: np.ndarray | None, names: Sequence[str], run: Any, where: str) -> np.ndarray:
+    """Return labels as the numbers that a model was given in training. Raises ConfigError for none, or unknown ones."""
+    from models.config import ConfigError
+
+    if labels is None:
+        raise ConfigError(f"this run was given labels and {where} has none: name their column or array as in training")
+    known = run.facts.record.get("classes")
+    if not isinstance(known, list):
+        return np.asarray(labels).astype(np.int32)
+    said = [str(names[int(y)]) if names else str(y) for y in labels.tolist()]
+    if unseen := sorted(set(said) - set(known)):
+        raise ConfigError(
+            f"{where} holds the label {unseen[0]!r}, which was not there in training ({', '.join(known)})"
+        )
+    return np.array([known.index(name) for name in said], np.int32)
+
+
+def own(found: Given, run: Any) -> np.ndarray | None:
+    """Return the labels of the examples where the model was given them."""
+    return found.labels if run.model.labels == "given" else None
+
+
 def encode(run: Any, options: argparse.Namespace) -> Made:
     """Return the mean codes of the examples."""
     found = given(run, options)
-    z = run.encode(found.x)
+    z = run.encode(found.x, own(found, run))
     return Made({"z": z}, found.names, [f"z{i + 1}" for i in range(z.shape[1])])
 
 
@@ -119,14 +142,15 @@ def reconstruct(run: Any, options: argparse.Namespace) -> Made:
     """Return the reconstructions of the examples, beside them in a picture."""
     found = given(run, options)
     columns = list(run.facts.columns) or None
-    return Made({"reconstruction": run.reconstruct(found.x)}, found.names, columns, found.x)
+    return Made({"reconstruction": run.reconstruct(found.x, own(found, run))}, found.names, columns, found.x)
 
 
 def sample(run: Any, options: argparse.Namespace) -> Made:
     """Return decoded draws of the prior; --prior, or --data, fits one to the codes of examples first."""
     if options.data or options.prior:
         fitted = {"prior": options.prior or "mixture", "components": options.components, "seed": options.seed}
-        run = run.with_prior(given(run, options, "train").x, **fitted)
+        found = given(run, options, "train")
+        run = run.with_prior(found.x, **fitted, label=own(found, run))
     n = 64 if options.n is None else options.n
     drawn = run.sample(n, options.seed)
     return Made({"sample": drawn}, list(map(str, range(n))), list(run.facts.columns) or None)
@@ -142,7 +166,9 @@ def interpolate(run: Any, options: argparse.Namespace) -> Made:
             raise ConfigError(f"--between {row} is no row of the {len(found.x)} examples (the first is 0)")
     a, b = options.between
     n = 8 if options.n is None else options.n
-    line = run.interpolate(found.x[a], found.x[b], n)
+    labels = own(found, run)
+    ends = found.x[[a]], found.x[[b]]
+    line = run.interpolate(*ends, n, None if labels is None else labels[[a]])[0]
     names = [f"{found.names[a]}..{found.names[b]} {t:.3g}" for t in np.linspace(0, 1, n)]
     return Made({"interpolation": line}, names, list(run.facts.columns) or None)
 
@@ -150,7 +176,7 @@ def interpolate(run: Any, options: argparse.Namespace) -> Made:
 def score(run: Any, options: argparse.Namespace) -> Made:
     """Return the metrics of each example."""
     found = given(run, options)
-    return Made(run.score(found.x, options.seed, samples=options.samples), found.names)
+    return Made(run.score(found.x, options.seed, samples=options.samples, label=own(found, run)), found.names)
 
 
 def whole_labels(labels: np.ndarray | None) -> np.ndarray | None:
@@ -170,7 +196,7 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     labels = whole_labels(found.labels)
     limits, splits = (facts.low, facts.high), {"test": Split(found.x, labels)}
     dataset = Dataset(facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns)
-    run.encode(found.x[:1])  # refuses what does not fit
+    run.encode(found.x[:1], None if (y := own(found, run)) is None else y[:1])  # refuses what does not fit
     rows = read_metrics(run.path / "metrics.jsonl")
     return write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
 

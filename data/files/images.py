@@ -105,9 +105,9 @@ def _listed(folder: Path, remarks: list[str]) -> list[Member]:
 
 def _tell(remarks: list[str], other: int, hidden: int) -> None:
     if other:
-        remarks.append(f"{other} files that are no pictures passed over")
+        remarks.append(f"files that are no pictures passed over: {other}")
     if hidden:
-        remarks.append(f"{hidden} hidden folders passed over")
+        remarks.append(f"hidden folders passed over: {hidden}")
 
 
 def _zipped(path: Path, remarks: list[str]) -> list[Member]:

@@ -18,6 +18,7 @@ from data.options import Options
 KINDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 MOST_COLUMNS = 100_000
 _SEPARATORS = (",", ";", "\t", "|")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
@@ -67,22 +68,23 @@ def parse_text(text: str, where: str) -> tuple[list[Column], int, tuple[str, ...
         raise DataError(f"{where}: the file holds no rows")
     separator = separator_of(lines[skip : skip + 50])
     try:
-        rows = [
-            row for row in csv.reader(io.StringIO("\n".join(lines[skip:])), delimiter=separator, strict=True) if row
-        ]
+        cut = csv.reader(io.StringIO("\n".join(lines[skip:])), delimiter=separator, strict=True)
+        rows = [row for row in (map(str.split, lines[skip:]) if separator == " " else cut) if row]
     except csv.Error as error:
         raise DataError(f"{where}: not readable as csv ({error})") from None
     rows, comma = _decimal_comma(rows, separator)
     names = header(rows)
     first_row = skip + (1 if names is None else 2)
-    remarks = [f"separator {'tab' if separator == chr(9) else separator!r}"] if separator != "," else []
+    named = {"\t": "tab", " ": "spaces"}.get(separator, repr(separator))
+    remarks = [f"separator {named}"] if separator != "," else []
     remarks += ["decimal comma"] if comma else []
     if names is not None:
         if all(map(is_number, filter(None, names))):
             remarks.append(f"the first row is read as names: {shown(', '.join(names), 30)}")
         rows = rows[1:]
     elif comment is not None:  # numpy.savetxt writes its header so
-        given = [name.strip() for name in comment.lstrip("#").split(separator)]
+        text = comment.lstrip("#")
+        given = text.split() if separator == " " else [name.strip() for name in text.split(separator)]
         names = given if len(given) == len(rows[0]) else None
     if not rows:
         raise DataError(f"{where}: the file holds a header but no rows")
@@ -101,7 +103,10 @@ def parse_text(text: str, where: str) -> tuple[list[Column], int, tuple[str, ...
 
 
 def separator_of(lines: Sequence[str]) -> str:
-    """Return the separator that cuts all lines into the same number of fields, the most fields first; else a comma."""
+    """Return the separator that cuts all lines into the same number of fields, the most fields first; else a comma.
+
+    Spaces, however many, where no other one occurs and they cut every line alike.
+    """
     best, fields = ",", 1
     for separator in _SEPARATORS:
         try:
@@ -112,14 +117,26 @@ def separator_of(lines: Sequence[str]) -> str:
             best, fields = separator, n
     if fields == 1 and not any("," in line for line in lines):
         best = next((s for s in _SEPARATORS[1:] if any(s in line for line in lines)), ",")
+        words = [line.split() for line in lines if line.strip()]
+        if (
+            best == ","
+            and len({len(row) for row in words}) == 1
+            and len(words[0]) > 1
+            and any(map(is_number, words[-1]))
+        ):
+            best = " "  # runs of spaces, as numpy.savetxt writes
     return best
 
 
 def _decimal_comma(rows: list[list[str]], separator: str) -> tuple[list[list[str]], bool]:
-    """Turn decimal commas into points, where fields hold some and no field holds a decimal point."""
+    """Turn decimal commas into points, where fields hold some and no field holds a decimal point.
+
+    Between commas that separate, 1,000 is a thousand rather than one: it stays, and is refused as no plain number.
+    """
     body = rows[1:] or rows
-    some = any(_COMMA.fullmatch(f.strip()) for row in body[:200] for f in row)
-    if not some or any("." in f and is_number(f) for row in body for f in row):
+    some = [f.strip() for row in body[:200] for f in row if _COMMA.fullmatch(f.strip())]
+    thousands = separator == "," and all(map(_THOUSANDS.fullmatch, some))
+    if not some or thousands or any("." in f and is_number(f) for row in body for f in row):
         return rows, False
     swap = lambda f: f.replace(",", ".") if _COMMA.fullmatch(f.strip()) else f
     return [[swap(f) for f in row] for row in rows], True

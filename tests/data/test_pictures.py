@@ -90,8 +90,8 @@ def test_class_folders_beside_strays(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     loaded = data.load(f"file:{tmp_path}")
     assert (loaded.labels, loaded.classes) == (2, ("ant", "cat"))
-    assert "1 files that are no pictures passed over" in loaded.remarks
-    assert "2 hidden folders passed over" in loaded.remarks
+    assert "files that are no pictures passed over: 1" in loaded.remarks
+    assert "hidden folders passed over: 2" in loaded.remarks
     save(Image.fromarray(GREY), tmp_path / "loose.png")
     with pytest.raises(DataError, match=r"1 pictures lie beside the class folders ant, cat, the first is loose\.png"):
         data.load(f"file:{tmp_path}")

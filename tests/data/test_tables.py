@@ -37,6 +37,8 @@ VALUES = np.arange(24).reshape(12, 2) + 0.5
         ("a;b\n" + rows(separator=";"), ("a", "b")),
         ("a;b\n" + rows(separator=";").replace(".", ","), ("a", "b")),
         ("a\tb\n" + rows(separator="\t"), ("a", "b")),
+        ("a b\n" + rows(separator="  "), ("a", "b")),
+        ("# a b\n" + rows(separator=" "), ("a", "b")),
         (",a,b\n" + "\n".join(f"{i},{line}" for i, line in enumerate(rows().split("\n"))), ("a", "b")),
         ("id,a,b\n" + "\n".join(f"{7 * i},{line}" for i, line in enumerate(rows().split("\n"))), ("a", "b")),
     ],
@@ -46,6 +48,13 @@ def test_the_same_table_in_many_dresses(tmp_path, text, columns, name):
     found = load(tmp_path, text, name)
     np.testing.assert_array_equal(found.x, VALUES)
     assert found.columns == columns
+
+
+def test_a_thousand_is_not_one(tmp_path):
+    """Between commas that separate, "1,000" is no decimal comma: it was read as 1."""
+    with pytest.raises(DataError, match="'1,000' is not a number"):
+        load(tmp_path, 'a,b\n"1,000",2\n' + rows())
+    assert load(tmp_path, 'a,b\n"1,5",2\n' + rows().replace(".5", "")).x[0, 0] == 1.5
 
 
 def test_a_first_row_of_values_is_no_header(tmp_path):

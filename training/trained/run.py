@@ -17,75 +17,17 @@ from jaxtyping import PRNGKeyArray, Shaped
 from models import metrics
 from models.batch import Batch
 from models.codes import draw, has_density
-from models.config import ConfigError, from_dict
+from models.config import ConfigError
 from models.networks import Nothing
 from models.priors import FittedKind, fit_prior, with_prior_module
-from training.evaluate import trained_model
 from training.examples import binarise
-from training.host import StandIn
 from training.store import schema
-from training.store.checkpoint import best_path, latest, restore_like
-from training.store.checkpoint import load as read_checkpoint
-from training.store.errors import RunError
-from training.store.identity import NAME as IDENTITY
-from training.store.identity import Identity, read_config
 from training.trained import exported
 from training.trained.facts import Facts
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
 
 Raw = Shaped[np.ndarray, "n ..."]
-
-
-def load(init: Callable[..., Any], config_class: type, folder: Path, which: str | None) -> "LoadedRun":
-    """Return the trained run in a folder; see `train.load_run`, which says how a run begins."""
-    if not folder.is_dir():
-        raise RunError(f"there is no run folder {folder}")
-    if exported.is_exported(folder):
-        values = schema.read_json(folder / exported.CONFIG, schema.CONFIG)
-    else:
-        values = read_config(folder, report=lambda _: None)
-    for name in ("data_dir", "init_from"):  # of the run's beginning, not of its config
-        values.pop(name, None)
-    try:
-        config: Any = from_dict(config_class, values)
-    except (ConfigError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"{folder / 'config.json'} is not the config of a run: {error}") from None
-    facts = Facts.of(folder)
-    like = facts.examples_like()
-    template = jax.eval_shape(lambda: init(config, jax.random.key(0), StandIn(facts.examples, facts.shape, like)))
-    if exported.is_exported(folder):
-        model = restore_like(trained_model(config, template), folder / exported.WEIGHTS)
-        kind = FittedRun if read_checkpoint(folder / exported.WEIGHTS).meta.get("fitted") else LoadedRun
-        return kind(folder, config, facts, jax.tree.map(jnp.asarray, model), "exported")
-    path, found = checkpoint_of(folder, which)
-    state = restore_like(template, path)
-    return LoadedRun(folder, config, facts, trained_model(config, jax.tree.map(jnp.asarray, state)), found)
-
-
-def checkpoint_of(folder: Path, which: str | None) -> tuple[Path, str]:
-    """Return a checkpoint's file, and which it is; None: the one that the run's test numbers belong to, else the last.
-
-    Raises RunError when there is none, or none that is sound.
-    """
-    if which not in ("best", "last", None):
-        raise ConfigError(f"which must be 'best' or 'last', got {which!r}")
-    summary = folder / "summary.json"
-    if which is None and summary.exists():
-        which = schema.read_json(summary, schema.SUMMARY).get("tested")
-    known = Identity.read(folder) if (folder / IDENTITY).exists() else None
-    strange = lambda meta: None if known is None else known.difference(meta.get("identity", {}))
-    path = best_path(folder / "checkpoints")
-    if which == "best":
-        if not path.exists():
-            raise RunError(f"{folder} has no best checkpoint: no epoch was validated; use which='last'")
-        if why := strange(read_checkpoint(path).meta):
-            raise RunError(f"refused checkpoint {path}: {why}")
-        return path, "best"
-    found = latest(folder / "checkpoints", lambda _: None, strange)
-    if found is None:
-        raise RunError(f"{folder} has no checkpoint: the run has not saved one yet")
-    return found[0], "last"
 
 
 class LoadedRun:
@@ -124,9 +66,12 @@ class LoadedRun:
     def decode(self, z: Any, label: Any = None) -> np.ndarray:
         """Return the mean of p(x|z) for codes (n, latent) or (latent,), in the data's units."""
         z, single = self._codes(z)
-        label = self._labels(label, len(z), "decode")
+        return _first(self._decoded(z, self._labels(label, len(z), "decode")), single)
+
+    def _decoded(self, z: np.ndarray, label: np.ndarray | None) -> np.ndarray:
+        """Return decoded codes in the data's units; label: numbers (n,) or probabilities (n, classes)."""
         out = self._chunks("decode", lambda model, z, label: model.decode(z, None, label).mean, z, label)
-        return _first(self.facts.scale.invert(out), single)
+        return self.facts.scale.invert(out)
 
     def reconstruct(self, x: Any, label: Any = None) -> np.ndarray:
         """Return the mean of p(x|z) at the mean code of each example, in the data's units."""
@@ -144,9 +89,14 @@ class LoadedRun:
         if start.shape != end.shape:
             raise ConfigError(f"a and b must hold equally many examples, got {start.shape[:-1]} and {end.shape[:-1]}")
         t = np.linspace(0, 1, n, dtype=np.float32)[:, None]
-        line = (1 - t) * start[..., None, :] + t * end[..., None, :]
-        repeated = None if label is None or np.ndim(label) == 0 else np.repeat(np.asarray(label), n)
-        decoded = self.decode(line.reshape(-1, self.latent), label if repeated is None else repeated)
+        between = lambda p, q: (1 - t) * p[..., None, :] + t * q[..., None, :]
+        line = between(start, end)
+        codes = line.reshape(-1, self.latent)
+        if self.model.classes:
+            hot = [self._each("hot", lambda model, x, label: model.hot(label), x, label) for x in (a, b)]
+            decoded = self._decoded(codes, between(*hot).reshape(len(codes), -1))
+        else:
+            decoded = self._decoded(codes, None)
         return decoded.reshape(*line.shape[:-1], *self.shape)
 
     def sample(self, n: int, key: PRNGKeyArray | int = 0, *, label: Any = None, mean: bool = True) -> np.ndarray:
@@ -167,7 +117,9 @@ class LoadedRun:
 
         return self._decoded_draws(draw, n, key, label, mean)
 
-    def with_prior(self, x: Any, prior: FittedKind = "mixture", components: int = 10, seed: int = 0) -> "FittedRun":
+    def with_prior(
+        self, x: Any, prior: FittedKind = "mixture", components: int = 10, seed: int = 0, *, label: Any = None
+    ) -> "FittedRun":
         """Return this run with a prior fitted to the codes of x in place of its own, see `models.priors.fitted`.
 
         The codes of a point posterior are points, those of a density one draw of each. prior: mixture (of so many
@@ -175,8 +127,8 @@ class LoadedRun:
         Raises ConfigError for too few examples.
         """
         x, _ = self._examples(x)
-        label, key = self._labels(None, len(x), "encode"), jax.random.key(seed)
-        drawn = lambda m, x, y, k: draw(m.encode(x, None, m.seen_label(Batch(x, y))), k)[0]
+        label, key = self._labels(label, len(x), "encode"), jax.random.key(seed)
+        drawn = lambda m, x, y, k: draw(m.encode(x, None, _seen(m, x, y)), k)[0]
         codes = self._chunks("codes", drawn, x, label, key=jax.random.fold_in(key, 1))
         cfg, module = fit_prior(prior, self.model, codes, key, components=components)
         config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, prior=cfg))
@@ -194,6 +146,8 @@ class LoadedRun:
             raise ConfigError(f"samples must be at least 0, got {samples}")
         if samples and self._is_plain():
             raise ConfigError("a plain autoencoder (posterior point) has no likelihood: score it without samples")
+        if isinstance(self.config.model.encoder, Nothing):
+            raise ConfigError("this model has no encoder (encoder none): it has samples, and no scores of examples")
         x, single = self._examples(x)
         label, key = self._labels(label, len(x), "score"), _key(key)
         out = self._chunks("score", lambda m, x, y, k: metrics.per_example(m, Batch(x, y), k), x, label, key=key)
@@ -233,10 +187,10 @@ class LoadedRun:
         return self.facts.scale.invert(self._chunks("draw", drawn, codes, label, key=k_value))
 
     def _each(self, name: str, f: Callable[..., Any], x: Any, label: Any) -> np.ndarray:
-        """Return f(model, x, label) of raw examples; the label that the model infers where it does."""
+        """Return f(model, x, label) of raw examples; the label is inferred where none is given and the model can."""
         x, single = self._examples(x)
         label = self._labels(label, len(x), name)
-        seen = lambda model, x, label: f(model, x, model.seen_label(Batch(x, label)))
+        seen = lambda model, x, label: f(model, x, _seen(model, x, label))
         return _first(self._chunks(name, seen, x, label), single)
 
     def _labels(self, label: Any, n: int, what: str) -> np.ndarray | None:
@@ -343,6 +297,11 @@ class FittedRun(LoadedRun):
 
 def _first(out: np.ndarray, single: bool) -> np.ndarray:
     return np.asarray(out[0]) if single else out
+
+
+def _seen(model: Any, x: Any, label: Any) -> Any:
+    """Return the label that encoder and decoder are to see: the given one, else what the model infers."""
+    return model.seen_label(Batch(x, None)) if label is None else label
 
 
 def _key(key: PRNGKeyArray | int) -> PRNGKeyArray:
