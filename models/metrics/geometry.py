@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
-from scipy.optimize import linear_sum_assignment
 
 from models.autoencoder import Autoencoder
 from models.batch import Batch, as_batch
@@ -183,6 +182,8 @@ def distance_to_permutations(v: Float[np.ndarray, "n d d"]) -> float:
 
     ||V - P||² = 2 d - 2 Σ |V_iπ(i)|, so the nearest one takes the largest sum of absolute entries.
     """
+    from scipy.optimize import linear_sum_assignment
+
     d = v.shape[1]
     best = [np.abs(one)[linear_sum_assignment(-np.abs(one))].sum() for one in v]
     return _mean(np.sqrt(np.maximum(2 * d - 2 * np.asarray(best), 0)))

@@ -9,7 +9,7 @@ from . import source
 
 HEAVY = (
     "tensorflow tensorflow_datasets tyro grain matplotlib ray optuna cmaes sklearn pyarrow tensorboardX asdex h5py "
-    "wandb mlflow"
+    "wandb mlflow scipy"
 ).split()
 
 

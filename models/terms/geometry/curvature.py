@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-import grads
 from models.batch import Pass
 from models.config import config, setting
 from models.terms.geometry.halves import of_pass, random_key, several, signs
@@ -31,6 +30,8 @@ class HessianPenalty:
 
     def __call__(self, done: Pass, net: Any) -> Float[Array, " batch"]:
         """Return the penalty of each example; ConfigError for a code of one unit: it cannot mix."""
+        import grads
+
         half = of_pass(done, "decoder", "hessian_penalty")
         several(half, "hessian_penalty")
 

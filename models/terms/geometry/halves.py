@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-import grads
 from models.batch import Pass
 from models.config import ConfigError
 from models.networks.layers import BatchNorm
@@ -51,14 +50,20 @@ class Map(NamedTuple):
 
     def jacobians(self) -> Float[Array, "batch outputs inputs"]:
         """Return J of every example, by the cheapest exact method that `grads` finds."""
+        import grads
+
         return self.each(lambda one, value: grads.jacobian(one)(value))
 
     def push(self, v: Vectors) -> Float[Array, "batch outputs"]:
         """Return J v of every example: one forward pass of the batch."""
+        import grads
+
         return grads.jvp(lambda x: self(x), self.at, v)[1]
 
     def pull(self, u: Float[Array, "batch outputs"]) -> Vectors:
         """Return u J of every example: one reverse pass of the batch."""
+        import grads
+
         return grads.vjp(lambda x: self(x), self.at, u)[1]
 
     def moved(self, at: Vectors) -> "Map":
