@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.distributions.event import Mask, PerExample
@@ -32,6 +33,9 @@ class Mixture(NamedTuple):
 
     def log_prob(self, x: Vector, mask: Mask = None) -> PerExample:
         """Return log Σ_k w_k p_k(x), nats."""
-        one = lambda part: jax.tree.map(lambda a: a[None], part).log_prob(x, mask)
-        each = jax.vmap(one)(self.components)  # (k, batch)
+        is_shared = lambda part: isinstance(part, nnx.Module)  # the flow that all components are pushed through
+        axes = jax.tree.map(lambda part: None if is_shared(part) else 0, self.components, is_leaf=is_shared)
+        alone = lambda part: part if is_shared(part) else part[None]
+        one = lambda component: jax.tree.map(alone, component, is_leaf=is_shared).log_prob(x, mask)
+        each = jax.vmap(one, (axes,))(self.components)  # (k, batch)
         return jax.nn.logsumexp(each + jax.nn.log_softmax(self.logits)[:, None], axis=0)

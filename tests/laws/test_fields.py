@@ -58,7 +58,7 @@ COMPANY: dict[str, dict[str, Any]] = {
 }
 # Fields that a part refuses in another part that it holds: a ConfigError instead of an effect.
 REFUSED = r"terms=Adversarial\.network=.*\.dropout"
-# A second value where the rule of `others` has none.
+# A second value where the rule of `others` has none: by the field, or by the part and its field.
 VALUES: dict[str, list[Any]] = {
     "activation": ["tanh"],
     "name": ["radam"],
@@ -68,6 +68,7 @@ VALUES: dict[str, list[Any]] = {
     "stages": [3],
     "examples": [100],
     "levels": [300],
+    "VQPosterior.levels": [2],
     "symbols": [300],
     "columns": [("categorical:300",) * 64],
 }
@@ -123,7 +124,7 @@ def others(config: T.Config, path: str) -> Iterator[Any]:
         part = next(p for p in part if kind(type(p)) == step) if isinstance(part, tuple) else getattr(part, step)
     value, hint = getattr(part, name), type(part).__hints__[name]
     limits = next(f for f in dataclasses.fields(part) if f.name == name).metadata.get("limits", {})
-    yield from VALUES.get(name, [])
+    yield from VALUES.get(f"{type(part).__name__}.{name}", VALUES.get(name, []))
     choices = part_types(type(part), name)
     if is_list(type(part), name):
         yield from ((choice(),) for choice in choices)

@@ -24,6 +24,7 @@ ROWS = {
     "mixture": (priors.MixturePrior(components=4), {}),
     "vamp": (priors.VampPrior(inputs=5), {}),
     "vamp of full normals": (priors.VampPrior(inputs=5), {"posterior": posteriors.FullPosterior()}),
+    "vamp of flows": (priors.VampPrior(inputs=3), {"posterior": posteriors.FlowPosterior(steps=2, hidden=7)}),
     "flow": (priors.FlowPrior(hidden=7), {}),
     "iaf": (priors.FlowPrior("iaf", hidden=7), {}),
     "chain": (priors.ChainPrior(hidden=7), {}),
