@@ -71,7 +71,7 @@ def three_steps(config, key, examples):
 
 
 def draw(rng, wanted):
-    """A combination: each slot from the parts that are still wanted, or from all, whichever a coin says; 0 to 3 terms."""
+    """A combination: each slot from the parts still wanted, or from all, whichever a coin says; up to 3 terms."""
     choice = {}
     for name, parts in options().items():
         some = list(wanted[name] if wanted[name] and rng.random() < 0.7 else range(len(parts)))
