@@ -212,8 +212,8 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
     rest = list(argv)
     try:
         for text in argv:
-            if not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise ConfigError(f"an option holds bytes that are no UTF-8: {text!r}; rename the file or folder")
+            if not text.isprintable() and any("\ud800" <= letter <= "\udfff" or letter == "\0" for letter in text):
+                raise ConfigError(f"an option holds bytes that are no UTF-8 text: {text!r}; rename the file or folder")
         default, data_dir = config_class(), None
         look = list(argv)
         source = take_option(look, "from")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from models.config import kind, to_dict
 from training.cli.progress import Progress
 from training.devices import batch_mesh
-from training.evaluate import Best
+from training.evaluate import Best, criterion, measure
 from training.host import loop
 from training.host.finish import draw_missing, finish
 from training.host.initial import started_from
@@ -97,6 +97,8 @@ def fit(core: Core, command: Any, pace: Pace = Pace()) -> tuple[Path, dict[str, 
             key = jax.random.key(config.seed)
             with stop.at_once("stopped before the first step; there is nothing to save", folder.abandon):
                 state, init = start(core, command, key, inputs, folder)
+                if config.criterion:  # an unknown name is told before anything is trained
+                    criterion(config, jax.eval_shape(measure, config, state, inputs.splits["validation"], key)[0])
                 longer = begin(folder, command, inputs.dataset, threads, init)
             if folder.summary and folder.summary["status"] == "finished" and not longer:
                 draw_missing(folder, command, key, state, inputs)

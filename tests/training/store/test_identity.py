@@ -151,7 +151,7 @@ def test_nothing_is_written_through_a_link(run, tmp_path):
         (["--epochs", 10**11], "epochs must be below 2"),
         (["--epochs", 2 * 10**9], "epochs must be at most .* of 9 steps each"),
         (["--threads", 0], "--threads must be from 1 to 1024"),
-        (["--data-dir", "/tmp/\udcff"], "bytes that are no UTF-8"),
+        (["--data-dir", "/tmp/\udcff"], "bytes that are no UTF-8 text"),
         (["--accept", "all"], "accept"),
     ],
 )
