@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.reporting.words import Words, describe
+from experiments.reporting.words import Words, describe, shelf
 from experiments.running import store
 
 FOLDER = Path(__file__).resolve().parent
@@ -17,12 +17,9 @@ OTHERS = {"jacobians": "jacobians.command", "readme": "reporting.pages"}
 
 def experiments() -> dict[str, str]:
     """Return the module of every experiment by name, tables first; `readme`, which writes pages, is not one."""
-    found = {
-        path.stem: f"{folder}.{path.stem}"
-        for folder in ("tables", "benchmarks")
-        for path in sorted((FOLDER / folder).glob("*.py"))
-        if describe(path).command
-    }
+    paths = [*shelf().values(), *sorted((FOLDER / "benchmarks").glob("*.py"))]
+    module = lambda path: ".".join(path.relative_to(FOLDER).with_suffix("").parts)
+    found = {path.stem: module(path) for path in paths if describe(path).command}
     return found | {"jacobians": OTHERS["jacobians"]}
 
 

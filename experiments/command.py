@@ -13,7 +13,7 @@ from typing import Any
 
 from data import DataError
 from experiments.reporting import plots, report
-from experiments.reporting.words import describe
+from experiments.reporting.words import describe, shelf
 from experiments.running import run_table, store
 from experiments.running.study import Study, run_study
 from experiments.running.table import Table
@@ -21,7 +21,6 @@ from models.config import ConfigError
 from training import RunError
 from training.store.environment import cores
 
-TABLES = Path(__file__).resolve().parent / "tables"
 FLAG = "--xla_force_host_platform_device_count"
 
 
@@ -37,7 +36,7 @@ def use_all_cores() -> None:
 
 def parse(table: Table | Study, name: str, argv: list[str]) -> argparse.Namespace:
     """Return the options of a table's command line; exit with code 2 and one line for bad ones."""
-    parser = argparse.ArgumentParser(f"python -m experiments {name}", description=describe(TABLES / f"{name}.py").title)
+    parser = argparse.ArgumentParser(f"python -m experiments {name}", description=describe(shelf()[name]).title)
     parser.add_argument("--profile", choices=list(table.profiles), default="cpu", help="the protocol (default: cpu)")
     parser.add_argument("--seeds", type=int, help="runs per row, seeds 0..N-1 (default: the profile's)")
     parser.add_argument("--data-dir", help="folder of data files, one subfolder per set")
@@ -59,7 +58,7 @@ def main(table: Table | Study, name: str, argv: list[str]) -> int:
     options = parse(table, name, argv)
     folder = options.results
     try:
-        path, given = TABLES / f"{name}.py", (name, options.profile, options.seeds, options.data_dir, folder)
+        path, given = shelf()[name], (name, options.profile, options.seeds, options.data_dir, folder)
         pictures: Any
         if isinstance(table, Study):
             record, pictures = run_study(table, *given, own=path.relative_to(store.ROOT).as_posix())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.reporting import report
-from experiments.reporting.words import describe
+from experiments.reporting.words import describe, shelf
 from experiments.running import store
 from training import RunError
 from training.store.files import write_text
@@ -24,8 +24,8 @@ BLOCK = re.compile(r"(<!-- results: (?P<name>[\w-]+) -->\n).*?(<!-- /results -->
 
 def record_of(path: Path) -> dict[str, Any] | None:
     """Return a result with the words of its experiment as they are now: they are no measurement."""
-    record, source = store.read_result(path), store.ROOT / "experiments" / "tables" / f"{path.stem}.py"
-    if record is None or "differs" not in record or not source.exists():
+    record, source = store.read_result(path), shelf().get(path.stem)
+    if record is None or "differs" not in record or source is None:
         return record
     words = describe(source)
     return record | {key: getattr(words, key) for key in ("title", "claim", "source", "caveats") if key in record}

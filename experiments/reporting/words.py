@@ -8,6 +8,9 @@ from typing import NamedTuple
 LABELS = ("claim", "source", "command", "cost", "expected", "caveats")
 
 
+TABLES = Path(__file__).resolve().parent.parent / "tables"
+
+
 class Words(NamedTuple):
     """First line and labelled paragraphs of a docstring; empty where one is absent."""
 
@@ -19,6 +22,12 @@ class Words(NamedTuple):
     expected: str
     caveats: str
     """what speaks against the claim, or limits it"""
+
+
+def shelf() -> dict[str, Path]:
+    """Return the files of all tables and studies by name, those of the folder itself first, then subject by subject."""
+    paths = sorted(TABLES.rglob("*.py"), key=lambda path: (len(path.parts), path))
+    return {path.stem: path for path in paths if path.stem != "__init__"}
 
 
 def describe(path: Path) -> Words:

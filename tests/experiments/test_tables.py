@@ -11,23 +11,22 @@ import numpy as np
 import pytest
 
 from data import load
-from experiments.__main__ import line
+from experiments.__main__ import experiments, line
 from experiments.command import main
 from experiments.reporting import pages, report
-from experiments.reporting.words import describe
+from experiments.reporting.words import describe, shelf
 from experiments.running import run_table, store, study
 from experiments.running.table import Pca, Table, rows_of
 from train import Config
 
 from ..conftest import ROOT
 
-FOLDER = ROOT / "experiments" / "tables"
-TABLES = [path.stem for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"]
+TABLES = list(shelf())
 
 
 def table_of(name):
     """The TABLE or STUDY of an experiment."""
-    module = importlib.import_module(f"experiments.tables.{name}")
+    module = importlib.import_module(f"experiments.{experiments()[name]}")
     return getattr(module, "TABLE", None) or module.STUDY
 
 
@@ -58,7 +57,7 @@ def test_all_tables_are_found():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_states_its_terms_and_its_profiles_are_valid(name):
-    words = describe(FOLDER / f"{name}.py")
+    words = describe(shelf()[name])
     assert all(words._replace(caveats="none"))
     assert f"experiments {name}" in words.command
     table = table_of(name)
@@ -227,7 +226,7 @@ def test_a_bad_row_is_refused_before_anything_runs():
 
 
 def test_the_list_says_what_the_record_says(tmp_path):
-    words = describe(FOLDER / "vae.py")
+    words = describe(shelf()["vae"])
     assert not re.search(r"\d+ (minutes|hours)", words.cost)  # it is the record that knows
     store.write_result(tmp_path / "vae.json", {"profile": "cpu", "date": "2001-02-03", "minutes": 41.2, "cores": 3})
     text = line("vae", words, tmp_path)
