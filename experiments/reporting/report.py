@@ -54,6 +54,8 @@ def verdict(record: Mapping[str, Any], row: str) -> str:
     lost = sum(d is not None for d in facts.get("diverged", []))
     if lost:
         out.append(f"{lost} of {len(facts['diverged'])} diverged")
+    if not values_of(record, row):  # a study's row that has other numbers
+        return ""
     if math.isnan(ours.estimate):
         return "; ".join(out) or "no finite value"
     if facts["paper"] is not None and facts.get("exact"):
