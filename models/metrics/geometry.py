@@ -99,7 +99,7 @@ def _finite(rows: Rows) -> None:
 def _active(model: Autoencoder, batch: Batch, code: np.ndarray) -> np.ndarray:
     """Return which units move with the example (Burda et al. 2016 for a posterior with a density)."""
     variance = code.var(0)
-    first = jax.tree.map(lambda a: a[:1], batch)
+    first = jax.tree.map(lambda a: jnp.asarray(a[:1]), batch)
     density = has_density(model.encode(first.x, None, first.label))
     return variance > (0.01 if density else 1e-4 * variance.max())
 
