@@ -20,7 +20,7 @@ from models import Dense, Model
 from models.config import ConfigError
 
 
-class Protocol(NamedTuple):
+class ToyProtocol(NamedTuple):
     """A study's settings."""
 
     scale: float = 1.0
@@ -48,7 +48,7 @@ CLAIMS = (
 )
 STUDY = Study(
     rows={"a": Case(noisy, bound="b"), "b": Case(lambda p, s, d: {"error": 10.0}, exact=True), "c": Case(noisy)},
-    protocol=Protocol(),
+    protocol=ToyProtocol(),
     metric="error",
     claims=CLAIMS,
     figures=(drawn,),
@@ -114,7 +114,7 @@ def test_a_claim_is_judged_by_its_whole_interval(interval, verdict):
 
 
 def test_a_trained_row_is_the_run_alone_and_may_be_asked_for_any_metric():
-    data = study.data_of(Protocol(dataset="digits"), None)
+    data = study.data_of(ToyProtocol(dataset="digits"), None)
     assert (data.x("test", 3).shape, len(data.y("test"))) == ((3, 64), len(data.splits["test"]))
     config = train.Config(model=Model(Dense((8,), "tanh"), latent=2), lr=0.02, epochs=1, batch_size=600)
     found = trained(config, 3, data)

@@ -37,7 +37,7 @@ from training.pictures.drawing import TRAIN, figure
 SIDE = 9  # of the grid of ellipses
 
 
-class Protocol(NamedTuple):
+class IsometryProtocol(NamedTuple):
     """What profiles change."""
 
     dataset: str = "digits"
@@ -45,7 +45,7 @@ class Protocol(NamedTuple):
     measured: int = 450
 
 
-def row(protocol: Protocol, seed: int, data: Data, weight: float, way: Any) -> dict[str, Any]:
+def row(protocol: IsometryProtocol, seed: int, data: Data, weight: float, way: Any) -> dict[str, Any]:
     """Return condition and variance of the metric of a trained decoder, and its squared error."""
     encoder = Dense(hidden=(256, 128), activation="tanh")
     model = Model(encoder=encoder, latent=2, posterior=posteriors.PointPosterior(), likelihood=NormalLikelihood())
@@ -105,7 +105,7 @@ WEIGHTS = [(0.0, "exact"), (0.3, "exact"), (1.0, "exact"), (3.0, "exact"), (3.0,
 over = lambda way, name: lambda rows: rows[named(3.0, way)][name] / rows[NONE][name]
 STUDY = Study(
     rows={named(w, way): Case(functools.partial(row, weight=w, way=way)) for w, way in WEIGHTS},
-    protocol=Protocol(),
+    protocol=IsometryProtocol(),
     metric="metric_condition",
     columns=("metric_condition_median", "metric_variance", "squared_error"),
     claims=(

@@ -38,7 +38,7 @@ METHODS = ("denoising", "antithetic", "exact")
 SHADES = {"denoising": "#2f6db3", "antithetic": "#e07b28", "exact": "#3a8a4d"}
 
 
-class Protocol(NamedTuple):
+class ScoreProtocol(NamedTuple):
     """What profiles change."""
 
     steps: int = 4000
@@ -89,7 +89,7 @@ def loss(method: str, params: Any, sigma: Any, x: jax.Array, key: Any) -> jax.Ar
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def fit(method: str, protocol: Protocol, sigma: Any, key: Any) -> Any:
+def fit(method: str, protocol: ScoreProtocol, sigma: Any, key: Any) -> Any:
     """Return the relative error of the estimated score on fresh examples, and the estimates on a grid."""
     k_start, k_steps, k_test = jax.random.split(key, 3)
     optimizer = optax.adam(optax.cosine_decay_schedule(protocol.lr, protocol.steps))
@@ -113,7 +113,7 @@ def fit(method: str, protocol: Protocol, sigma: Any, key: Any) -> Any:
 GRID = np.stack(np.meshgrid(np.linspace(-2.4, 2.8, 15), np.linspace(-2.6, 2.6, 15)), -1).reshape(-1, 2)
 
 
-def row(protocol: Protocol, seed: int, data: Data, method: str, sigma: float) -> dict[str, Any]:
+def row(protocol: ScoreProtocol, seed: int, data: Data, method: str, sigma: float) -> dict[str, Any]:
     """Return the relative error of one method at one σ."""
     error, field = fit(method, protocol, jnp.float32(sigma), jax.random.key(seed))
     return {"relative_error": error, "field": np.asarray(field)}
@@ -162,7 +162,7 @@ SEEN = {
 }
 STUDY = Study(
     rows={name(m, s): Case(functools.partial(row, method=m, sigma=s), paper=None) for m in METHODS for s in NOISE},
-    protocol=Protocol(),
+    protocol=ScoreProtocol(),
     metric="relative_error",
     claims=(
         Claim(
