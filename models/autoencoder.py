@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError, config, kind, setting, validate
-from models.networks import Conv, Dense, Mirror, Nothing
+from models.networks import Conv, Dense, Mirror, Nothing, Recurrent, Transformer
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
 
@@ -25,9 +25,9 @@ def full(x: Array) -> Array:
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
 
-    encoder: Dense | Conv | Nothing = Dense()  # type: ignore[call-arg]
+    encoder: Dense | Conv | Recurrent | Transformer | Nothing = Dense()  # type: ignore[call-arg]
     """network from example to code"""
-    decoder: Mirror | Dense | Conv = Mirror()
+    decoder: Mirror | Dense | Conv | Recurrent | Transformer = Mirror()
     """network from code to example; mirror: the encoder reversed"""
     latent: int = setting(20, at_least=1)
     """dimensions of the code"""
@@ -95,6 +95,8 @@ class Autoencoder(nnx.Module):
         self.examples = sizes.examples
         self.classes = classes = sizes.classes if cfg.labels != "none" else 0
         channels, numbers = cfg.likelihood.channels(), cfg.posterior.numbers(cfg.latent)
+        self.symbolic = getattr(cfg.likelihood, "support", "") == "symbols"
+        sizes = sizes._replace(symbols=channels if self.symbolic else 0)
         self.encoder = cfg.encoder.build_encoder(sizes, numbers, classes, rngs)
         self.decoder = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
         self.likelihood_module = cfg.likelihood.build(sizes, rngs)
@@ -117,7 +119,7 @@ class Autoencoder(nnx.Module):
         """Return what the encoder's head says of each example, and the flat example where the posterior looks at it."""
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        numbers = full(self.encoder(self.cast(x), key, self.hot(label)))
+        numbers = full(self.encoder(x if self.symbolic else self.cast(x), key, self.hot(label)))
         if not getattr(self.posterior_module, "sees_example", False):
             return numbers
         return jnp.concatenate([numbers, x.reshape(x.shape[0], -1).astype(numbers.dtype)], axis=1)

@@ -17,6 +17,7 @@ from models.distributions.logistic import LEVELS, DiscretizedLogistic
 from models.distributions.mixture import Mixture
 from models.distributions.normal import LOG_2PI, Normal, OptimalNormal
 from models.distributions.point import Point, Quantised
+from models.distributions.sequence import Sequence
 
 Distribution = Normal | OptimalNormal | Laplace | Bernoulli | ContinuousBernoulli | DiscretizedLogistic | Categorical
 
@@ -42,6 +43,7 @@ __all__ = [
     "PerExample",
     "Point",
     "Quantised",
+    "Sequence",
     "at_least_float32",
     "bounded",
     "log1p_of_unit",

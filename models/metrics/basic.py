@@ -27,6 +27,8 @@ def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> di
     and may be negative, and its bits are called density_bits_per_dim: they compare with no discrete data's. The
     cross-entropy of grey values bounds nothing: there are cross_entropy_nats and penalised_cross_entropy_nats, with kl,
     in place of nll and negative ELBO, and no bits. Symbols have no distance: wrong_symbols, the fraction, is the error.
+    Of sequences that end, symbols is their number with the end, padding counts nowhere, and the error is that of
+    symbols written freely, each fed to the next.
     accuracy: of the inferred label, where labels are inferred; the label that the rest sees is the inferred one.
     A model without an encoder has none of these: its dict is empty.
     """
@@ -41,8 +43,10 @@ def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> di
     q = model.encode(x, None, label)
     p = model.decode(q.mean, None, label)
     unit = unit_of(p)
+    mask = p.observed(x, mask) if hasattr(p, "observed") else mask  # a text counts up to its end
     count: Any = float(model.dimensions) if mask is None else jnp.maximum(sum_event(mask.astype(float)), 1)
     out |= errors(p, x, mask, count)
+    out |= {"symbols": count} if getattr(p, "ends", False) else {}
     nll_name = "cross_entropy_nats" if unit == "cross_entropy" else "nll_nats"
     if not has_density(q):
         return {nll_name: -p.log_prob(x, mask)} | out
@@ -94,6 +98,7 @@ def _mean(values: Array, mask: Any, count: Any) -> PerExample:
 def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:
     """Return the mean of every metric from its sum over `count` examples, and rmse = sqrt(mean mse).
 
+    Of sequences also the perplexity exp(Σ nats / Σ symbols) of a symbol, by the bound where there is one.
     Raises ValueError without an example.
     """
     if count <= 0:
@@ -101,4 +106,7 @@ def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:
     means = {name: float(total) / float(count) for name, total in sums.items()}
     if "mse" in means:
         means["rmse"] = math.sqrt(means["mse"])
+    if "symbols" in means:
+        nats = means.get("negative_elbo_nats", means.get("nll_nats", math.nan))
+        means["perplexity"] = math.exp(min(nats / means["symbols"], 700.0))
     return means

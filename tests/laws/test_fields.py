@@ -48,6 +48,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     r"model\.posterior=Chain.*": {"model.prior": "chain"},
     r"model\.prior=(Codes|Autoregressive).*": {"model.posterior": "fsq"},
     r"model\.prior=Sphere.*": {"model.posterior": "vmf"},
+    r"model\.(encoder|decoder)=(Recurrent|Transformer).*": {"model.likelihood": "tokens"},
     r"objective=SemiSupervised.*": {"model.labels": "inferred"},
     r"terms=Commitment.*": {"model.posterior": "vq", "model.posterior.learn": "gradient", "model.prior": "codes"},
     r"objective=ELBO\.refine_rate": {"objective.refine_steps": 1},

@@ -1,0 +1,165 @@
+"""Transformers: every step looks at the others; a decoder only at those before it."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from models.batch import Sizes
+from models.config import ConfigError, config, setting, static
+from models.networks.encoder import layer_keys
+from models.networks.layers import LayerNorm, Linear, dropout
+from models.networks.sequences.steps import Entry, Logits, Vectors, Writer, affine, check_writer, steps_of
+
+Cache = tuple[Array, Array]  # keys and values so far, (batch, steps, width)
+HIDDEN = -1e30  # finite: a row without any visible step has a gradient too
+
+
+@config
+class Transformer:
+    """Layers of attention and a perceptron, each after a layer norm (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
+
+    Places are learned vectors. The encoder's answer is the mean over the steps before the end; the decoder sees its
+    code at every step. An encoder reads symbols, or numbers with the first axis as steps; a decoder needs likelihood
+    tokens, and runs freely with the keys and values of earlier steps kept.
+    """
+
+    width: int = setting(64, at_least=1)
+    """numbers of a step"""
+    layers: int = setting(2, at_least=1)
+    """attention and perceptron, this many times"""
+    heads: int = setting(4, at_least=1)
+    """attentions side by side, a divisor of the width"""
+    drop_words: float = static(0.0, at_least=0, at_most=1)
+    """probability with which the decoder sees unknown (1) in place of a symbol in training; 1: it sees only the code"""
+    dropout: float = static(0.0, at_least=0, below=1)
+    """probability with which a number that a layer adds is zeroed in training; 0: none"""
+    ends: bool = True
+    """symbol 0 ends an example, what follows is padding; false: 0 is a symbol like any other"""
+
+    def check(self) -> None:
+        """Raise ConfigError unless the heads divide the width."""
+        if self.width % self.heads:
+            raise ConfigError(f"heads must divide width {self.width}, got {self.heads}")
+
+    def fits(self, model: Any) -> None:
+        """Raise ConfigError for a decoder of what is not symbols, and tied weights."""
+        check_writer(self, model)
+
+    def mirrored(self) -> "Transformer":
+        """Return the decoder that reverses this encoder: itself."""
+        return self
+
+    def embedding_width(self) -> int:
+        """Return the numbers that stand for a symbol."""
+        return self.width
+
+    def build_encoder(self, sizes: Sizes, numbers: int, extra: int, rngs: nnx.Rngs) -> "TransformerEncoder":
+        """Return the network from example to the numbers of its posterior."""
+        return TransformerEncoder(self, sizes, numbers, extra, rngs=rngs)
+
+    def build_decoder(
+        self, inputs: int, sizes: Sizes, channels: int, rngs: nnx.Rngs, encoder: Any
+    ) -> "TransformerWriter":
+        """Return the network that writes symbols from a code; the config of the encoder is unused."""
+        return TransformerWriter(self, inputs, sizes, channels, rngs=rngs)
+
+
+class Layer(nnx.Module):
+    """x + attention(norm(x)), then x + perceptron(norm(x)) with four times the width inside."""
+
+    def __init__(self, cfg: Transformer, *, rngs: nnx.Rngs):
+        width = cfg.width
+        self.before, self.between = LayerNorm(width), LayerNorm(width)
+        self.into, self.back = Linear(width, 3 * width, rngs=rngs), Linear(width, width, rngs=rngs)
+        self.up, self.down = Linear(width, 4 * width, rngs=rngs), Linear(4 * width, width, rngs=rngs)
+        self.heads, self.rate = cfg.heads, cfg.dropout
+
+    def __call__(
+        self, x: Vectors, visible: Bool[Array, "b s all"], key: PRNGKeyArray | None, past: Any = None, at: Any = None
+    ) -> tuple[Vectors, Cache]:
+        """Return the layer's value and its keys and values; with those of `past`, x is the one step `at`."""
+        attended, passed = layer_keys(key, 2)
+        query, *new = jnp.split(affine(self.into, self.before(x, False)), 3, axis=2)
+        put = lambda old, one: jax.lax.dynamic_update_slice_in_dim(old, one, at, axis=1)
+        keys, values = new if past is None else (put(old, one) for old, one in zip(past, new, strict=True))
+        part = lambda a: a.reshape(*a.shape[:2], self.heads, -1)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", part(query), part(keys)) / math.sqrt(x.shape[-1] / self.heads)
+        weight = jax.nn.softmax(jnp.where(visible[:, None], scores, HIDDEN), axis=-1)
+        seen = jnp.einsum("bhqk,bkhd->bqhd", weight, part(values)).reshape(x.shape)
+        x = x + dropout(affine(self.back, seen), self.rate, attended)
+        return x + dropout(
+            affine(self.down, jax.nn.gelu(affine(self.up, self.between(x, False)))), self.rate, passed
+        ), (keys, values)
+
+
+def places(steps: int, width: int, rngs: nnx.Rngs) -> nnx.Param:
+    """Return the vectors of all places, (steps, width)."""
+    return nnx.Param(0.1 * jax.random.normal(rngs.params(), (steps, width)))
+
+
+class TransformerEncoder(nnx.Module):
+    """Layers, the mean over the steps before the end, and an affine head; `extra` numbers stand beside the mean."""
+
+    def __init__(self, cfg: Transformer, sizes: Sizes, outputs: int, extra: int, *, rngs: nnx.Rngs):
+        self.entry = Entry(sizes, cfg.width, cfg.ends, rngs=rngs)
+        self.place = places(steps_of(sizes), cfg.width, rngs)
+        self.layers = nnx.List([Layer(cfg, rngs=rngs) for _ in range(cfg.layers)])
+        self.norm, self.head = LayerNorm(cfg.width), Linear(cfg.width + extra, outputs, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch *shape"],
+        key: PRNGKeyArray | None = None,
+        extra: Float[Array, "batch extra"] | None = None,
+    ) -> Float[Array, "batch outputs"]:
+        """Return the head's numbers; a key means training mode."""
+        vectors, seen = self.entry(x)
+        seen = jnp.ones(vectors.shape[:2], bool) if seen is None else seen
+        h = vectors + self.place[...][None]
+        for layer, k in zip(self.layers, layer_keys(key, len(self.layers)), strict=True):
+            h, _ = layer(h, seen[:, None, :], k)
+        total = jnp.sum(jnp.where(seen[..., None], self.norm(h, False), 0), axis=1)
+        mean = total / jnp.maximum(jnp.sum(seen, axis=1, keepdims=True), 1).astype(total.dtype)
+        return self.head(mean if extra is None else jnp.concatenate([mean, extra.astype(mean.dtype)], axis=1))
+
+
+class TransformerWriter(Writer):
+    """Logits of every symbol from those before it and the code, which is added to every step."""
+
+    def __init__(self, cfg: Transformer, inputs: int, sizes: Sizes, channels: int, *, rngs: nnx.Rngs):
+        super().__init__(cfg, sizes, channels, cfg.width, rngs=rngs)
+        self.code = Linear(inputs, cfg.width, rngs=rngs)
+        self.place = places(self.steps, cfg.width, rngs)
+        self.layers = nnx.List([Layer(cfg, rngs=rngs) for _ in range(cfg.layers)])
+        self.norm, self.width = LayerNorm(cfg.width), cfg.width
+
+    def start(self, z: Float[Array, "batch inputs"]) -> tuple[Array, tuple[Cache, ...]]:
+        """Return what the code adds to every step, and no keys and values yet."""
+        code = self.code(z)
+        none = jnp.zeros((z.shape[0], self.steps, self.width), code.dtype)
+        return code, tuple((none, none) for _ in self.layers)
+
+    def step(self, carry: Any, before: Any, t: Any) -> tuple[Any, Float[Array, "batch channels"]]:
+        """Return the next state and the logits of step t from the symbol `before` it, (batch,)."""
+        code, caches = carry
+        h = self.entry.look_up(before[:, None]) + code[:, None] + self.place[...][t][None, None]
+        visible = jnp.broadcast_to(jnp.arange(self.steps) <= t, (h.shape[0], 1, self.steps))
+        out = []
+        for layer, past in zip(self.layers, caches, strict=True):
+            h, cache = layer(h, visible, None, past, t)
+            out.append(cache)
+        return (code, tuple(out)), self.out(self.norm(h, False)[:, 0])
+
+    def from_vectors(
+        self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None
+    ) -> Logits:
+        """Return the logits of all steps from the vectors of the symbols before each, in one pass."""
+        h = before + self.code(z)[:, None] + self.place[...][None]
+        past = jnp.tril(jnp.ones((1, self.steps, self.steps), bool))
+        for layer, k in zip(self.layers, layer_keys(key, len(self.layers)), strict=True):
+            h, _ = layer(h, past, k)
+        return affine(self.out, self.norm(h, False))
