@@ -105,6 +105,11 @@ class Dataset:
         return self.binarisation == "published"
 
     @property
+    def text(self) -> bool:
+        """Whether the values are symbols of a text, see `data.files.text`."""
+        return bool(self.reading.get("text"))
+
+    @property
     def picture(self) -> bool:
         """Whether an example is a picture: (H, W, C)."""
         return len(self.shape) == 3
@@ -116,6 +121,7 @@ class Dataset:
             sizes = {"train": train} | sizes
         what = "x".join(map(str, self.shape)) if self.picture else f"{math.prod(self.shape)}"
         kind = f"pictures of {what}" if self.picture else f"rows of {what} number{'s' * (what != '1')}"
+        kind = f"texts of {what} {self.reading['unit']}" if self.text else kind
         low, high = self.range
         unit = "bits" if self.bits else f"values {low:g}..{high:g}"
         each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())

@@ -15,9 +15,10 @@ from data.options import Options
 from data.scale import Stats, blocks, fit, measure
 from data.sets import bundled, sources
 from data.sets.named import NAMED
+from data.sets.texts import TEXTS, load_text_set
 from data.tfds import builders
 
-NAMES = ("digits", "sprites", *NAMED)
+NAMES = ("digits", "sprites", *TEXTS, *NAMED)
 
 
 def load(
@@ -56,6 +57,8 @@ def load(
 
 def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Dataset:
     """Return the set with its scale; `look` passes over the training split, where that is needed."""
+    if loaded.text:
+        return loaded
     low, high = loaded.range
     named = not loaded.name.startswith(("file:", "tfds:"))
     eight_bit = loaded.picture and next(iter(loaded.splits.values())).x.dtype == np.uint8
@@ -91,6 +94,8 @@ def _load(name: str, root: Path | None, seconds: float, options: Options) -> Dat
         return bundled.load_digits()
     if name == "sprites":
         return bundled.load_sprites()
+    if name in TEXTS:
+        return load_text_set(name, root)
     if name in NAMED:
         return sources.load_named(name, root, seconds)
     kind, _, rest = name.partition(":")

@@ -8,8 +8,8 @@ export       weights, config, scale and a model card, in the layout of model hub
 
 RUN is a run folder, wherever it was copied, or an exported one. --data takes what `file:` takes, from one example
 up; without it the test split of the data set that the run was trained on is loaded again. --out ends in .npz
-(default: VERB.npz), .csv or .png, is a page for latent, or a folder for figures and export; names of files and rows
-travel along.
+(default: VERB.npz), .csv, .png or, for texts, .txt, is a page for latent, or a folder for figures and export; names of
+files and rows travel along.
 """
 
 import argparse
@@ -211,8 +211,10 @@ def check_out(out: Path, verb: str, run: Any) -> None:
     from models.config import ConfigError
     from training.pictures.drawing import is_image
 
-    if out.suffix not in (".npz", ".csv", ".png"):
-        raise ConfigError(f"--out must end in .npz, .csv or .png, got {out.name}")
+    if out.suffix not in (".npz", ".csv", ".png", ".txt"):
+        raise ConfigError(f"--out must end in .npz, .csv, .png or .txt, got {out.name}")
+    if out.suffix == ".txt" and (verb in ("encode", "score") or run.facts.strings(np.zeros((1, 1))) is None):
+        raise ConfigError(f"{verb} of {run.facts.name} makes no texts: give --out a .npz or .csv")
     if out.suffix == ".png" and (verb in ("encode", "score") or not is_image(run.shape)):
         raise ConfigError(f"{verb} of {run.facts.name} makes no pictures: give --out a .npz or .csv")
     if not out.parent.is_dir():
@@ -231,6 +233,11 @@ def write(out: Path, made: Made, run: Any) -> None:
     elif out.suffix == ".csv":
         with replacing(out) as file:
             file.write("".join(csv_lines(made)).encode())
+    elif out.suffix == ".txt":
+        made_of = run.facts.strings(next(iter(made.arrays.values())))
+        given = [None] * len(made_of) if made.beside is None else run.facts.strings(made.beside)
+        with replacing(out) as file:
+            file.write("".join(text_lines(made_of, given)).encode())
     else:
         scale = lambda raw: (np.asarray(raw, np.float64) - run.facts.low) / (run.facts.high - run.facts.low)
         picture = scale(next(iter(made.arrays.values())))
@@ -241,6 +248,12 @@ def write(out: Path, made: Made, run: Any) -> None:
             drawing.traversal(out, picture[None], np.linspace(0, 1, len(picture)), [""], title)
         else:
             drawing.samples(out, picture, "decoded draws of the prior")
+
+
+def text_lines(texts: Sequence[str], beside: Sequence[str | None]) -> list[str]:
+    """Return texts for reading, one a line, line ends as signs; what each was made from above it."""
+    flat = lambda text: text.rstrip("\n").replace("\n", "\N{RETURN SYMBOL}") + "\n"
+    return [flat(t) if b is None else f"{flat(b)}{flat(t)}\n" for t, b in zip(texts, beside, strict=True)]
 
 
 def csv_lines(made: Made) -> list[str]:

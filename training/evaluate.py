@@ -157,6 +157,7 @@ def measure(
     means = {name: jnp.sum(value) / n for name, value in totals.items()}
     if "mse" in means:
         means |= {"rmse": jnp.sqrt(means["mse"])}
+    means |= metrics.perplexity(means)
     if not codes:
         return means, {}
     every = {name: value.reshape(-1, value.shape[-1])[:n] for name, value in codes.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from data.dataset import digest
 from data.errors import DataError, at_home, shown
-from data.files import arrays, formats, images, refusals, tables
+from data.files import arrays, formats, images, refusals, tables, text
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode
 from data.files.reading import Part, Reading
@@ -35,6 +35,8 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
             channels=int(how.get("channels", 0)),
         )
     place, key = located(path)
+    if text.is_text(place):
+        return text.read_text(place, key, like)
     found = _read(place, key or how.get("key", ""), options, how)
     return found if like is None else _as_before(found, like, str(place))
 

@@ -15,7 +15,6 @@ READ = (".npz", ".npy", ".npy.gz", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parqu
 IDX = re.compile(r"(idx\d?(-ubyte)?|\.idx)(\.gz)?$")
 _CUT = "cut them into rows of equal length, and np.save these as one array (n, d)"
 _KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((".txt", ".md", ".rst", ".text", ".log"), f"a text; write its symbols as whole numbers, {_CUT}"),
     ((".wav", ".mp3", ".flac", ".ogg", ".aiff", ".m4a", ".au"), f"sound; read its samples (scipy.io.wavfile), {_CUT}"),
     ((".mp4", ".avi", ".mov", ".mkv", ".webm"), "a film; save its frames as pictures in a folder"),
     (
@@ -43,7 +42,7 @@ def unknown_file(path: Path, content: bytes, pictures: tuple[str, ...]) -> DataE
         what = f"rows of numbers in text, cut by {separator}; name it .csv"
     if what is None:
         what = "of an unknown kind; convert it to one of these"
-    known = f"npz, npy, idx (also .gz), csv, tsv (also .gz), parquet, mat, h5, a picture ({', '.join(pictures)})"
+    known = f"txt, npz, npy, idx (also .gz), csv, tsv (also .gz), parquet, mat, h5, a picture ({', '.join(pictures)})"
     return DataError(f"{where}: {what} (known are {known}, a folder or a zip of pictures)")
 
 

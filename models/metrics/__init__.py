@@ -1,7 +1,7 @@
 """What a trained model is judged by: per example, in evaluation mode, units in the names."""
 
 from models.metrics import travel
-from models.metrics.basic import per_dimension, per_example, squared_error, summarize
+from models.metrics.basic import per_dimension, per_example, perplexity, squared_error, summarize
 from models.metrics.estimates import Measured
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
@@ -18,6 +18,7 @@ __all__ = [
     "measure",
     "per_dimension",
     "per_example",
+    "perplexity",
     "report_card",
     "squared_error",
     "summarize",

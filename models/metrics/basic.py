@@ -106,7 +106,11 @@ def summarize(sums: Mapping[str, Any], count: float | int) -> dict[str, float]:
     means = {name: float(total) / float(count) for name, total in sums.items()}
     if "mse" in means:
         means["rmse"] = math.sqrt(means["mse"])
-    if "symbols" in means:
-        nats = means.get("negative_elbo_nats", means.get("nll_nats", math.nan))
-        means["perplexity"] = math.exp(min(nats / means["symbols"], 700.0))
-    return means
+    return means | {name: float(value) for name, value in perplexity(means).items()}
+
+
+def perplexity(means: Mapping[str, Any]) -> dict[str, Any]:
+    """Return exp(nats / symbols), by the bound where there is one: of what are symbols that end, else nothing."""
+    if "symbols" not in means:
+        return {}
+    return {"perplexity": jnp.exp(means.get("negative_elbo_nats", means.get("nll_nats")) / means["symbols"])}

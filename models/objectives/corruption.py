@@ -29,10 +29,16 @@ def salt_and_pepper(x: Batch, key: PRNGKeyArray, level: Level) -> Batch:
     return jnp.where(uniform < level, extreme, x)
 
 
+def unknown(x: Batch, key: PRNGKeyArray, level: Level) -> Batch:
+    """Set each symbol but the end (0) to 1, the unknown one, with probability `level`."""
+    return jnp.where((jax.random.uniform(key, x.shape) < level) & (x != 0), 1, x)
+
+
 CORRUPTIONS: dict[str, Callable[[Array, Array, Level], Array]] = {
     "gaussian": gaussian,
     "mask": mask,
     "salt_and_pepper": salt_and_pepper,
+    "unknown": unknown,
 }
 
 

@@ -8,7 +8,6 @@ from data.errors import DataError
 
 RNG = np.random.default_rng(0)
 FILES = {
-    "a.txt": (b"to be or not to be", "a text; write its symbols as whole numbers"),
     "a.wav": (b"RIFF....WAVE", "sound; read its samples"),
     "a.ts": (b"@problemName x", "save one series a row"),
     "a.json": (b"{}", "save its numbers as csv"),

@@ -3,17 +3,21 @@
 import dataclasses
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import data
 import train
-from models import likelihoods
+from models import Recurrent, likelihoods
 from models.autoencoder import Model
 from models.objectives import Reconstruction
+from models.objectives.corruption import corrupt
 from training.cli.closing import closing
 from training.inputs import load_inputs
 from training.inputs.resolve import resolved
+from training.trained.facts import Facts
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(200, 3)) * [1, 100, 1e4] + [0, 5, 1e5]
@@ -198,3 +202,29 @@ def test_a_raw_table_has_a_finite_kl_at_the_start(tmp_path):
     state = train.init(inputs.config, jax.random.key(0), inputs.splits["train"])
     found = train.evaluate(inputs.config, state, inputs.splits["test"], jax.random.key(1))
     assert np.isfinite(found["kl_nats"])
+
+
+def test_a_text_is_symbols_for_a_recurrent_network(tmp_path):
+    place = tmp_path / "a.txt"
+    place.write_text("to be or not\nthat is\n" * 40)
+    found = load_inputs(train.Config(dataset=f"file:{place}#line", batch_size=16), None)
+    model, reading = found.config.model, found.dataset.reading
+    assert model.likelihood == likelihoods.TokensLikelihood(len(reading["vocabulary"]) + 2)
+    assert model.encoder == Recurrent()
+    assert found.splits["train"].take(jnp.arange(2)).tolist() == found.dataset.splits["train"].x[:2].tolist()
+    with pytest.raises(data.DataError, match="symbols of a text have no distance"):
+        load_inputs(train.Config(dataset=f"file:{place}", objective=Reconstruction()), None)
+    known = {"name": "", "range": (0, 9), "shape": found.dataset.shape, "splits": {"train": 64}, "dtype": "uint8"}
+    facts = Facts("", (12,), 64, 0.0, 9.0, True, found.dataset.scale, (), 0, known | {"reading": dict(reading)})
+    both = facts.values(["that is", "to be"])
+    assert both.shape == (2, 12)
+    assert facts.strings(both) == ["that is", "to be"]
+    np.testing.assert_array_equal(facts.values("to be"), both[1])
+
+
+def test_corrupted_symbols_are_unknown_and_the_end_stays():
+    x = jnp.asarray([[5.0, 4, 3, 0, 0]] * 4000)
+    seen = np.asarray(corrupt("unknown", x, jax.random.key(0), 0.3))
+    assert set(np.unique(seen[seen != np.asarray(x)])) == {1.0}
+    assert (seen[:, 3:] == 0).all()
+    np.testing.assert_allclose((seen[:, :3] == 1).mean(), 0.3, atol=5 * (0.21 / 12000) ** 0.5)

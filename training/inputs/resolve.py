@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import data
-from models import likelihoods
+from models import Model, Recurrent, likelihoods
 from models.config import kind
 
 UNIT = ("auto", "bernoulli", "continuousbernoulli")
@@ -29,6 +29,8 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
     Raises data.DataError, one line with the range and the way out, where scaled values lie outside the support of the
     likelihood or of the objective's error.
     """
+    if dataset.text:
+        config = as_text(config, dataset)
     likelihood = config.model.likelihood
     if isinstance(likelihood, likelihoods.AutoLikelihood):
         likelihood = suited(config, dataset)
@@ -42,6 +44,21 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
     check_support(config, dataset, train)
     return config
+
+
+def as_text(config: Any, dataset: data.Dataset) -> Any:
+    """Return a config for symbols: likelihood tokens for auto, a recurrent network in place of the default one.
+
+    Raises data.DataError for an error that needs a distance between symbols.
+    """
+    model = config.model
+    if getattr(config.objective, "error", "nll") != "nll":
+        raise data.DataError(f"{dataset.name}: symbols of a text have no distance; use --objective.error nll")
+    if isinstance(model.likelihood, likelihoods.AutoLikelihood):
+        model = dataclasses.replace(model, likelihood=likelihoods.TokensLikelihood())
+    if model.encoder == Model().encoder:
+        model = dataclasses.replace(model, encoder=Recurrent())
+    return dataclasses.replace(config, model=model)
 
 
 def suited(config: Any, dataset: data.Dataset) -> Any:

@@ -8,6 +8,8 @@ def words(name: str) -> tuple[str, str]:
     """Return (text, unit) of a metric: "kl_nats" -> ("KL", "nats per example"); the unit may be empty."""
     if name == "bits_per_dim":
         return "bits per dimension", "bits"
+    if name == "perplexity":
+        return "perplexity", "per symbol"
     if name == "density_bits_per_dim":
         return "bits per dimension of a density", "bits, in data units"
     unit = "nats per example" if name.endswith("_nats") else _UNITS.get(name.split("_")[-1], "")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from data import DataError, Scale
+from data.files import text
 from training.examples import Examples
 from training.store import schema
 from training.store.errors import RunError
@@ -60,6 +61,20 @@ class Facts:
                 f"{path} does not say what the run's data were ({type(error).__name__}: {error}): it was changed, or "
                 "is of an older version; train again"
             ) from None
+
+    def values(self, x: Any) -> Any:
+        """Return raw values; of a run on text, a text or several of them as the numbers of its vocabulary."""
+        reading = self.record.get("reading") or {}
+        texts = [x] if isinstance(x, str) else x if isinstance(x, (list, tuple)) else None
+        if not reading.get("text") or not texts or not all(isinstance(t, str) for t in texts):
+            return x
+        numbers = text.from_strings(texts, reading)
+        return numbers[0] if isinstance(x, str) else numbers
+
+    def strings(self, x: Any) -> list[str] | None:
+        """Return examples (n, *shape) as texts; None for a run that was not on text."""
+        reading = self.record.get("reading") or {}
+        return text.to_strings(x, reading) if reading.get("text") else None
 
     @property
     def picture(self) -> bool:

@@ -225,7 +225,7 @@ class LoadedRun:
 
     def _examples(self, x: Any) -> tuple[np.ndarray, bool]:
         """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one."""
-        x = np.asarray(x)
+        x = np.asarray(self.facts.values(x))
         if self.facts.picture and self.shape[-1] == 1 and self.shape[:-1] in (x.shape, x.shape[1:]):
             x = x[..., None]  # grey pictures without their channel
         single = x.shape == self.shape
