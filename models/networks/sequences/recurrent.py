@@ -12,7 +12,7 @@ from models.batch import Sizes
 from models.config import config, setting, static
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear, dropout
-from models.networks.sequences.steps import Entry, Logits, Vectors, Writer, affine, check_writer
+from models.networks.sequences.steps import Embedding, Logits, Vectors, Writer, affine, check_writer
 
 State = tuple[tuple[Array, ...], ...]  # of each layer: (h,) of a GRU, (h, c) of an LSTM; each (batch, width)
 GATES = {"gru": 3, "lstm": 4}
@@ -107,7 +107,7 @@ class RecurrentEncoder(nnx.Module):
     """The last state before the end, then an affine head; `extra` numbers (a label) stand beside the state."""
 
     def __init__(self, cfg: Recurrent, sizes: Sizes, outputs: int, extra: int, *, rngs: nnx.Rngs):
-        self.entry = Entry(sizes, cfg.embedding, cfg.ends, rngs=rngs)
+        self.entry = Embedding(sizes, cfg.embedding, cfg.ends, rngs=rngs)
         self.cells, self.rate = Cells(cfg, rngs=rngs), cfg.dropout
         self.head = Linear(cfg.width + extra, outputs, rngs=rngs)
 
@@ -156,9 +156,7 @@ class RecurrentWriter(Writer):
         state, h = self.cells.step(state, entered, code)
         return (state, code), self.out(h)
 
-    def from_vectors(
-        self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None
-    ) -> Logits:
+    def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
         """Return the logits of all steps from the vectors of the symbols before each, in one scan."""
         into, out = layer_keys(key, 2)
         vectors = dropout(before, self.rate, into)

@@ -36,7 +36,7 @@ def drop_words(ids: Ids, rate: float, key: PRNGKeyArray | None) -> Ids:
     return jnp.where(jax.random.bernoulli(key, rate, ids.shape) & (ids != END), UNKNOWN, ids)
 
 
-class Entry(nnx.Module):
+class Embedding(nnx.Module):
     """From the steps of an example to vectors: a table of symbols, or an affine map of a step's numbers."""
 
     def __init__(self, sizes: Sizes, width: int, ends: bool, *, rngs: nnx.Rngs):
@@ -62,7 +62,7 @@ class Writer(nnx.Module):
     """A decoder of symbols in turn: a net of `Sequence`. Subclasses have `start`, `step`, `from_vectors`."""
 
     def __init__(self, cfg: Any, sizes: Sizes, channels: int, width: int, *, rngs: nnx.Rngs):
-        self.entry = Entry(sizes._replace(symbols=channels), cfg.embedding_width(), cfg.ends, rngs=rngs)
+        self.entry = Embedding(sizes._replace(symbols=channels), cfg.embedding_width(), cfg.ends, rngs=rngs)
         self.out = Linear(width, channels, rngs=rngs)
         self.symbols, self.steps, self.shape = channels, self.entry.steps, sizes.shape
         self.ends, self.drop, self.rate = cfg.ends, cfg.drop_words, cfg.dropout
@@ -80,9 +80,7 @@ class Writer(nnx.Module):
         words, more = layer_keys(key, 2)
         return self.from_vectors(z, self.entry.look_up(self.before(ids, words)), more)
 
-    def from_vectors(
-        self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None
-    ) -> Logits:
+    def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
         """Return the logits of all steps from the vectors of the symbols before each."""
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ from models.batch import Sizes
 from models.config import ConfigError, config, setting, static
 from models.networks.encoder import layer_keys
 from models.networks.layers import LayerNorm, Linear, dropout
-from models.networks.sequences.steps import Entry, Logits, Vectors, Writer, affine, check_writer, steps_of
+from models.networks.sequences.steps import Embedding, Logits, Vectors, Writer, affine, check_writer, steps_of
 
 Cache = tuple[Array, Array]  # keys and values so far, (batch, steps, width)
 HIDDEN = -1e30  # finite: a row without any visible step has a gradient too
@@ -105,7 +105,7 @@ class TransformerEncoder(nnx.Module):
     """Layers, the mean over the steps before the end, and an affine head; `extra` numbers stand beside the mean."""
 
     def __init__(self, cfg: Transformer, sizes: Sizes, outputs: int, extra: int, *, rngs: nnx.Rngs):
-        self.entry = Entry(sizes, cfg.width, cfg.ends, rngs=rngs)
+        self.entry = Embedding(sizes, cfg.width, cfg.ends, rngs=rngs)
         self.place = places(steps_of(sizes), cfg.width, rngs)
         self.layers = nnx.List([Layer(cfg, rngs=rngs) for _ in range(cfg.layers)])
         self.norm, self.head = LayerNorm(cfg.width), Linear(cfg.width + extra, outputs, rngs=rngs)
@@ -154,9 +154,7 @@ class TransformerWriter(Writer):
             out.append(cache)
         return (code, tuple(out)), self.out(self.norm(h, False)[:, 0])
 
-    def from_vectors(
-        self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None
-    ) -> Logits:
+    def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
         """Return the logits of all steps from the vectors of the symbols before each, in one pass."""
         h = before + self.code(z)[:, None] + self.place[...][None]
         past = jnp.tril(jnp.ones((1, self.steps, self.steps), bool))
