@@ -31,6 +31,7 @@ def errors(subject: Subject) -> dict[str, Measured]:
     """Return the means of `per_example`, with `active_units` where the code has a density."""
     rows = subject.each(per_example, "errors")
     units = {"mse": "scaled units squared", "mae": "scaled units", "wrong_symbols": "share", "accuracy": "share"}
+    units["symbols"] = "symbols"
     name_unit = lambda name: units.get(name, "bits per value" if name.endswith("bits_per_dim") else "nats")
     return {name: mean_of(values, name_unit(name)) for name, values in rows.items()}
 

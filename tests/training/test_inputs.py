@@ -211,6 +211,7 @@ def test_a_text_is_symbols_for_a_recurrent_network(tmp_path):
     model, reading = found.config.model, found.dataset.reading
     assert model.likelihood == likelihoods.TokensLikelihood(len(reading["vocabulary"]) + 2)
     assert model.encoder == Recurrent()
+    assert "encoder recurrent (auto)" in found.line
     assert found.splits["train"].take(jnp.arange(2)).tolist() == found.dataset.splits["train"].x[:2].tolist()
     with pytest.raises(data.DataError, match="symbols of a text have no distance"):
         load_inputs(train.Config(dataset=f"file:{place}", objective=Reconstruction()), None)

@@ -181,7 +181,7 @@ def _scaled_blocks(dataset: data.Dataset, train: Any) -> Iterator[np.ndarray]:
 
 
 def described(config: Any, was: Any) -> str:
-    """Return the likelihood of a resolved config in words, and whether it was chosen here."""
+    """Return the likelihood of a resolved config in words, and whether it and the encoder were chosen here."""
     likelihood = config.model.likelihood
     fields = [
         f"{f.name} {getattr(likelihood, f.name):g}" if isinstance(getattr(likelihood, f.name), float) else
@@ -190,4 +190,6 @@ def described(config: Any, was: Any) -> str:
     ]  # fmt: skip
     how = f" ({', '.join(fields)})" if fields else ""
     chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.AutoLikelihood) else ""
-    return f"likelihood {kind(type(likelihood))}{how}{chosen}"
+    encoder = config.model.encoder
+    read = f"; encoder {kind(type(encoder))} (auto)" if encoder != was.model.encoder else ""
+    return f"likelihood {kind(type(likelihood))}{how}{chosen}{read}"
