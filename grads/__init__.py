@@ -1,7 +1,7 @@
 """Gradients, Jacobians and operators on them; knows nothing of models."""
 
 # ruff: noqa: I001  (the methods register themselves, in this order)
-from grads.methods import plain, chain, structured, batched, oracles, low_rank, coloured  # noqa: F401
+from grads.methods import plain, chain, structured, batched, oracles, low_rank, coloured, elimination  # noqa: F401
 from grads.matrices.factored import DenseFactor, DiagonalFactor, Factored, IdentityFactor
 from grads.jacobian import jacobian, jacobian_operator, value_and_jacobian
 from grads.costs.machine import calibrate

@@ -85,7 +85,7 @@ class _Walk:
         """Fill `depends` for every value, and `known` with integer values that depend on no input."""
         for eqn in graph.eqns:
             if not any(isinstance(v, Var) and v in depends for v in eqn.invars):
-                _evaluate(graph, eqn, known)
+                evaluate_integers(graph, eqn, known)
                 continue
             if eqn.primitive.name in ZERO_SLOPE:
                 continue
@@ -104,7 +104,7 @@ class _Walk:
             return [_reduced(eqn, operands[0])]
         if name == "dot_general":
             return [self.product(eqn, operands)]
-        if (sources := _moved(graph, eqn, operands, known)) is not None:
+        if (sources := moved(graph, eqn, operands, known)) is not None:
             return [self.gathered(operands, s) for s in sources]
         if name == "scatter-add" and (target := _target(eqn, known)) is not None:
             return [self.scattered(eqn, operands, target)]
@@ -204,7 +204,7 @@ def _reduced(eqn: Any, p: Any) -> Any:
     return united[np.broadcast_to(np.arange(math.prod(kept)).reshape(wide), shape).reshape(-1)]
 
 
-def _evaluate(graph: Graph, eqn: Any, known: dict) -> None:
+def evaluate_integers(graph: Graph, eqn: Any, known: dict) -> None:
     """Compute integers that depend on no input (indices), as far as their own operands are known."""
     small = all(not is_float(v.aval) and v.aval.size <= _LARGEST_CONSTANT for v in eqn.outvars)
     if small and not eqn.effects and all(not isinstance(v, Var) or v in known for v in eqn.invars):
@@ -212,8 +212,10 @@ def _evaluate(graph: Graph, eqn: Any, known: dict) -> None:
             known.update(zip(eqn.outvars, graph.apply(eqn, known), strict=True))
 
 
-def _moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarray] | None:
-    """Run a primitive that only moves elements on their numbers; None when it is not one, or reads unknown places."""
+def moved(graph: Graph, eqn: Any, operands: list, known: dict) -> list[np.ndarray] | None:
+    """Run a primitive that only moves elements on their numbers, 0.. over the operands that are not None; return those
+    of each output's elements (below zero: a constant); None when it is not one, or reads unknown places.
+    """
     numbers, at = [], 0
     for v, p in zip(eqn.invars, operands, strict=True):
         size = 0 if p is None else p.shape[0]

@@ -1,0 +1,206 @@
+"""The method `elimination`: vertex elimination of the graph of scalars, for small programs without a waist.
+
+The Jacobian is what is left of the graph when all inner vertices are gone: a vertex k goes by adding, for every pair of
+a predecessor i and a successor j, the product c_jk c_ki to the edge from i to j. Each order of vertices gives the same
+numbers with another count of multiplications; forward and reverse mode are two of them. Finding the best is NP-hard:
+here the vertex with the smallest product of predecessors and successors goes first (Markowitz); the cheapest of this
+order, forward and reverse is then improved by moving single vertices: never more multiplications than the better of
+forward and reverse. A product with +1 or -1 is no multiplication; the partial derivatives themselves are not counted.
+Sources: Griewank & Reese 1991; Griewank & Walther 2008, chapters 9 and 10; Naumann 2008.
+"""
+
+import math
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from grads.calls.forms import blocks_of
+from grads.calls.problem import FlatProblem
+from grads.costs.cost import Cost
+from grads.costs.machine import Work, current
+from grads.costs.work import derivative_work
+from grads.methods.registry import register_method
+from grads.programs.scalars import NotScalarError, ScalarGraph, partials, scalar_graph
+from grads.programs.sparsity import known_integers
+
+_VALUE = object()  # stands for a number that is known when the program runs
+MOVES = 400  # tried on the best order, where the graph is small: under half a second
+_SMALL = 150
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """An order of the inner vertices, and the multiplications of it and of the orders it was chosen from."""
+
+    graph: ScalarGraph
+    order: tuple[int, ...]
+    count: int
+    tried: dict[str, int]
+
+
+class _Edges:
+    """The edges in both directions, and the products that eliminating vertices takes."""
+
+    def __init__(self, edges: Iterable[tuple[int, int, Any]]):
+        self.after: dict[int, dict[int, Any]] = {}
+        self.before: dict[int, dict[int, Any]] = {}
+        self.count = 0
+        for u, w, value in edges:
+            self.put(u, w, value)
+
+    def put(self, u: int, w: int, value: Any) -> None:
+        """Add to the edge from u to w."""
+        out = self.after.setdefault(u, {})
+        new = _sum(out[w], value) if w in out else value
+        out[w] = self.before.setdefault(w, {})[u] = new
+
+    def degree(self, k: int) -> int:
+        """The product of the numbers of predecessors and of successors."""
+        return len(self.before.get(k, ())) * len(self.after.get(k, ()))
+
+    def eliminate(self, k: int) -> set[int]:
+        """Join all predecessors of a vertex with all its successors; return both."""
+        before, after = self.before.pop(k, {}), self.after.pop(k, {})
+        for i in before:
+            del self.after[i][k]
+        for j in after:
+            del self.before[j][k]
+        for i, a in before.items():
+            for j, b in after.items():
+                self.put(i, j, self._times(a, b))
+        return {*before, *after}
+
+    def _times(self, a: Any, b: Any) -> Any:
+        if _is_sign(a) or _is_sign(b):
+            sign, other = (a, b) if _is_sign(a) else (b, a)
+            return other if sign == 1 else _VALUE if other is _VALUE else -other
+        self.count += 1
+        return _VALUE if a is _VALUE or b is _VALUE else a * b
+
+
+def _is_sign(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) == 1
+
+
+def _sum(a: Any, b: Any) -> Any:
+    return _VALUE if a is _VALUE or b is _VALUE else a + b
+
+
+def _blank(graph: ScalarGraph) -> _Edges:
+    """The edges with a sign where it is known, else a stand-in."""
+    sign = lambda values: values[0] if len(values) == 1 and _is_sign(values[0]) else _VALUE
+    return _Edges((u, w, sign(values)) for u, to in graph.edges.items() for w, values in to.items())
+
+
+def _counted(graph: ScalarGraph, order: Sequence[int]) -> int:
+    edges = _blank(graph)
+    for k in order:
+        edges.eliminate(k)
+    return edges.count
+
+
+def _greedy(graph: ScalarGraph, inner: Sequence[int], last: int) -> tuple[int, list[int]]:
+    """Markowitz: always the vertex of the smallest degree, of equal ones the first (last=-1: the last)."""
+    edges, order = _blank(graph), []
+    degrees = {k: (edges.degree(k), last * k) for k in inner}
+    while degrees:
+        k = min(degrees, key=degrees.__getitem__)
+        del degrees[k]
+        order.append(k)
+        degrees.update((v, (edges.degree(v), last * v)) for v in edges.eliminate(k) if v in degrees)
+    return edges.count, order
+
+
+def _improved(graph: ScalarGraph, count: int, order: Sequence[int]) -> tuple[int, list[int]]:
+    """Move one vertex at a time to a random place in the order, and keep what is no worse."""
+    best, draw = list(order), random.Random(0)
+    for _ in range(MOVES if 1 < len(best) <= _SMALL else 0):
+        moved = list(best)
+        k = moved.pop(draw.randrange(len(moved)))
+        moved.insert(draw.randrange(len(best)), k)
+        if (found := _counted(graph, moved)) <= count:
+            count, best = found, moved
+    return count, best
+
+
+def find(graph: ScalarGraph) -> Elimination:
+    """Try forward, reverse and Markowitz; improve the cheapest by moves."""
+    ends = {*graph.inputs, *graph.outputs}
+    inner = sorted({v for u, to in graph.edges.items() for v in (u, *to)} - ends)
+    tried: dict[str, tuple[int, Sequence[int]]] = {
+        "fwd": (_counted(graph, inner), inner),
+        "rev": (_counted(graph, inner[::-1]), inner[::-1]),
+        "markowitz": min(_greedy(graph, inner, last) for last in (1, -1)),
+    }
+    tried["taken"] = count, order = _improved(graph, *min(tried.values(), key=lambda found: found[0]))
+    return Elimination(graph, tuple(order), count, {name: found for name, (found, _) in tried.items()})
+
+
+def plan(problem: FlatProblem) -> Elimination | str:
+    """The elimination of a problem, or why there is none."""
+
+    def make() -> Elimination | str:
+        try:
+            known = known_integers(problem.session.get("constants", ()))
+            return find(scalar_graph(problem.graph, len(problem.outputs), known))
+        except NotScalarError as error:
+            return str(error)
+
+    return problem.once("elimination", make)
+
+
+def supports(problem: FlatProblem) -> str | None:
+    """Real values, no side effects, rules that are linear, and few enough scalars."""
+    if problem.graph.effects:
+        return "the function has side effects, which cannot be split: use 'fwd' or 'rev'"
+    if reason := problem.no_derivative or problem.no_forward or problem.unit_only:
+        return reason
+    if problem.is_complex:
+        return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
+    found = plan(problem)
+    return found if isinstance(found, str) else None
+
+
+def _found(problem: FlatProblem) -> Elimination:
+    found = plan(problem)
+    assert isinstance(found, Elimination)
+    return found
+
+
+def cost(problem: FlatProblem) -> Cost:
+    """The multiplications of the order, after one evaluation and one partial derivative per edge."""
+    found, machine, itemsize = _found(problem), current(), problem.dtype.itemsize
+    edges = sum(len(to) for to in found.graph.edges.values())
+    work = Work("elementwise", found.count + edges, 0, 0, math.inf, math.inf, itemsize)
+    seconds = machine.seconds(derivative_work(problem, False), 1) + machine.seconds([work], 1)
+    seconds += problem.output_bytes / machine.bandwidth
+    memory = (found.count + edges) * itemsize + problem.value_bytes + problem.output_bytes
+    counts = ", ".join(f"{k} {found.tried[k]}" for k in ("fwd", "rev", "markowitz"))
+    note = f"{found.count} multiplications ({counts})"
+    return Cost(found.count, problem.output_bytes, seconds, memory, None, note)
+
+
+def build(problem: FlatProblem) -> Callable:
+    """Emit the partial derivatives and the products of the order."""
+    found = _found(problem)
+    terms = [(u, w, values) for u, to in found.graph.edges.items() for w, values in to.items()]
+    places = list(dict.fromkeys(v[:2] for *_, values in terms for v in values if isinstance(v, tuple)))
+
+    def evaluate(constants: Sequence[Any], leaves: Sequence[Any]):
+        outs, local = partials(problem.graph, constants, leaves, places)
+        of = lambda v: v if isinstance(v, int) else local[v[:2]][v[2]]
+        edges = _Edges((u, w, sum(map(of, values[1:]), start=of(values[0]))) for u, w, values in terms)
+        for k in found.order:
+            edges.eliminate(k)
+        zero = jnp.zeros((), problem.dtype)
+        entry = lambda i, j: jnp.asarray(edges.after.get(j, {}).get(i, zero), problem.dtype)
+        rows = [jnp.stack([entry(i, j) for j in found.graph.inputs]) for i in found.graph.outputs]
+        return outs, blocks_of(jnp.stack(rows), problem)
+
+    return evaluate
+
+
+register_method("elimination", supports=supports, cost=cost, build=build, reads_integers=True, automatic=False)

@@ -1,0 +1,109 @@
+"""Vertex elimination: right numbers in any order, and never more products than forward or reverse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import grads
+from grads.methods.elimination import _Edges, find
+from grads.programs.scalars import ScalarGraph
+from grads.testing.catalogue import problem
+from grads.testing.scalar import SCALAR_PROGRAMS
+
+
+@pytest.mark.parametrize("name", SCALAR_PROGRAMS)
+def test_a_published_program(name):
+    program = SCALAR_PROGRAMS[name]
+    x = jnp.asarray(program.at)
+    row = next(r for r in grads.explain(program.fun, x).rows if r.method.name == "elimination")
+    words = row.cost.note.replace(",", "").replace("(", "").replace(")", "").split()
+    tried = {k: int(v) for k, v in zip(words[2::2], words[3::2], strict=True)}
+    assert row.cost.operations <= min(tried["fwd"], tried["rev"], tried["markowitz"])
+    got = jax.jit(grads.jacobian(program.fun, method="elimination"))(x)
+    want = jax.jit(jax.jacfwd(program.fun))(x)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-14 * float(jnp.max(jnp.abs(want))))
+
+
+def random_graph(rng, inputs=4, inner=14, outputs=3):
+    """A graph of scalars and its local partial derivatives as a strictly lower triangular matrix."""
+    size = inputs + inner + outputs
+    dense = np.tril(rng.normal(size=(size, size)) * (rng.random((size, size)) < 0.3), -1)
+    dense[:inputs] = 0
+    dense[:, -outputs:] = 0
+    edges = {u: {int(w): [(0, 0, 0)] for w in np.flatnonzero(dense[:, u])} for u in range(size) if dense[:, u].any()}
+    ends = tuple(range(size - outputs, size))
+    return dense, ScalarGraph(edges, tuple(range(inputs)), ends)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_elimination_solves_the_linear_system_of_the_graph(seed):
+    dense, graph = random_graph(np.random.default_rng(seed))
+    found = find(graph)
+    edges = _Edges((u, w, float(dense[w, u])) for u, to in graph.edges.items() for w in to)
+    for k in found.order:
+        edges.eliminate(k)
+    got = [[edges.after.get(j, {}).get(i, 0.0) for j in graph.inputs] for i in graph.outputs]
+    whole = np.linalg.inv(np.eye(len(dense)) - dense)
+    np.testing.assert_allclose(got, whole[np.ix_(graph.outputs, graph.inputs)], atol=1e-12)
+    assert edges.count == found.count <= min(found.tried["fwd"], found.tried["rev"])
+
+
+def test_a_waist_of_one_is_found():
+    """n inputs, a chain of three, m outputs: the chain first costs 2, then n, then n m; forward costs 3 n + n m."""
+    n, m = 5, 7
+    edges = {i: {n: [(0, 0, i)]} for i in range(n)} | {n: {n + 1: [(1, 0, 0)]}, n + 1: {n + 2: [(2, 0, 0)]}}
+    outs = tuple(range(n + 3, n + 3 + m))
+    found = find(ScalarGraph(edges | {n + 2: {o: [(3, 0, o)] for o in outs}}, tuple(range(n)), outs))
+    assert found.tried["fwd"] == 2 * n + n * m
+    assert found.tried["rev"] == 2 * m + n * m
+    assert found.count == 2 + min(n, m) - 1 + n * m - 1 or found.count <= 2 + n + n * m
+
+
+def test_vectors_products_moves_and_constants():
+    w = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)))
+
+    def fun(t):
+        y = jnp.tanh(t["a"] @ w) * t["b"] + jnp.flip(t["a"])[:3] - jax.nn.softplus(t["b"])
+        z = jnp.where(y > 0, y, 0.1 * y).reshape(3, 1) @ y.reshape(1, 3)
+        return {"y": y - jnp.float32(1), "z": z, "none": jnp.ones(2), "s": y[1] ** 2 + y[1] - y[1]}
+
+    t = {"a": jnp.linspace(0.1, 1.0, 4), "b": jnp.asarray(0.7)}
+    got = jax.jit(grads.jacobian(fun, method="elimination"))(t)
+    want = jax.jit(jax.jacfwd(fun))(t)
+    assert jax.tree.structure(got) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, atol=1e-14)
+
+
+def test_batched_and_differentiated():
+    program = SCALAR_PROGRAMS["heart_dipole"]
+    x = jnp.asarray(program.at) * jnp.linspace(0.9, 1.1, 3)[:, None]
+    energy = lambda transform: lambda x: jnp.sum(jax.vmap(transform)(x) ** 2)
+    got = jax.jit(jax.grad(energy(grads.jacobian(program.fun, method="elimination"))))(x)
+    np.testing.assert_allclose(got, jax.jit(jax.grad(energy(jax.jacfwd(program.fun))))(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fun", "x", "why"),
+    [
+        (jnp.cumsum, jnp.ones(3), "cumsum"),
+        (jnp.sin, jnp.ones(2000), "2000 scalars"),
+        (jax.checkpoint(jnp.sin), jnp.ones(2), "checkpoint"),
+        (lambda x: jnp.abs(jnp.fft.fft(x)), jnp.ones(2), "complex"),
+    ],
+)
+def test_what_it_cannot_do_is_said(fun, x, why):
+    with pytest.raises(grads.UnsupportedMethodError, match=why):
+        grads.jacobian(fun, method="elimination")(x)
+
+
+def test_an_index_decides_the_graph():
+    take = lambda x, i: x[i] ** 2
+    J, x = grads.jacobian(take, method="elimination"), jnp.linspace(0.1, 1.0, 4)
+    for i in (jnp.asarray([0, 2]), jnp.asarray([3, 3])):
+        np.testing.assert_allclose(J(x, i), jax.jacfwd(take)(x, i), atol=1e-15)
+    layer = problem("tridiagonal")
+    got = grads.jacobian(layer.fun, method="elimination")(*layer.args)
+    np.testing.assert_allclose(got, layer.jacobian(*layer.args), atol=1e-13)
