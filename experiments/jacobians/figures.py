@@ -256,6 +256,22 @@ def _workload_figures() -> list[Figure]:
     return out
 
 
+def _elimination_figures() -> list[Figure]:
+    from experiments.jacobians.workloads import scalar_counts, scalar_times
+    from grads.testing.scalar import SCALAR_PROGRAMS
+
+    out = []
+    for name, program in SCALAR_PROGRAMS.items():
+        n, times, title = scalar_counts(program), scalar_times(program), name.replace("_", " ")
+        theirs = f"; graphax {' / '.join(map(str, program.graphax))}" if program.graphax else ""
+        detail = f"multiplications {n['fwd']} forward / {n['rev']} reverse / {n['markowitz']} Markowitz{theirs}"
+        out.append(Figure(f"elimination, {title}, products", min(n["fwd"], n["rev"]), n["taken"], True, detail))
+        usual = min(times["jacfwd"], times["jacrev"])
+        detail = ", ".join(f"{k} {v * 1e6:.0f} us" for k, v in times.items())
+        out.append(Figure(f"elimination, {title}, batch 512", 1, usual / times["elimination"], detail=detail))
+    return out
+
+
 GROUPS: dict[str, Callable[[], list[Figure]]] = {
     "plain": _plain_figures,
     "halves": _half_figures,
@@ -265,6 +281,7 @@ GROUPS: dict[str, Callable[[], list[Figure]]] = {
     "compile": _compile_figures,
     "accuracy": _accuracy_figures,
     "workloads": _workload_figures,
+    "elimination": _elimination_figures,
 }
 
 

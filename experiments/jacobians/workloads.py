@@ -1,9 +1,10 @@
-"""Workloads of the Jacobian figures that are not plain Jacobians: norms of gradients, a sparse system.
+"""Workloads of the Jacobian figures beside networks: norms of gradients, a sparse system, programs of scalars.
 
 Each returns {label: seconds}: the least of turns taken in one process.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,9 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from grads import jacobian, per_example_gradient_norms, sparse
-from grads.costs.timing import best
+from grads.costs.timing import best, race
 from grads.matrices.pattern import Pattern
+from grads.methods.elimination import find
+from grads.programs.graph import trace
+from grads.programs.scalars import scalar_graph
 from grads.testing.networks import dense, dense_weights
+from grads.testing.scalar import ScalarProgram
 from grads.testing.sparse import brusselator, brusselator_pattern
 
 SIZES = (784, 400, 20, 400, 784)
@@ -52,3 +57,19 @@ def brusselator_times(side: int = 24) -> dict[str, float]:
         theirs = jax.jit(asdex.jacobian(brusselator, x, output_format="bcoo"))
         calls["asdex"] = lambda: theirs(x).data
     return best(calls, turns=3, seconds=SECONDS)
+
+
+def scalar_counts(program: ScalarProgram) -> dict[str, int]:
+    """Multiplications of vertex elimination: "fwd", "rev", "markowitz" and the order "taken"."""
+    graph, constants = trace(lambda x: [program.fun(x)], [jnp.asarray(program.at)])
+    return find(scalar_graph(graph, 1, constants)).tried
+
+
+def scalar_times(program: ScalarProgram, batch: int = 512) -> dict[str, float]:
+    """Jacobians of a batch of points, float32: median seconds of `vmap` of jacfwd, jacrev and elimination."""
+    spread = 1 + 0.01 * jax.random.normal(jax.random.key(0), (batch, len(program.at)))
+    x = jnp.asarray(program.at, jnp.float32) * spread
+    ways = {"jacfwd": jax.jacfwd, "jacrev": jax.jacrev, "elimination": partial(jacobian, method="elimination")}
+    runs = {name: jax.jit(jax.vmap(way(program.fun))) for name, way in ways.items()}
+    times = race({name: partial(run, x) for name, run in runs.items()}, turns=200, seconds=SECONDS, most=4000)
+    return {name: float(np.median(spent)) for name, spent in times.items()}

@@ -121,7 +121,5 @@ SCALAR_PROGRAMS = {
     "roe_flux": ScalarProgram(roe_flux, (1.0, 0.3, 2.5, 0.8, -0.2, 2.0), (620, 364, 407)),
     "robot_arm": ScalarProgram(robot_arm, (0.2, -0.5, 0.7, 0.4, 1.1, -0.3), (397, 301, 288)),
     "heart_dipole": ScalarProgram(heart_dipole, (0.3, 0.6, -0.4, 0.8, 0.2, 1.2, -0.7, 0.5)),
-    "propane_combustion": ScalarProgram(
-        propane_combustion, (1.2, 0.7, 15.0, 1.8, 0.4, 0.3, 0.6, 0.9, 8.0, 0.5, 40.0)
-    ),
+    "propane_combustion": ScalarProgram(propane_combustion, (1.2, 0.7, 15.0, 1.8, 0.4, 0.3, 0.6, 0.9, 8.0, 0.5, 40.0)),
 }

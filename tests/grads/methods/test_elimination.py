@@ -7,22 +7,18 @@ import pytest
 
 import grads
 from grads.methods.elimination import _Edges, find
-from grads.programs.scalars import ScalarGraph
-from grads.testing.catalogue import problem
+from grads.programs.graph import trace
+from grads.programs.scalars import ScalarGraph, scalar_graph
 from grads.testing.scalar import SCALAR_PROGRAMS
 
 
-@pytest.mark.parametrize("name", SCALAR_PROGRAMS)
-def test_a_published_program(name):
-    program = SCALAR_PROGRAMS[name]
-    x = jnp.asarray(program.at)
-    row = next(r for r in grads.explain(program.fun, x).rows if r.method.name == "elimination")
-    words = row.cost.note.replace(",", "").replace("(", "").replace(")", "").split()
-    tried = {k: int(v) for k, v in zip(words[2::2], words[3::2], strict=True)}
-    assert row.cost.operations <= min(tried["fwd"], tried["rev"], tried["markowitz"])
-    got = jax.jit(grads.jacobian(program.fun, method="elimination"))(x)
-    want = jax.jit(jax.jacfwd(program.fun))(x)
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-14 * float(jnp.max(jnp.abs(want))))
+def test_published_programs_take_no_more_than_forward_and_reverse():
+    for program in SCALAR_PROGRAMS.values():
+        graph, constants = trace(lambda x, fun=program.fun: [fun(x)], [jnp.asarray(program.at)])
+        found = find(scalar_graph(graph, 1, constants))
+        assert found.count <= min(found.tried["fwd"], found.tried["rev"], found.tried["markowitz"])
+        if program.graphax:
+            assert found.count < 0.9 * min(found.tried["fwd"], found.tried["rev"])
 
 
 def random_graph(rng, inputs=4, inner=14, outputs=3):
@@ -50,14 +46,14 @@ def test_elimination_solves_the_linear_system_of_the_graph(seed):
 
 
 def test_a_waist_of_one_is_found():
-    """n inputs, a chain of three, m outputs: the chain first costs 2, then n, then n m; forward costs 3 n + n m."""
+    """n inputs, a chain of three vertices, m outputs: its middle first costs 1, then n and n m; forward 2 n + n m."""
     n, m = 5, 7
     edges = {i: {n: [(0, 0, i)]} for i in range(n)} | {n: {n + 1: [(1, 0, 0)]}, n + 1: {n + 2: [(2, 0, 0)]}}
     outs = tuple(range(n + 3, n + 3 + m))
     found = find(ScalarGraph(edges | {n + 2: {o: [(3, 0, o)] for o in outs}}, tuple(range(n)), outs))
     assert found.tried["fwd"] == 2 * n + n * m
     assert found.tried["rev"] == 2 * m + n * m
-    assert found.count == 2 + min(n, m) - 1 + n * m - 1 or found.count <= 2 + n + n * m
+    assert found.count == 1 + n + n * m
 
 
 def test_vectors_products_moves_and_constants():
@@ -78,8 +74,8 @@ def test_vectors_products_moves_and_constants():
 
 
 def test_batched_and_differentiated():
-    program = SCALAR_PROGRAMS["heart_dipole"]
-    x = jnp.asarray(program.at) * jnp.linspace(0.9, 1.1, 3)[:, None]
+    program = SCALAR_PROGRAMS["propane_combustion"]
+    x = jnp.asarray(program.at)[None] * jnp.linspace(0.9, 1.1, 3)[:, None]
     energy = lambda transform: lambda x: jnp.sum(jax.vmap(transform)(x) ** 2)
     got = jax.jit(jax.grad(energy(grads.jacobian(program.fun, method="elimination"))))(x)
     np.testing.assert_allclose(got, jax.jit(jax.grad(energy(jax.jacfwd(program.fun))))(x), rtol=1e-12)
@@ -89,7 +85,7 @@ def test_batched_and_differentiated():
     ("fun", "x", "why"),
     [
         (jnp.cumsum, jnp.ones(3), "cumsum"),
-        (jnp.sin, jnp.ones(2000), "2000 scalars"),
+        (jnp.sin, jnp.ones(2000), "4000 scalars"),
         (jax.checkpoint(jnp.sin), jnp.ones(2), "checkpoint"),
         (lambda x: jnp.abs(jnp.fft.fft(x)), jnp.ones(2), "complex"),
     ],
@@ -104,6 +100,3 @@ def test_an_index_decides_the_graph():
     J, x = grads.jacobian(take, method="elimination"), jnp.linspace(0.1, 1.0, 4)
     for i in (jnp.asarray([0, 2]), jnp.asarray([3, 3])):
         np.testing.assert_allclose(J(x, i), jax.jacfwd(take)(x, i), atol=1e-15)
-    layer = problem("tridiagonal")
-    got = grads.jacobian(layer.fun, method="elimination")(*layer.args)
-    np.testing.assert_allclose(got, layer.jacobian(*layer.args), atol=1e-13)
