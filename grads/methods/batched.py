@@ -70,9 +70,11 @@ def layout(problem: FlatProblem) -> BatchAxes | str:
 
 
 def supports(problem: FlatProblem) -> str | None:
-    """The batch axis is proved or stated, and the values are real."""
-    if problem.is_complex:
-        return "a complex value lies on the way of the derivative: use 'fwd' or 'rev'"
+    """The batch axis is proved or stated; inputs and outputs are real."""
+    if problem.is_complex and any(
+        jnp.issubdtype(a.dtype, jnp.complexfloating) for a in (*problem.inputs, *problem.outputs)
+    ):
+        return "an input or output is complex: use 'fwd' or 'rev'"
     if problem.no_forward and problem.no_reverse:
         return problem.no_forward
     if problem.unit_only:

@@ -5,12 +5,15 @@ depend on example i of the inputs only. What has no rule is not proved, and then
 (Element-wise sparsity detection finds the same with sets of indices per element; an axis costs nothing.)
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from jax.extend.core import Var
 
+from grads.programs import places
 from grads.programs.graph import Graph
 from grads.programs.local import custom_is_diagonal
 from grads.programs.primitives import (
@@ -25,6 +28,7 @@ from grads.programs.primitives import (
     programs,
     scan_counts,
 )
+from grads.programs.rules import rule_program
 
 _BY_ELEMENT = ELEMENTWISE | COMPARISONS | STOPPED | COMPLEX_PARTS
 
@@ -60,7 +64,7 @@ def follow(eqns: Sequence[Any], known: dict[Any, int]) -> None:
         out = out if isinstance(out, list) else [out] * len(e.outvars)
         for v, a in zip(e.outvars, out, strict=True):
             if a is not None:
-                known[v] = a
+                known[v] = int(a)  # JAX writes some axes as NumPy integers
 
 
 def _fail(eqn: Any) -> Any:
@@ -80,10 +84,31 @@ def _elementwise(eqn, axes):
     return _common(eqn, axes)
 
 
+_OPEN: list[Any] = []  # the equation whose rule is followed: the rule uses values, and is not differentiated itself
+
+
 def _custom(eqn, axes):
-    if axes[0] is None or any(a is not None for a in axes[1:]) or not custom_is_diagonal(eqn, [eqn.invars[0]]):
+    same = eqn.outvars[0].aval.shape == eqn.invars[0].aval.shape
+    if axes[0] is not None and all(a is None for a in axes[1:]) and custom_is_diagonal(eqn, [eqn.invars[0]]) and same:
+        return axes[0]
+    program = None if any(a is None for a in axes) else rule_program(eqn)
+    if program is None:
         return _fail(eqn)
-    return axes[0] if eqn.outvars[0].aval.shape == eqn.invars[0].aval.shape else _fail(eqn)
+    values = _inside(called(eqn), axes)
+    if not _OPEN:
+        _OPEN.append(eqn)
+        try:
+            found = _inside(program, [*axes, *axes])
+        finally:
+            _OPEN.pop()
+        if any(a not in (None, b) for a, b in zip(found, [*values, *values], strict=True)):
+            return _fail(eqn)
+    return values
+
+
+def _checked(rule: Callable) -> Callable:
+    """A rule of `places`, where mixing is an error."""
+    return lambda eqn, axes: _fail(eqn) if (axis := rule(eqn, axes)) is None else axis
 
 
 def _broadcast(eqn, axes):
@@ -156,13 +181,6 @@ def _conv(eqn, axes):
     return spec.out_spec[0] if alone and axes[0] == spec.lhs_spec[0] else _fail(eqn)
 
 
-def _window(eqn, axes):
-    axis, p = _common(eqn, axes), eqn.params
-    plain = p["window_dimensions"][axis] == 1 and p["window_strides"][axis] == 1 and tuple(p["padding"][axis]) == (0, 0)
-    dilated = any(p.get(k) and p[k][axis] != 1 for k in ("base_dilation", "window_dilation"))
-    return axis if plain and not dilated else _fail(eqn)
-
-
 def _slice(eqn, axes):
     axis, strides = axes[0], eqn.params["strides"]
     whole = eqn.outvars[0].aval.shape[axis] == eqn.invars[0].aval.shape[axis]
@@ -177,16 +195,33 @@ def _dynamic(eqn, axes):
     return axis if len(sizes) == 1 and all(a is None for a in axes[arrays:]) else _fail(eqn)
 
 
-def _gather(eqn, axes):
-    numbers, axis = eqn.params["dimension_numbers"], axes[0]
-    used = (*numbers.collapsed_slice_dims, *numbers.start_index_map, *getattr(numbers, "operand_batching_dims", ()))
-    if axis is None or axes[1] is not None or axis in used:
-        return _fail(eqn)
-    if eqn.params["slice_sizes"][axis] != eqn.invars[0].aval.shape[axis]:
-        return _fail(eqn)
-    gone = (*numbers.collapsed_slice_dims, *getattr(numbers, "operand_batching_dims", ()))
-    kept = [d for d in range(eqn.invars[0].aval.ndim) if d not in gone]
-    return numbers.offset_dims[kept.index(axis)]
+def _linear_solve(eqn, axes):
+    """The product and the solution must both keep the examples apart, with the same axis in and out."""
+    lengths, programs_ = eqn.params["const_lengths"], eqn.params["jaxprs"]
+    ends = [sum(lengths[:i]) for i in range(len(lengths) + 1)]
+    held = [list(axes[a:b]) for a, b in itertools.pairwise(ends)]
+    right = list(axes[ends[-1] :])
+    out = _inside(programs_.solve, [*held[2], *right])
+    again = _inside(programs_.matvec, [*held[0], *out])
+    merged = [a if b is None else b for a, b in zip(again, right, strict=True)]
+    return out if again == merged else _fail(eqn)
+
+
+def _while(eqn, axes):
+    """One number of turns for all examples, or for each its own (a condition per example, along axis 0)."""
+    p = eqn.params
+    skip = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
+    carry = list(axes[skip[1] :])
+    for _ in range(len(carry) + 1):
+        out = _inside(p["body_jaxpr"], [*axes[skip[0] : skip[1]], *carry])
+        if any(a != b for a, b in zip(carry, out, strict=True) if a is not None and b is not None):
+            return _fail(eqn)
+        new = [b if a is None else a for a, b in zip(carry, out, strict=True)]
+        if new == carry:
+            (turns,) = _inside(p["cond_jaxpr"], [*axes[: skip[0]], *carry])
+            return carry if turns is None or (turns == 0 and set(carry) == {0}) else _fail(eqn)
+        carry = new
+    return _fail(eqn)
 
 
 def _pad(eqn, axes):
@@ -266,13 +301,20 @@ _RULES: dict[str, Callable] = {
     "slice": _slice,
     "dynamic_slice": _dynamic,
     "dynamic_update_slice": _dynamic,
-    "gather": _gather,
+    "gather": _checked(places.gather),
+    **dict.fromkeys(("scatter", "scatter-add"), _checked(places.scatter)),
+    "fft": _checked(places.fourier),
+    **dict.fromkeys("cholesky eigh lu qr svd geqrf triangular_solve".split(), _checked(places.matrices)),
+    "lu_pivots_to_permutation": _checked(partial(places.matrices, last=1)),
+    "custom_linear_solve": _linear_solve,
+    "while": _while,
+    "top_k": _keep_unless("axis"),
     "pad": _pad,
     "scan": _scan,
     "cond": _cond,
     **{f"cum{k}": _keep_unless("axis") for k in ("sum", "prod", "max", "min", "logsumexp")},
     **{f"reduce_{k}": _drop("axes") for k in ("sum", "max", "min", "prod", "and", "or")},
     **{k: _drop("axes") for k in ("argmax", "argmin")},
-    **{k: _window for k in ("reduce_window_max", "reduce_window_min", "reduce_window_sum")},
+    **{k: _checked(places.window) for k in ("reduce_window_max", "reduce_window_min", "reduce_window_sum")},
     **dict.fromkeys(INLINED | REMAT, _call),
 }
