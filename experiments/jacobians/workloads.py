@@ -69,7 +69,11 @@ def scalar_times(program: ScalarProgram, batch: int = 512) -> dict[str, float]:
     """Jacobians of a batch of points, float32: median seconds of `vmap` of jacfwd, jacrev and elimination."""
     spread = 1 + 0.01 * jax.random.normal(jax.random.key(0), (batch, len(program.at)))
     x = jnp.asarray(program.at, jnp.float32) * spread
-    ways = {"jacfwd": jax.jacfwd, "jacrev": jax.jacrev, "elimination": partial(jacobian, method="elimination")}
+    ways: dict[str, Callable] = {
+        "jacfwd": jax.jacfwd,
+        "jacrev": jax.jacrev,
+        "elimination": partial(jacobian, method="elimination"),
+    }
     runs = {name: jax.jit(jax.vmap(way(program.fun))) for name, way in ways.items()}
     times = race({name: partial(run, x) for name, run in runs.items()}, turns=200, seconds=SECONDS, most=4000)
     return {name: float(np.median(spent)) for name, spent in times.items()}

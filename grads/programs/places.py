@@ -47,11 +47,15 @@ def gather(eqn: Any, axes: Axes) -> int | None:
     pairs, (operand, out) = _pairs(numbers, "start_indices_batching_dims"), (eqn.invars[0].aval, eqn.outvars[0].aval)
     if row is not None or axis in pairs:  # each example has its own indices
         rows = [d for d in range(out.ndim) if d not in numbers.offset_dims]
-        at = pairs.get(axis, row)
+        at = row if axis is None else pairs.get(axis, row)
         paired = axis is None or (axis in pairs and row in (None, at))
         return rows[at] if paired and at is not None and at < len(rows) else None
     gone = (*numbers.collapsed_slice_dims, *pairs)
-    if axis in (*gone, *numbers.start_index_map) or eqn.params["slice_sizes"][axis] != operand.shape[axis]:
+    if (
+        axis is None
+        or axis in (*gone, *numbers.start_index_map)
+        or eqn.params["slice_sizes"][axis] != operand.shape[axis]
+    ):
         return None
     kept = [d for d in range(operand.ndim) if d not in gone]
     return int(numbers.offset_dims[kept.index(axis)])
@@ -66,7 +70,7 @@ def scatter(eqn: Any, axes: Axes) -> int | None:
     kept = [d for d in range(operand.ndim) if d not in gone]
     for axis in range(operand.ndim):
         if axis in pairs:
-            where = axis, pairs[axis], rows[pairs[axis]]
+            where: tuple[int, int | None, int] = axis, pairs[axis], rows[pairs[axis]]
         elif axis in kept and axis not in numbers.scatter_dims_to_operand_dims:
             where = axis, None, numbers.update_window_dims[kept.index(axis)]
             if updates.shape[where[2]] != operand.shape[axis]:

@@ -132,10 +132,10 @@ class _Build:
         custom = name == "custom_jvp_call" and custom_is_diagonal(eqn, [x])
         if not (name in SMOOTH or custom):
             _refuse(name)
-        reads = np.broadcast_to(np.arange(x.aval.size).reshape(x.aval.shape), out.shape).reshape(-1)
+        own = np.broadcast_to(np.arange(x.aval.size).reshape(x.aval.shape), out.shape).reshape(-1)
         if name in _SIGNS:
-            return reads, [[_SIGNS[name][operand]]] * out.size
-        return reads, [[(number, operand, i)] for i in range(out.size)]
+            return own, [[_SIGNS[name][operand]]] * out.size
+        return own, [[(number, operand, i)] for i in range(out.size)]
 
 
 def _refuse(name: str) -> Any:
