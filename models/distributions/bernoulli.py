@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.finite import softplus
@@ -32,6 +32,10 @@ class Bernoulli(NamedTuple):
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ x l - log(1 + exp l), nats; finite with its gradient x - sigmoid(l) at any finite l."""
         return sum_event(x * self.logits - softplus(self.logits), mask)
+
+    def log_table(self) -> Float[Array, "batch *event levels"]:
+        """Return log P of 0 and of 1, nats."""
+        return jnp.stack([-softplus(self.logits), -softplus(-self.logits)], axis=-1)
 
     def kl(self, other: "Bernoulli") -> PerExample:
         """Return Σ p (l - l') - log(1 + exp l) + log(1 + exp l'), nats.

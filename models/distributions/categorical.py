@@ -48,6 +48,10 @@ class Categorical(NamedTuple):
         level = jnp.clip(jnp.round(x * last), 0, last).astype(jnp.int32)
         return sum_event(log_chosen(self.logits, level), mask)
 
+    def log_table(self) -> Array:
+        """Return log P of every level, nats: (batch, *event, n)."""
+        return jax.nn.log_softmax(at_least_float32(self.logits))
+
     def kl(self, other: "Categorical") -> PerExample:
         """Return Σ Σ_k P(k) (log P(k) - log P'(k)), nats."""
         log_p, log_q = jax.nn.log_softmax(self.logits), jax.nn.log_softmax(other.logits)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
 from models.distributions.finite import softplus
@@ -89,3 +89,10 @@ class DiscretizedLogistic:
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ log P(level), nats, for x = k / (levels - 1)."""
         return sum_event(log_level(x, self.location, self.log_scale, self.levels), mask)
+
+    def log_table(self) -> Float[Array, "batch *event levels"]:
+        """Return log P of every level, nats."""
+        levels = jnp.arange(self.levels) / (self.levels - 1)
+        log_scale = jnp.broadcast_to(self.log_scale, self.location.shape)
+        row = levels.reshape((1,) * self.location.ndim + (-1,))
+        return log_level(row, self.location[..., None], log_scale[..., None], self.levels)

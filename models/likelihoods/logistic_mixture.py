@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from models import distributions
 from models.batch import Sizes
@@ -51,6 +51,13 @@ class MixtureOfLogistics:
         """Return Σ log Σ_i softmax(logits)_i P_i(level), nats."""
         each = log_level(x[..., None], self.location, self.log_scale, self.levels)
         return sum_event(jax.nn.logsumexp(jax.nn.log_softmax(self.logits) + each, axis=-1), mask)
+
+    def log_table(self) -> Array:
+        """Return log P of every level, nats: (batch, *event, levels)."""
+        levels = jnp.arange(self.levels) / (self.levels - 1)
+        row = levels.reshape((1,) * (self.location.ndim - 1) + (-1, 1))
+        each = log_level(row, *(a[..., None, :] for a in (self.location, self.log_scale)), self.levels)
+        return jax.nn.logsumexp(jax.nn.log_softmax(self.logits)[..., None, :] + each, axis=-1)
 
 
 @config

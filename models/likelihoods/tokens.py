@@ -45,6 +45,10 @@ class Symbols(NamedTuple):
         index = jnp.clip(jnp.round(x), 0, self.logits.shape[-1] - 1).astype(jnp.int32)
         return sum_event(log_chosen(self.logits, index), mask)
 
+    def log_table(self) -> Array:
+        """Return log P of every symbol, nats: (batch, *event, n)."""
+        return jax.nn.log_softmax(at_least_float32(self.logits))
+
     def entropy(self) -> PerExample:
         """Return -Σ Σ_k P(k) log P(k), nats."""
         log_p = jax.nn.log_softmax(self.logits)

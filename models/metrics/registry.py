@@ -17,6 +17,8 @@ from models.autoencoder import Autoencoder
 from models.batch import Batch
 from models.config import ConfigError, nearest
 from models.metrics import annealed, discrete, factors, information, probes
+from models.metrics.compression import compression
+from models.metrics.compression import why_not as no_compression
 from models.metrics.estimates import Measured, mean_of
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
@@ -188,6 +190,13 @@ METRICS: tuple[Metric, ...] = (
         "log p(x) by annealed importance sampling, and its gap on examples that the model makes",
         _annealed,
         (free_codes, one_prior),
+        cheap=False,
+    ),
+    Metric(
+        "compression",
+        "bits of a file that decodes exactly, beside gzip, bz2, PNG and WebP",
+        compression,
+        (no_compression,),
         cheap=False,
     ),
     Metric("geometry", "the report card of both Jacobians", _geometry, (an_encoder, two_examples), cheap=False),

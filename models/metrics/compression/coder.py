@@ -1,0 +1,112 @@
+"""Examples on a stack of bits, group by group, and back.
+
+A group's networks run as one program of one shape both ways, so that encoder and decoder compute the same bits; a short
+last group is filled up with zeros that are not coded. Another machine, or another version of XLA, may round otherwise
+and then decodes noise: the file holds a digest that tells (`file.py`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from models.metrics.compression.moves import Move, moves_of
+from models.metrics.compression.stack import Stack, Table
+
+GROUP = 16  # examples whose codes are drawn before the first of them is written: more need more bits to begin with
+
+Levels = Int[np.ndarray, "n values"]
+
+
+class Coder:
+    """The moves of a model, compiled once each."""
+
+    def __init__(self, model: Any, group: int = GROUP):
+        self.model, self.group, self.moves = model, group, moves_of(model)
+        self._compiled = [jax.jit(move.params) for move in self.moves]
+
+    def _params(self, number: int, known: dict[str, Any]) -> Any:
+        move = self.moves[number]
+        given = {name: self._filled(known[name]) for name in move.given}
+        found = jax.device_get(self._compiled[number](self.model, given))
+        widen = lambda a: np.broadcast_to(a, (self.group, *a.shape[1:])) if a.shape[0] == 1 else a
+        return jax.tree.map(widen, found)
+
+    def _filled(self, symbols: Any) -> np.ndarray:
+        out = np.zeros((self.group, symbols.shape[1]), np.int32)
+        out[: len(symbols)] = symbols
+        return out
+
+    def push(self, stack: Stack, x: Levels) -> None:
+        """Put one group of examples on the stack."""
+        known: dict[str, Any] = {"x": x}
+        for number, move in enumerate(self.moves):
+            params = self._params(number, known)
+            if move.how == "set":
+                known[move.name] = params[: len(x)]
+            elif move.how == "pop":
+                known[move.name] = stack.pop(len(x), params)
+            elif move.in_turn:  # the last value first, so that the first one comes off first
+                for i in reversed(range(known[move.name].shape[1])):
+                    stack.push(known[move.name][:, i : i + 1], _place(params, i))
+            else:
+                stack.push(known[move.name], params)
+
+    def pop(self, stack: Stack, rows: int) -> Levels:
+        """Take one group of examples from the stack."""
+        known: dict[str, Any] = {}
+        for number in reversed(range(len(self.moves))):
+            move = self.moves[number]
+            if move.how == "pop":
+                stack.push(known[move.name], self._params(number, known))
+            elif move.how == "push" and move.in_turn:
+                known[move.name] = self._in_turn(stack, number, move, rows)
+            elif move.how == "push":
+                known[move.name] = stack.pop(rows, self._params(number, known))
+        return known["x"]
+
+    def _in_turn(self, stack: Stack, number: int, move: Move, rows: int) -> Any:
+        places = self.model.posterior_module.places
+        found = np.zeros((rows, places), np.int32)
+        for i in range(places):
+            found[:, i : i + 1] = stack.pop(rows, _place(self._params(number, {move.name: found}), i))
+        return found
+
+    def groups(self, n: int) -> list[slice]:
+        """Return the groups of n examples, the last of which may be short."""
+        return [slice(start, min(start + self.group, n)) for start in range(0, n, self.group)]
+
+
+def _place(params: Table, i: int) -> Table:
+    return Table(params.log_p[:, i : i + 1])
+
+
+def first_words(model: Any, group: int = GROUP, seed: int = 0) -> np.ndarray:
+    """Return random words to begin with: 24 bits for every unit that the first group draws, and then some."""
+    units = 2 * model.latent + getattr(model.prior_module, "units", 0)
+    return np.random.default_rng(seed).integers(0, 2**32, 8 + group * units * 24 // 32, dtype=np.uint32)
+
+
+def pushed(
+    coder: Coder, x: Levels, report: Callable[[int, int], None] = lambda *_: None
+) -> tuple[Stack, int, np.ndarray]:
+    """Return the stack that holds all examples, the bits it began with, and the net bits of every group."""
+    stack = Stack(first_words(coder.model, coder.group))
+    begun, sizes = stack.bits, []
+    for number, group in enumerate(coder.groups(len(x))):
+        before = stack.bits
+        coder.push(stack, x[group])
+        sizes.append(stack.bits - before)
+        report(number, len(x))
+    return stack, begun, np.asarray(sizes)
+
+
+def popped(coder: Coder, words: np.ndarray, n: int) -> Levels:
+    """Return n examples from the words of a stack."""
+    stack = Stack(words, again=True)
+    parts = [coder.pop(stack, len(range(n)[group])) for group in reversed(coder.groups(n))]
+    return np.concatenate(parts[::-1])
+
+

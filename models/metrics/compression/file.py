@@ -1,0 +1,96 @@
+"""Compressed examples as a file: a line that says what it is, a header as JSON, the words of the stack."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from models.config import ConfigError
+from models.metrics.compression.coder import GROUP, Coder, popped, pushed
+from models.metrics.compression.moves import example, top_level
+from models.metrics.subject import Subject
+
+MAGIC = b"autoencoders-jax compressed examples 1\n"
+HEADER = 1 << 16  # bytes that a header may have
+
+
+def levels_of(model: Any, x: Any) -> np.ndarray:
+    """Return examples as symbols, (n, values) int32. Raises ConfigError for values that are none of the levels."""
+    x, top = np.asarray(x, np.float64).reshape(len(x), -1), top_level(model)
+    symbols = np.round(x * (top or 1))
+    if (np.abs(x * (top or 1) - symbols) > 1e-3).any() or symbols.min() < 0 or (top and symbols.max() > top):
+        raise ConfigError(
+            f"values lie between the {top + 1} levels of the likelihood, so they cannot be written without loss: "
+            "compress the data that the run was trained on, or use --binarise"
+        )
+    return symbols.astype(np.int32)
+
+
+def digest(symbols: np.ndarray) -> str:
+    """Return the SHA-256 of symbols."""
+    return hashlib.sha256(np.ascontiguousarray(symbols, "<i4").tobytes()).hexdigest()
+
+
+def compressed(subject: Subject, params_sha256: str = "") -> tuple[bytes, dict[str, Any]]:
+    """Return the file that holds a subject's examples, and its header. Raises ConfigError (`moves.why_not`)."""
+    from models.metrics.compression.moves import why_not
+
+    if why := why_not(subject):
+        raise ConfigError(f"this run cannot compress: {why}")
+    symbols = levels_of(subject.model, subject.test.batch.x)
+    stack, begun, sizes = pushed(Coder(subject.model), symbols)
+    words = stack.words
+    header = {
+        "examples": len(symbols),
+        "shape": list(subject.model.shape),
+        "group": GROUP,
+        "words": len(words),
+        "bits_begun_with": begun,
+        "bits_of_examples": int(sizes.sum()),
+        "sha256": digest(symbols),
+        "params_sha256": params_sha256,
+    }
+    text = json.dumps(header).encode()
+    return MAGIC + len(text).to_bytes(4, "little") + text + words.astype("<u4").tobytes(), header
+
+
+def read_header(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the header and the words of a file. Raises ConfigError for anything else."""
+    start = len(MAGIC) + 4
+    size = int.from_bytes(content[len(MAGIC) : start], "little")
+    try:
+        if not content.startswith(MAGIC) or size > HEADER:
+            raise ValueError
+        header = json.loads(content[start : start + size])
+        wanted = {"examples": int, "shape": list, "group": int, "words": int, "sha256": str, "params_sha256": str}
+        if not all(isinstance(header[name], kind) for name, kind in wanted.items()):
+            raise ValueError
+        rest = content[start + size :]
+        if header["examples"] < 1 or header["group"] < 1 or len(rest) != 4 * header["words"]:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ConfigError("the file holds no compressed examples, or only a part of them") from None
+    return header, np.frombuffer(rest, "<u4").astype(np.uint32)
+
+
+def decompressed(model: Any, content: bytes, params_sha256: str = "") -> np.ndarray:
+    """Return the examples of a file as the model sees them, (n, *shape).
+
+    Raises ConfigError for a file of another model, or where this machine's networks compute other bits than those that
+    wrote it.
+    """
+    header, words = read_header(content)
+    if tuple(header["shape"]) != model.shape:
+        raise ConfigError(f"the file holds examples of shape {tuple(header['shape'])}, this model's are {model.shape}")
+    if header["params_sha256"] and params_sha256 and header["params_sha256"] != params_sha256:
+        raise ConfigError(
+            f"the file was written by the model {header['params_sha256'][:12]}, this one is {params_sha256[:12]}"
+        )
+    symbols = popped(Coder(model, header["group"]), words, header["examples"])
+    if digest(symbols) != header["sha256"]:
+        raise ConfigError(
+            "what was decoded is not what was written: the file is damaged, or this machine or version of XLA rounds "
+            "otherwise than the one that wrote it"
+        )
+    return np.asarray(example(model, symbols), np.float32)

@@ -1,0 +1,75 @@
+"""A stack of bits: what is pushed under a distribution costs -log2 P bits, what is popped under one gives them back.
+
+Asymmetric numeral systems (Duda 2013), by the library constriction (extra `compression`): pushing and popping under the
+same distribution are each other's inverse to the bit, so popping from a stack of random bits draws a sample.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from models.config import ConfigError
+
+STEP = 2.0**-10  # codes lie on a lattice of this width ...
+HALF = 2**14  # ... of so many points on either side of 0: from -16 to 16
+
+Words = np.ndarray
+Symbols = Int[np.ndarray, "n values"]
+
+
+class Normals(NamedTuple):
+    """Independent normals of lattice points, in units of the code: (n, values) each."""
+
+    mean: Any
+    std: Any
+
+
+class Table(NamedTuple):
+    """Probabilities of symbols 0 .. levels - 1, by their logarithms: (n, values, levels)."""
+
+    log_p: Any
+
+
+class Stack:
+    """Bits that are pushed and popped. It begins with `words`: random ones, or those of an earlier stack (`again`)."""
+
+    def __init__(self, words: Words, again: bool = False):
+        try:
+            import constriction
+        except ImportError:
+            raise ConfigError(
+                "compression needs the library constriction: pip install -e .[compression] (or requirements-extras.lock)"
+            ) from None
+        models = constriction.stream.model
+        self.normals = models.QuantizedGaussian(-HALF, HALF - 1)
+        self.table = models.Categorical(perfect=False)
+        self.coder = constriction.stream.stack.AnsCoder(np.asarray(words, np.uint32), seal=not again)
+
+    @property
+    def bits(self) -> int:
+        """Number of bits on the stack."""
+        return int(self.coder.num_valid_bits())
+
+    @property
+    def words(self) -> Words:
+        """The stack as words."""
+        return self.coder.get_compressed()
+
+    def _under(self, p: Normals | Table, rows: int) -> tuple[Any, ...]:
+        """Return the library's model and its parameters for the first rows."""
+        if isinstance(p, Normals):
+            flat = lambda a: np.asarray(a, np.float64)[:rows].reshape(-1) / STEP
+            edge = HALF - 1.0
+            return self.normals, np.clip(flat(p.mean), -edge, edge), np.maximum(flat(p.std), 1e-3)
+        logs = np.asarray(p.log_p, np.float64)[:rows]
+        likelihood = np.exp(logs.reshape(-1, logs.shape[-1]))
+        return self.table, (likelihood / likelihood.sum(1, keepdims=True)).astype(np.float32)
+
+    def push(self, symbols: Symbols, p: Normals | Table) -> None:
+        """Put symbols (n, values) on the stack, under the first n rows of p."""
+        self.coder.encode_reverse(np.ascontiguousarray(symbols, np.int32).reshape(-1), *self._under(p, len(symbols)))
+
+    def pop(self, rows: int, p: Normals | Table) -> Symbols:
+        """Take symbols (rows, values) from the stack, under the first rows of p."""
+        return np.asarray(self.coder.decode(*self._under(p, rows))).reshape(rows, -1)
