@@ -5,10 +5,12 @@ reconstruct  their reconstructions, in the data's units  interpolate  from one e
 score        errors and bounds of each example           figures      the run's pictures, of the examples in --data
 latent       latent.html in the run folder: drag a point through the code, see its picture; no network
 export       weights, config, scale and a model card, in the layout of model hubs
+compress     a file that holds the examples without loss (extra compression)
+decompress   the examples of such a file (--data), by the run that wrote it
 
 RUN is a run folder, wherever it was copied, or an exported one. --data takes what `file:` takes, from one example
 up; without it the test split of the data set that the run was trained on is loaded again. --out ends in .npz
-(default: VERB.npz), .csv, .png or, for texts, .txt, is a page for latent, or a folder for figures and export; names of
+(default: VERB.npz), .csv, .png or, for texts, .txt, is a page for latent, a folder for figures and export; names of
 files and rows travel along.
 """
 
@@ -44,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     out.add_argument("run", metavar="RUN", help="run folder, or an exported one")
-    out.add_argument("verb", choices=(*VERBS, "figures", "latent", "export"))
+    out.add_argument("verb", choices=(*VERBS, "figures", "latent", "export", "compress"))
     out.add_argument("--data", metavar="FILE", help="what to work on: anything that `--dataset file:` takes")
     out.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (where --data is not given)")
     out.add_argument("--out", metavar="FILE", help=".npz, .csv or .png; a folder for figures and export")
@@ -80,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = given(run, options)
             path = Path(options.out or Path(options.run) / "latent.html")
             print(f"written: {latent.write(path, run, found.x, whole_labels(found.labels))}")
+        elif options.verb == "compress":
+            print(compress(run, options, Path(options.out or f"{Path(options.run).name}.compressed")))
         else:
             out = Path(options.out or f"{options.verb}.npz")
             check_out(out, options.verb, run)
@@ -201,8 +205,32 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     return write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
 
 
+def compress(run: Any, options: argparse.Namespace, out: Path) -> str:
+    """Write the examples to a compressed file; return what it takes."""
+    from training.store.files import replacing
+
+    found = given(run, options)
+    content, header = run.compress(found.x)
+    with replacing(out) as file:
+        file.write(content)
+    size, values = len(content), found.x.size
+    net = header["bits_of_examples"] / values
+    return f"{out}: {len(found.x)} examples in {size} bytes, {8 * size / values:.4f} bits per value ({net:.4f} net)"
+
+
+def decompress(run: Any, options: argparse.Namespace) -> Made:
+    """Return the examples of a compressed file."""
+    from models.config import ConfigError
+
+    if not options.data or not Path(options.data).is_file():
+        raise ConfigError("decompress takes the file that compress wrote: --data FILE")
+    x = run.decompress(Path(options.data).read_bytes())
+    return Made({"x": x}, list(map(str, range(len(x)))), list(run.facts.columns) or None)
+
+
 VERBS: dict[str, Callable[[Any, argparse.Namespace], Made]] = {
-    "encode": encode, "reconstruct": reconstruct, "sample": sample, "interpolate": interpolate, "score": score
+    "encode": encode, "reconstruct": reconstruct, "sample": sample, "interpolate": interpolate, "score": score,
+    "decompress": decompress,
 }  # fmt: skip
 
 

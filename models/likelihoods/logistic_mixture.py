@@ -56,7 +56,7 @@ class MixtureOfLogistics:
         """Return log P of every level, nats: (batch, *event, levels)."""
         levels = jnp.arange(self.levels) / (self.levels - 1)
         row = levels.reshape((1,) * (self.location.ndim - 1) + (-1, 1))
-        each = log_level(row, *(a[..., None, :] for a in (self.location, self.log_scale)), self.levels)
+        each = log_level(row, self.location[..., None, :], self.log_scale[..., None, :], self.levels)
         return jax.nn.logsumexp(jax.nn.log_softmax(self.logits)[..., None, :] + each, axis=-1)
 
 

@@ -12,16 +12,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import PRNGKeyArray, Shaped
 
 from models import metrics
 from models.batch import Batch
 from models.codes import draw, has_density
 from models.config import ConfigError
+from models.metrics import Shown, Subject
+from models.metrics.compression import compressed, decompressed
 from models.networks import Nothing
 from models.priors import FittedKind, fit_prior, with_prior_module
 from training.examples import binarise
 from training.store import schema
+from training.store.arrays import params_sha256
 from training.trained import exported
 from training.trained.facts import Facts
 
@@ -185,6 +189,22 @@ class LoadedRun:
             return self.decode(codes, label)
         drawn = lambda model, z, label, key: model.decode(z, None, label).sample(key)
         return self.facts.scale.invert(self._chunks("draw", drawn, codes, label, key=k_value))
+
+    def compress(self, x: Any) -> tuple[bytes, dict[str, Any]]:
+        """Return a file that holds raw examples without loss, by bits back (`models.metrics.compression`), its header.
+
+        Of a run with --binarise it holds the bits that the model sees. Needs the extra `compression`. Raises
+        ConfigError for a model that has no probabilities to code by.
+        """
+        return compressed(Subject(self.model, Shown(Batch(self.scaled(x)))), self._weights())
+
+    def decompress(self, content: bytes) -> np.ndarray:
+        """Return the examples of a file that `compress` of this run wrote, in the data's units. Raises ConfigError."""
+        raw = self.facts.scale.invert(decompressed(self.model, content, self._weights()))
+        return np.rint(raw) if self.facts.whole else raw
+
+    def _weights(self) -> str:
+        return params_sha256(nnx.state(self.model))
 
     def _each(self, name: str, f: Callable[..., Any], x: Any, label: Any) -> np.ndarray:
         """Return f(model, x, label) of raw examples; the label is inferred where none is given and the model can."""

@@ -4,11 +4,12 @@ import hashlib
 import json
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from models.config import ConfigError
 from models.metrics.compression.coder import GROUP, Coder, popped, pushed
-from models.metrics.compression.moves import example, top_level
+from models.metrics.compression.moves import example, top_level, why_not
 from models.metrics.subject import Subject
 
 MAGIC = b"autoencoders-jax compressed examples 1\n"
@@ -34,8 +35,6 @@ def digest(symbols: np.ndarray) -> str:
 
 def compressed(subject: Subject, params_sha256: str = "") -> tuple[bytes, dict[str, Any]]:
     """Return the file that holds a subject's examples, and its header. Raises ConfigError (`moves.why_not`)."""
-    from models.metrics.compression.moves import why_not
-
     if why := why_not(subject):
         raise ConfigError(f"this run cannot compress: {why}")
     symbols = levels_of(subject.model, subject.test.batch.x)
@@ -93,4 +92,4 @@ def decompressed(model: Any, content: bytes, params_sha256: str = "") -> np.ndar
             "what was decoded is not what was written: the file is damaged, or this machine or version of XLA rounds "
             "otherwise than the one that wrote it"
         )
-    return np.asarray(example(model, symbols), np.float32)
+    return np.asarray(example(model, jnp.asarray(symbols)), np.float32)

@@ -19,10 +19,10 @@ UNIT = "bits per value"
 def compression(subject: Subject) -> dict[str, Measured]:
     """Return the bits per value that the examples take, as they were coded and decoded again.
 
-    compression_bits: net, over groups of examples; compression_file_bits: of the whole stack, with the random bits that
-    it began with; negative_elbo_bits: what an ideal coder on a continuum would spend, by one draw an example. gzip, bz2:
-    of all examples in one stream (bits packed where there are two levels); png, webp: lossless, one picture a file.
-    compression_exact: share of the values that came back.
+    compression_bits: net, over groups of examples; compression_file_bits: of the whole stack, with the random bits
+    that it began with; negative_elbo_bits: what an ideal coder on a continuum would spend, by one draw an example.
+    gzip, bz2: of all examples in one stream (bits packed where there are two levels); png, webp: lossless, one picture
+    a file. compression_exact: share of the values that came back.
     """
     model = subject.model
     symbols = levels_of(model, subject.test.batch.x)

@@ -1,7 +1,7 @@
 """The order in which the parts of a model are coded, and why some models cannot.
 
-An example costs -log2 p(x|z) - log2 p(z) bits, of which log2 q(z|x) come back where z is drawn with bits that are on the
-stack already: in expectation the negative ELBO (Hinton & van Camp 1993; Townsend et al. 2019, BB-ANS).
+An example costs -log2 p(x|z) - log2 p(z) bits, of which -log2 q(z|x) come back where z is drawn with bits that are on
+the stack already: in expectation the negative ELBO (Hinton & van Camp 1993; Townsend et al. 2019, BB-ANS).
 """
 
 from collections.abc import Callable, Mapping
@@ -150,12 +150,13 @@ def why_not(subject: Subject) -> str:
     if subject.discrete:
         known = isinstance(prior, UniformCodes | InTurn)
         return "" if known else "its prior over codes cannot be coded place by place: use prior codes or autoregressive"
-    chains = isinstance(model.posterior_module, TopDownByExample), isinstance(model.prior_module, TopDown)
-    if any(chains):
-        same = all(chains) and model.prior_module.levels.groups == model.posterior_module.levels.groups
-        return "" if same else "a hierarchy is coded level by level: use chain, with equal groups, for both"
+    q, p_module = model.posterior_module, model.prior_module
+    if isinstance(q, TopDownByExample) and isinstance(p_module, TopDown) and q.levels.groups == p_module.levels.groups:
+        return ""
+    if isinstance(q, TopDownByExample) or isinstance(p_module, TopDown):
+        return "a hierarchy is coded level by level: use chain, with equal groups, for both"
     if not isinstance(subject.posterior, Normal):
         return "its codes cannot be drawn unit by unit on a lattice: use posterior normal, chain, vq, fsq or gumbel"
-    if isinstance(prior, Normal) or isinstance(model.prior_module, Inner):
+    if isinstance(prior, Normal) or isinstance(p_module, Inner):
         return ""
     return "its prior cannot be coded unit by unit: use prior standard, deeper or chain"

@@ -7,7 +7,7 @@ same distribution are each other's inverse to the bit, so popping from a stack o
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from models.config import ConfigError
 
@@ -39,7 +39,7 @@ class Stack:
             import constriction
         except ImportError:
             raise ConfigError(
-                "compression needs the library constriction: pip install -e .[compression] (or requirements-extras.lock)"
+                "compression needs the library constriction: pip install -e .[compression]"
             ) from None
         models = constriction.stream.model
         self.normals = models.QuantizedGaussian(-HALF, HALF - 1)
