@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from models.metrics.compression.moves import Move, moves_of
-from models.metrics.compression.stack import Stack, Table
+from models.metrics.compression.stack import BitStack, SymbolTable
 
 GROUP = 16  # examples whose codes are drawn before the first of them is written: more need more bits to begin with
 
@@ -39,7 +39,7 @@ class Coder:
         out[: len(symbols)] = symbols
         return out
 
-    def push(self, stack: Stack, x: Levels) -> None:
+    def push(self, stack: BitStack, x: Levels) -> None:
         """Put one group of examples on the stack."""
         known: dict[str, Any] = {"x": x}
         for number, move in enumerate(self.moves):
@@ -54,7 +54,7 @@ class Coder:
             else:
                 stack.push(known[move.name], params)
 
-    def pop(self, stack: Stack, rows: int) -> Levels:
+    def pop(self, stack: BitStack, rows: int) -> Levels:
         """Take one group of examples from the stack."""
         known: dict[str, Any] = {}
         for number in reversed(range(len(self.moves))):
@@ -67,7 +67,7 @@ class Coder:
                 known[move.name] = stack.pop(rows, self._params(number, known))
         return known["x"]
 
-    def _in_turn(self, stack: Stack, number: int, move: Move, rows: int) -> Any:
+    def _in_turn(self, stack: BitStack, number: int, move: Move, rows: int) -> Any:
         places = self.model.posterior_module.places
         found = np.zeros((rows, places), np.int32)
         for i in range(places):
@@ -79,8 +79,8 @@ class Coder:
         return [slice(start, min(start + self.group, n)) for start in range(0, n, self.group)]
 
 
-def _place(params: Table, i: int) -> Table:
-    return Table(params.log_p[:, i : i + 1])
+def _place(params: SymbolTable, i: int) -> SymbolTable:
+    return SymbolTable(params.log_p[:, i : i + 1])
 
 
 def first_words(model: Any, group: int = GROUP, seed: int = 0) -> np.ndarray:
@@ -91,9 +91,9 @@ def first_words(model: Any, group: int = GROUP, seed: int = 0) -> np.ndarray:
 
 def pushed(
     coder: Coder, x: Levels, report: Callable[[int, int], None] = lambda *_: None
-) -> tuple[Stack, int, np.ndarray]:
+) -> tuple[BitStack, int, np.ndarray]:
     """Return the stack that holds all examples, the bits it began with, and the net bits of every group."""
-    stack = Stack(first_words(coder.model, coder.group))
+    stack = BitStack(first_words(coder.model, coder.group))
     begun, sizes = stack.bits, []
     for number, group in enumerate(coder.groups(len(x))):
         before = stack.bits
@@ -105,8 +105,6 @@ def pushed(
 
 def popped(coder: Coder, words: np.ndarray, n: int) -> Levels:
     """Return n examples from the words of a stack."""
-    stack = Stack(words, again=True)
+    stack = BitStack(words, again=True)
     parts = [coder.pop(stack, len(range(n)[group])) for group in reversed(coder.groups(n))]
     return np.concatenate(parts[::-1])
-
-

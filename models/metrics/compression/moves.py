@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from models.distributions import CrossEntropy, Normal
-from models.metrics.compression.stack import STEP, Normals, Table
+from models.metrics.compression.stack import STEP, LatticeNormals, SymbolTable
 from models.metrics.subject import Subject
 from models.posteriors.chain import TopDownByExample
 from models.posteriors.gumbel import Relaxed
@@ -85,7 +85,7 @@ def _levels(model: Any, posterior: Any, x_given: Callable[..., Move]) -> list[Mo
     count = len(model.posterior_module.levels.groups)
     names = tuple(f"z{i}" for i in range(count))
 
-    def level(chain: Any, i: int, known: Known) -> Normals:
+    def level(chain: Any, i: int, known: Known) -> LatticeNormals:
         above = jnp.concatenate([jnp.zeros((1, 0)) if not i else known[n] * STEP for n in (names[:i] or ("",))], axis=1)
         rows = next(iter(known.values())).shape[0] if known else 1
         return _normals(chain.net.level(i, jnp.broadcast_to(above, (rows, above.shape[1])), chain.context))
@@ -94,9 +94,7 @@ def _levels(model: Any, posterior: Any, x_given: Callable[..., Move]) -> list[Mo
         Move(n, "pop", ("x", *names[:i]), lambda m, known, i=i: level(posterior(m, known), i, known))
         for i, n in enumerate(names)
     ]
-    pushes = [
-        Move(n, "push", names[:i], lambda m, known, i=i: level(m.prior(), i, known)) for i, n in enumerate(names)
-    ]
+    pushes = [Move(n, "push", names[:i], lambda m, known, i=i: level(m.prior(), i, known)) for i, n in enumerate(names)]
     return [*pops, x_given(*names), *reversed(pushes)]
 
 
@@ -104,32 +102,32 @@ def _chosen(model: Any, posterior: Any) -> list[Move]:
     """Return the moves of codes that are choices: set by the example, or drawn where they have probabilities."""
     random = isinstance(jax.eval_shape(lambda m: m.encode(jnp.zeros((1, *m.shape))), model), Relaxed)
     if random:
-        first = Move("c", "pop", ("x",), lambda m, known: Table(jax.nn.log_softmax(posterior(m, known).logits)))
+        first = Move("c", "pop", ("x",), lambda m, known: SymbolTable(jax.nn.log_softmax(posterior(m, known).logits)))
     else:
         first = Move("c", "set", ("x",), lambda m, known: posterior(m, known).indices)
     x = Move("x", "push", ("c",), lambda m, known: _table(m.decode(m.posterior_module.lookup(known["c"]))))
     if isinstance(jax.eval_shape(lambda m: m.prior(), model), InTurn):
 
-        def entries(m: Any, known: Known) -> Table:
+        def entries(m: Any, known: Known) -> SymbolTable:
             hot = jax.nn.one_hot(known["c"], m.posterior_module.size)
-            return Table(jax.nn.log_softmax(m.prior_module.net(hot)))
+            return SymbolTable(jax.nn.log_softmax(m.prior_module.net(hot)))
 
         return [first, x, Move("c", "push", ("c",), entries, in_turn=True)]
 
-    def alike(m: Any, known: Known) -> Table:
+    def alike(m: Any, known: Known) -> SymbolTable:
         book = m.posterior_module
-        return Table(jnp.zeros((1, book.places, book.size)))
+        return SymbolTable(jnp.zeros((1, book.places, book.size)))
 
     return [first, x, Move("c", "push", (), alike)]
 
 
-def _normals(q: Normal) -> Normals:
-    return Normals(q.mean, jnp.broadcast_to(jnp.exp(q.log_std), q.mean.shape))
+def _normals(q: Normal) -> LatticeNormals:
+    return LatticeNormals(q.mean, jnp.broadcast_to(jnp.exp(q.log_std), q.mean.shape))
 
 
-def _table(p: Any) -> Table:
+def _table(p: Any) -> SymbolTable:
     log_p = p.log_table()
-    return Table(log_p.reshape(log_p.shape[0], -1, log_p.shape[-1]))
+    return SymbolTable(log_p.reshape(log_p.shape[0], -1, log_p.shape[-1]))
 
 
 def why_not(subject: Subject) -> str:

@@ -18,29 +18,27 @@ Words = np.ndarray
 Symbols = Int[np.ndarray, "n values"]
 
 
-class Normals(NamedTuple):
+class LatticeNormals(NamedTuple):
     """Independent normals of lattice points, in units of the code: (n, values) each."""
 
     mean: Any
     std: Any
 
 
-class Table(NamedTuple):
+class SymbolTable(NamedTuple):
     """Probabilities of symbols 0 .. levels - 1, by their logarithms: (n, values, levels)."""
 
     log_p: Any
 
 
-class Stack:
+class BitStack:
     """Bits that are pushed and popped. It begins with `words`: random ones, or those of an earlier stack (`again`)."""
 
     def __init__(self, words: Words, again: bool = False):
         try:
             import constriction
         except ImportError:
-            raise ConfigError(
-                "compression needs the library constriction: pip install -e .[compression]"
-            ) from None
+            raise ConfigError("compression needs the library constriction: pip install -e .[compression]") from None
         models = constriction.stream.model
         self.normals = models.QuantizedGaussian(-HALF, HALF - 1)
         self.table = models.Categorical(perfect=False)
@@ -56,9 +54,9 @@ class Stack:
         """The stack as words."""
         return self.coder.get_compressed()
 
-    def _under(self, p: Normals | Table, rows: int) -> tuple[Any, ...]:
+    def _under(self, p: LatticeNormals | SymbolTable, rows: int) -> tuple[Any, ...]:
         """Return the library's model and its parameters for the first rows."""
-        if isinstance(p, Normals):
+        if isinstance(p, LatticeNormals):
             flat = lambda a: np.asarray(a, np.float64)[:rows].reshape(-1) / STEP
             edge = HALF - 1.0
             return self.normals, np.clip(flat(p.mean), -edge, edge), np.maximum(flat(p.std), 1e-3)
@@ -66,10 +64,10 @@ class Stack:
         likelihood = np.exp(logs.reshape(-1, logs.shape[-1]))
         return self.table, (likelihood / likelihood.sum(1, keepdims=True)).astype(np.float32)
 
-    def push(self, symbols: Symbols, p: Normals | Table) -> None:
+    def push(self, symbols: Symbols, p: LatticeNormals | SymbolTable) -> None:
         """Put symbols (n, values) on the stack, under the first n rows of p."""
         self.coder.encode_reverse(np.ascontiguousarray(symbols, np.int32).reshape(-1), *self._under(p, len(symbols)))
 
-    def pop(self, rows: int, p: Normals | Table) -> Symbols:
+    def pop(self, rows: int, p: LatticeNormals | SymbolTable) -> Symbols:
         """Take symbols (rows, values) from the stack, under the first rows of p."""
         return np.asarray(self.coder.decode(*self._under(p, rows))).reshape(rows, -1)
