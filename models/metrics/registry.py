@@ -22,6 +22,7 @@ from models.metrics.compression import why_not as no_compression
 from models.metrics.estimates import Measured, mean_of
 from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
+from models.metrics.samples import samples
 from models.metrics.subject import Subject
 from models.posteriors.vmf import VonMisesFisher
 from models.priors.deeper import Inner
@@ -93,6 +94,13 @@ def labels_in_training(subject: Subject) -> str:
         return "the training examples are not at hand (a stream, or --data)"
     known = subject.train.labels is not None and subject.test.labels is not None
     return an_encoder(subject) or ("" if known else "the data have no labels")
+
+
+def labelled_training(subject: Subject) -> str:
+    """Need labelled training examples, with or without an encoder."""
+    if subject.train is None:
+        return "the training examples are not at hand (a stream, or --data)"
+    return "" if subject.train.labels is not None else "the data have no labels to train a classifier of features on"
 
 
 def two_classes(subject: Subject) -> str:
@@ -190,6 +198,13 @@ METRICS: tuple[Metric, ...] = (
         "log p(x) by annealed importance sampling, and its gap on examples that the model makes",
         _annealed,
         (free_codes, one_prior),
+        cheap=False,
+    ),
+    Metric(
+        "samples",
+        "samples beside data, by features of our own classifier: Fréchet distance, MMD, precision, recall",
+        samples,
+        (labelled_training,),
         cheap=False,
     ),
     Metric(
