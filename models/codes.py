@@ -25,6 +25,18 @@ def has_density(q: Any) -> bool:
     return hasattr(q, "log_prob") or hasattr(q, "sample_and_log_prob")
 
 
+PARTS = {
+    "flowed": "flow", "fullnormal": "full", "lowrank": "low_rank", "trajectory": "hamiltonian", "nonetype": "none",
+    "quantised": "vq or fsq", "relaxed": "gumbel", "vonmisesfisher": "vmf",
+}  # fmt: skip
+
+
+def posterior_name(q: Any) -> str:
+    """Return what the posterior that gives such a distribution is called on the command line; "none" for no codes."""
+    name = type(q).__name__.lower()
+    return PARTS.get(name, name)
+
+
 def kl_terms(q: Any, p: Any, z: Array, log_q: Any) -> Float[Array, "batch terms"]:
     """Return KL(q || p), nats: per dimension where there is a closed form, else log q(z) - log p(z) of the draw.
 

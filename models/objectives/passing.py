@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from models.batch import Batch, Pass, as_batch
-from models.codes import draw, has_density, kl_terms
+from models.codes import draw, has_density, kl_terms, posterior_name
 from models.config import ConfigError
 from models.distributions import Bernoulli, sum_event
 
@@ -53,7 +53,7 @@ def bound_terms(done: Pass, name: str) -> tuple[PerExample, Float[Array, "batch 
     """Return -log p(x|z) and the KL terms of a pass. Raises ConfigError for a posterior without a density."""
     if not has_density(done.q):
         raise ConfigError(
-            f"{name} needs a posterior with a density, got a {type(done.q).__name__.lower()}: use posterior normal, "
+            f"{name} needs a posterior with a density, got a {posterior_name(done.q)}: use posterior normal, "
             "or objective reconstruction"
         )
     prior = done.model.prior(done.batch.label, jax.random.fold_in(done.key, 1))

@@ -5,6 +5,7 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from models.batch import Pass
+from models.codes import posterior_name
 from models.config import ConfigError, config, setting
 from models.distributions import Quantised
 
@@ -24,7 +25,7 @@ class Commitment:
     def __call__(self, done: Pass, net: Any) -> Float[Array, " batch"]:
         """Return the squared distances, summed over places. Raises ConfigError for codes that are not quantised."""
         if not isinstance(done.q, Quantised):
-            name = type(done.q).__name__.lower()
+            name = posterior_name(done.q)
             raise ConfigError(f"commitment needs posterior vq or fsq, got {name}: leave the term out")
         if done.q.distance is None:
             return done.q.commitment

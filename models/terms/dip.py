@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.batch import Pass
+from models.codes import posterior_name
 from models.config import ConfigError, config, setting
 from models.distributions import Normal
 
@@ -34,7 +35,7 @@ class DIP:
         covariance = centred.T @ centred / mean.shape[0]
         if self.form == "II":
             if not isinstance(done.q, Normal):
-                name = type(done.q).__name__.lower()
+                name = posterior_name(done.q)
                 raise ConfigError(f"dip.form II needs posterior normal, got {name}: use form I")
             covariance = covariance + jnp.diag(jnp.mean(jnp.exp(2 * done.q.log_std), axis=0))
         variances = jnp.diagonal(covariance)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.batch import Pass
+from models.codes import posterior_name
 from models.config import ConfigError, config, setting
 from models.distributions import LOG_2PI, Normal
 
@@ -48,7 +49,7 @@ def aggregate(done: Pass, examples: int) -> tuple[Float[Array, " batch"], Float[
     """
     q, z = done.q, done.z
     if not isinstance(q, Normal):
-        raise ConfigError(f"total_correlation needs posterior normal, got {type(q).__name__.lower()}")
+        raise ConfigError(f"total_correlation needs posterior normal, got {posterior_name(q)}")
     batch = z.shape[0]
     n = examples or batch
     if batch < 2 or n < batch:

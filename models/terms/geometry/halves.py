@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from models.batch import Pass
+from models.codes import posterior_name
 from models.config import ConfigError
 from models.networks.layers import BatchNorm
 from models.networks.nothing import NoEncoder
@@ -122,10 +123,10 @@ def of_pass(done: Pass, half: Half, name: str) -> Map:
 def mean_code(q: Any, name: str) -> Array:
     """Return the mean of a posterior; ConfigError for one that has none, or whose codes jump."""
     if hasattr(q, "indices"):
-        raise ConfigError(f"{name} needs codes that move with x, those of {type(q).__name__.lower()} jump: no Jacobian")
+        raise ConfigError(f"{name} needs codes that move with x, those of {posterior_name(q)} jump: no Jacobian")
     mean = getattr(q, "mean", None)
     if mean is None:
-        raise ConfigError(f"{name} needs a posterior with a mean, got {type(q).__name__.lower()}: use point or normal")
+        raise ConfigError(f"{name} needs a posterior with a mean, got {posterior_name(q)}: use point or normal")
     return mean
 
 

@@ -50,7 +50,8 @@ def root_information(model: Any, half: Map) -> Float[Array, "batch outputs laten
             return flat(p.logits), jnp.exp(-0.5 * (jax.nn.softplus(flat(p.logits)) + jax.nn.softplus(-flat(p.logits))))
         if type(p) is distributions.Normal:
             return flat(p.mean), flat(jnp.broadcast_to(jnp.exp(-p.log_std), p.mean.shape))
-        raise ConfigError(f"implicit knows normal and bernoulli likelihoods, got {type(p).__name__.lower()}")
+        got = type(p).__name__.lower()
+        raise ConfigError(f"implicit knows normal and bernoulli likelihoods, got {got}: use one of them")
 
     root = numbers(half.at, half.extra)[1]
     return root[:, :, None] * half._replace(many=lambda z, extra: numbers(z, extra)[0]).jacobians()
