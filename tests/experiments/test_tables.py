@@ -22,8 +22,8 @@ from train import Config
 from ..conftest import ROOT
 
 TABLES = list(shelf())
-IN_CI = {"isometry"}  # of the studies: the smoke profiles of all others are a campaign
-STUDIES = {name for name, path in shelf().items() if path.parent.name == "geometry"}
+IN_CI = {"isometry"}  # of those in folders by subject: the smoke profiles of all others are a campaign
+STUDIES = {name for name, path in shelf().items() if path.parent.name != "tables"}
 SMOKE = [pytest.param(n, marks=pytest.mark.campaign) if n in STUDIES - IN_CI else n for n in TABLES]
 
 

@@ -1,0 +1,1 @@
+"""Tables of likelihoods, of bounds on them and of their gradients."""
