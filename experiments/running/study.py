@@ -87,7 +87,8 @@ def protocol_of(study: Study, profile: Profile) -> Any:
 
 def data_of(protocol: Any, data_dir: str | None) -> Data:
     """Return the data that a protocol names, binarised as its field `binarise` says. Raises data.DataError."""
-    name, binarise = getattr(protocol, "dataset", ""), getattr(protocol, "binarise", "none")
+    name = getattr(protocol, "dataset", "")
+    binarise: Any = getattr(protocol, "binarise", "none")
     config = train.Config(dataset=name, binarise=binarise, batch_size=1)
     return Data(*group.data_of(config, data_dir)) if name else Data({}, None)
 

@@ -20,7 +20,7 @@ def groups_of(groups: tuple[int, ...], latent: int, slot: str) -> tuple[int, ...
     if not groups:
         return (latent // 3, latent - latent // 3) if latent > 2 else (1,) * latent
     if sum(groups) != latent:
-        raise ConfigError(f"{slot}.groups must sum to latent={latent}, got {groups}")
+        raise ConfigError(f"{slot}.groups must sum to latent={latent}, got {groups}: use latent {sum(groups)}")
     return groups
 
 

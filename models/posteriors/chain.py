@@ -30,7 +30,8 @@ class ChainPosterior:
         if self.ladder and not hasattr(model.prior, "groups"):
             raise ConfigError("a ladder combines each level with that of its prior: use prior chain")
         if self.ladder and groups_of(model.prior.groups, model.latent, "prior") != mine:
-            raise ConfigError(f"a ladder needs prior.groups {mine} as posterior.groups, got {model.prior.groups}")
+            wrong = model.prior.groups
+            raise ConfigError(f"a ladder needs prior.groups {mine} as posterior.groups, got {wrong}: use one for both")
 
     def numbers(self, latent: int) -> int:
         """Return the context."""

@@ -103,6 +103,28 @@ def test_inferred_labels_are_a_classifiers():
         labelled("given").classify(X)
 
 
+CHAINS = {"posterior": posteriors.ChainPosterior((2, 4), ladder=True), "latent": 6}
+
+
+@pytest.mark.parametrize(
+    ("parts", "value", "way_out"),
+    [
+        ({"labels": "given"}, "labels 'given'", "use labels none"),
+        ({"labels": "inferred"}, "labels 'inferred'", "use labels none"),
+        (CHAINS | {"prior": priors.ChainPrior((3, 3))}, "got (3, 3)", "use one for both"),
+        (CHAINS, "its prior", "use prior chain"),
+        (CHAINS | {"latent": 5, "prior": priors.ChainPrior((2, 4))}, "latent=5, got (2, 4)", "use latent 6"),
+    ],
+)
+def test_labels_that_are_not_there_and_levels_that_do_not_fit_are_refused(parts, value, way_out):
+    with pytest.raises(ConfigError) as refused:
+        Autoencoder(Model(encoder=Dense((4,)), **parts), (6,), rngs=nnx.Rngs(0))
+    text = str(refused.value)
+    assert value in text
+    assert way_out in text
+    assert "\n" not in text
+
+
 def test_repeated_lays_all_examples_beside_each_other():
     batch = repeated(Batch(X, jnp.arange(5)), 3)
     np.testing.assert_array_equal(batch.x, jnp.concatenate([X] * 3))
