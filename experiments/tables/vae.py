@@ -3,10 +3,10 @@
 Claim: A one-layer VAE reaches 104 nats in ten epochs, and keeps falling for hundreds.
 Source: Flax examples/vae README: 784-500-20, Adam 1e-3, batch 128, 10 epochs, test loss about 104. pythae's table of
     reproduced results: 784-400 with 40 code dimensions, 500 epochs at 1e-4, 89.78 (NLL by 200 importance samples).
-    Each row is scored as its source does: by one draw, which is the negative ELBO in the mean, and by 200.
 Command: python -m experiments vae --data-dir DATA
 Cost: 3 seeds of 10 epochs, and 3 of 20 epochs at 1e-3 with cosine decay for the second row, of 50,000 images.
-Expected: at most 104 nats in the first row; the second falls with the epochs towards 90.
+Expected: each row is scored as its source does, by one draw, which is the negative ELBO in the mean, and by 200
+    importance samples: at most 104 nats in the first row; the second falls with the epochs towards 90.
 """
 
 from experiments.running.measures import Likelihood
