@@ -236,7 +236,7 @@ def test_the_list_says_what_the_record_says(tmp_path):
     assert not re.search(r"\d+ (minutes|hours)", words.cost)  # it is the record that knows
     store.write_result(tmp_path / "vae.json", {"profile": "cpu", "date": "2001-02-03", "minutes": 41.2, "cores": 3})
     text = line("vae", words, tmp_path)
-    assert "cost: 41 minutes on 3 cores: 4 seeds" in text
+    assert "cost: 41 minutes on 3 cores: 3 seeds" in text
     assert "done (cpu, 2001-02-03)" in text
     (tmp_path / "vae.json").write_text("{")
     assert "damaged JSON: run it again" in line("vae", words, tmp_path)
