@@ -197,7 +197,7 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     from training.store.metrics_file import read_metrics
 
     found, facts = given(run, options), run.facts
-    labels = whole_labels(found.labels)
+    labels = whole_labels(found.labels) if own(found, run) is None else found.labels
     limits, splits = (facts.low, facts.high), {"test": Split(found.x, labels)}
     dataset = Dataset(facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns)
     run.encode(found.x[:1], None if (y := own(found, run)) is None else y[:1])  # refuses what does not fit

@@ -13,8 +13,9 @@ from training.store.run_folder import read_json
 RNG = np.random.default_rng(0)
 X = (RNG.random((120, 4, 4)) < RNG.random((120, 1, 1))).astype(np.uint8)
 Y = np.arange(120) % 3
-SMALL = ["--epochs", "1", "--batch-size", "32", "--model.encoder.hidden", "8", "--model.latent", "4", "--no-figures"]
+SMALL = ["--epochs", "1", "--batch-size", "32", "--model.encoder.hidden", "8", "--model.latent", "4"]
 OWN = {  # what a kind cannot do without
+    "point": ["--objective", "reconstruction"],
     "vq": ["--model.prior", "codes", "--model.posterior.entries", "4"],
     "fsq": ["--model.prior", "codes"],
     "gumbel": ["--model.prior", "codes"],
@@ -63,6 +64,8 @@ def test_every_kind_of_model_is_used(name, options, tmp_path):
     places = ["--dataset", f"file:{tmp_path / 'a.npz'}", "--run-dir", str(tmp_path / "run")]
     assert train.main([*places, *small, *options]) == 0
     run = train.load_run(shutil.copytree(tmp_path / "run", tmp_path / "copy"))
+    drawn = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
+    assert ({"samples"} if name == "no encoder" else {"reconstructions", "samples", "latent", "traversal"}) <= drawn
     label = 1 if "--model.labels" in options else None
     x, has = X[:7, ..., None], {}
     if name == "no encoder":

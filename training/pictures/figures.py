@@ -24,22 +24,36 @@ def write_all(
 ) -> list[Path]:
     """Write curves, reconstructions, samples, latents and traversal as PNG into `folder`; return their paths.
 
-    With `corrupted`, (x, key) -> x as a denoiser is given it, there is also `denoised`: clean, corrupted, decoded.
+    Of a model without an encoder there are only curves and samples. With `corrupted`, (x, key) -> x as a denoiser is
+    given it, there is also `denoised`: clean, corrupted, decoded.
 
-    `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; `dataset` is a `data.Dataset`,
-    of which the test split is drawn (else validation, else train); `rows` are those of metrics.jsonl. One
-    compiled call each of encoder and decoder serves all pictures. Raises RunError where a file cannot be
-    written.
+    `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; one that has labels sees those of the
+    examples (or what it infers), all in turn for samples, and the first for moves of a latent. `dataset` is a
+    `data.Dataset`, of which the test split is drawn (else validation, else train); `rows` are those of metrics.jsonl.
+    One compiled call each of encoder and decoder serves all pictures. Raises RunError where a file cannot be written.
     """
     make_folder(folder)
     names = ("curves", "reconstructions", "samples", "latent", "traversal")
     path = {name: folder / f"{name}.png" for name in names}
+    from models.networks.nothing import NoEncoder
+
+    classes = getattr(model, "classes", 0)
+    turns = np.arange(SAMPLES) % classes if classes else None
+    if isinstance(getattr(model, "encoder", None), NoEncoder):
+        drawn = np.asarray(jax.jit(_prior_draws, static_argnums=2)(model, key, SAMPLES, turns))
+        drawing.samples(path["samples"], dataset.display(_decode(model, drawn, turns)), "decoded draws of the prior")
+        return [path["samples"], *([path["curves"]] if drawing.curves(path["curves"], rows) else [])]
     x, labels = examples(dataset, CODES)
-    posterior = jax.jit(_posterior)(model, jnp.asarray(x))
+    seen = jax.jit(_seen)(model, jnp.asarray(x), labels) if classes else None
+    posterior = jax.jit(_posterior)(model, jnp.asarray(x), seen)
     codes = np.asarray(posterior["mean"], np.float64)
-    plan = latents(model, codes, "log_std" in posterior, key)
-    pictures = _decode(model, np.concatenate([codes[:EXAMPLES], plan["samples"], plan["moved"]]))
+    plan = latents(model, codes, "log_std" in posterior, key, labels=turns)
     shown = min(EXAMPLES, len(codes))
+    told = np.zeros(shown + SAMPLES + len(plan["moved"]), int)  # labels: of the examples, in turn, the first
+    if classes:
+        told[: shown + SAMPLES] = np.concatenate([np.asarray(seen)[:shown], turns])
+    every = np.concatenate([codes[:EXAMPLES], plan["samples"], plan["moved"]])
+    pictures = _decode(model, every, told if classes else None)
     decoded, sampled, moved = np.split(dataset.display(pictures), [shown, shown + SAMPLES])
     drawing.reconstructions(path["reconstructions"], dataset.display(x[:shown]), decoded)
     drawing.samples(path["samples"], sampled, plan["source"])
@@ -50,7 +64,8 @@ def write_all(
     if corrupted is not None:
         path["denoised"] = folder / "denoised.png"
         noisy = corrupted(jnp.asarray(x[:shown]), jax.random.fold_in(key, 1))
-        denoised = _decode(model, np.asarray(model.encode(noisy).mean))
+        label = None if seen is None else seen[:shown]
+        denoised = _decode(model, np.asarray(_posterior(model, noisy, label)["mean"]), label)
         drawing.reconstructions(path["denoised"], x[:shown], denoised, noisy=np.asarray(noisy))
     if not drawing.curves(path["curves"], rows):
         del path["curves"]
@@ -65,35 +80,47 @@ def examples(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     return x, labels if labels is None or labels.ndim == 1 else labels[:, 0]
 
 
-def _posterior(model: Any, x: jax.Array) -> dict[str, jax.Array]:
-    q = model.encode(x)
+def _seen(model: Any, x: jax.Array, labels: Any) -> Any:
+    from models.batch import Batch
+
+    return model.seen_label(Batch(x, labels))
+
+
+def _posterior(model: Any, x: jax.Array, label: Any) -> dict[str, jax.Array]:
+    q = model.encode(x) if label is None else model.encode(x, None, label)
     return {"mean": q.mean} | ({"log_std": q.log_std} if hasattr(q, "log_std") else {})
 
 
-def _prior_draws(model: Any, key: jax.Array, count: int) -> jax.Array:
-    return jax.vmap(lambda k: model.prior().sample(k)[0])(jax.random.split(key, count))
+def _prior_draws(model: Any, key: jax.Array, count: int, labels: Any) -> jax.Array:
+    draw = lambda k, y: (model.prior() if y is None else model.prior(y[None])).sample(k)[0]
+    return jax.vmap(draw)(jax.random.split(key, count), labels)
 
 
-def _decode(model: Any, z: np.ndarray) -> np.ndarray:
-    decode = jax.jit(lambda m, z: m.decode(z).mean)
-    return np.asarray(decode(model, jnp.asarray(z, jnp.float32)), np.float32)
+def _decode(model: Any, z: np.ndarray, label: Any = None) -> np.ndarray:
+    decode = jax.jit(lambda m, z, y: (m.decode(z) if y is None else m.decode(z, None, y)).mean)
+    return np.asarray(decode(model, jnp.asarray(z, jnp.float32), label), np.float32)
 
 
 def latents(
-    model: Any, codes: np.ndarray, variational: bool, key: jax.Array, count: int = SAMPLES
+    model: Any,
+    codes: np.ndarray,
+    variational: bool,
+    key: jax.Array,
+    count: int = SAMPLES,
+    labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return which points of the latent space to decode, (n, latent) each, with the words that go with them.
 
     A variational model is shown on its prior: draws of it, and each latent moved over -3..3 with the
     others at 0. A plain autoencoder knows no prior, so the codes of the test set stand in: draws of a
     normal with their mean and covariance, and moves of 3 standard deviations about their mean. The
-    latents whose codes vary most come first. `count`: how many draws.
+    latents whose codes vary most come first. `count`: how many draws. `labels`: of the draws, where the model has some.
     """
     mean, deviation = codes.mean(0), codes.std(0)
     values = np.linspace(-REACH, REACH, 11)
     order = np.argsort(-deviation, kind="stable")[:ROWS]
     if variational:
-        drawn = np.asarray(jax.jit(_prior_draws, static_argnums=2)(model, key, count))
+        drawn = np.asarray(jax.jit(_prior_draws, static_argnums=2)(model, key, count, labels))
         base, scale, source = np.zeros_like(mean), np.ones_like(mean), "decoded draws of the prior"
         title = "Each latent moved over −3..3, the others at 0"
     else:
