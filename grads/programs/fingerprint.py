@@ -16,6 +16,7 @@ from grads.programs.primitives import CUSTOM, INLINED, is_program, opened
 from grads.programs.rules import rule_program
 
 _DEEPEST = 4  # rules within rules that are followed
+_TABLE = 256  # numbers of a constant that is compared by value
 
 
 class _Same:
@@ -83,10 +84,16 @@ def _params(eqn: Any, above: tuple) -> Any:
     called = value_key(eqn.params["call_jaxpr"], above)
     if called in above:
         return "the function whose rule this is"
-    if len(above) >= _DEEPEST:  # a rule that calls its function, which is new at every trace (a callback's lambda)
-        return plain()
+    if len(above) >= _DEEPEST:  # an adjoint equation has an adjoint of its own, and so on: no derivative goes so deep
+        return called
     rule = rule_program(eqn)
     return plain() if rule is None else (called, value_key(rule, (*above, called)))
+
+
+def _held(c: Any) -> Any:
+    """A small table of NumPy by its values (a solver's, made anew at every trace), other constants as objects."""
+    small = isinstance(c, np.ndarray) and c.size <= _TABLE and c.dtype.kind in "fiub"
+    return (c.dtype.str, c.shape, c.tobytes()) if small else _Same(c)
 
 
 def value_key(v: Any, above: tuple = ()) -> Any:
@@ -100,7 +107,7 @@ def value_key(v: Any, above: tuple = ()) -> Any:
             return _Same(v)
         jaxpr, consts = opened(v)
         key = _program(jaxpr.constvars, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, above)
-        return key, tuple(_Same(c) for c in consts)
+        return key, tuple(_held(c) for c in consts)
     if isinstance(v, dict):
         return tuple((k, value_key(x, above)) for k, x in v.items())
     if isinstance(v, (np.ndarray, jax.Array)):

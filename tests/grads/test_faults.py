@@ -168,3 +168,17 @@ def test_a_short_key_tells_closed_over_values_apart():
     for _ in range(2):
         narrow = x.astype(jnp.bfloat16)
         close(grads.jacobian(half, method="rev")(narrow), jax.jacfwd(half)(narrow), atol=1e-6)
+
+
+def test_an_equation_solver_is_not_compiled_at_every_call():
+    from jax.experimental.ode import odeint
+
+    from grads.programs.fingerprint import fingerprint
+    from grads.programs.graph import trace
+
+    def key(rate):
+        solve = lambda x: [odeint(lambda y, t: -rate * y, x, jnp.linspace(0.0, 1.0, 2))[-1]]
+        return fingerprint(trace(solve, [jnp.ones(2)])[0])
+
+    assert key(0.5) == key(0.5)
+    assert key(0.5) != key(0.7)
