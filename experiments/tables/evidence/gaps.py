@@ -56,7 +56,7 @@ def bound(model: Autoencoder, q: Any, x: Array, key: Array, draws: int) -> Float
     z = jax.vmap(q.sample)(jax.random.split(key, draws))
     many = jnp.tile(x, (draws, *(1,) * (x.ndim - 1)))
     log_x = model.decode(z.reshape(-1, z.shape[-1])).log_prob(many).reshape(draws, -1)
-    return jnp.mean(log_x, axis=0) - jnp.sum(q.kl(model.prior()), axis=-1)
+    return jnp.mean(log_x, axis=0) - q.kl(model.prior())
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "draws"))
