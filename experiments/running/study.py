@@ -30,6 +30,8 @@ class Data(NamedTuple):
 
     splits: Mapping[str, Any]
     dataset: Any
+    folder: str | None = None
+    """what --data-dir says"""
 
     def x(self, split: str, n: int | None = None) -> np.ndarray:
         """Return the first n examples of a split as a model sees them, flat: (n, values) float32 (None: all)."""
@@ -69,6 +71,8 @@ class Study(NamedTuple):
     claims: tuple[Claim, ...] = ()
     figures: tuple[Any, ...] = ("intervals",)
     """names in `experiments.reporting.plots`, or functions (path, record, arrays) -> whether something was drawn"""
+    sources: Callable[[Data], Mapping[str, Any]] | None = None
+    """{set: {"sha256": {file: digest}}} of what the rows read themselves, beside the protocol's dataset"""
 
 
 def rows_of(study: Study, profile: Profile) -> dict[str, Case]:
@@ -89,8 +93,10 @@ def data_of(protocol: Any, data_dir: str | None) -> Data:
     """Return the data that a protocol names, binarised as its field `binarise` says. Raises data.DataError."""
     name = getattr(protocol, "dataset", "")
     binarise: Any = getattr(protocol, "binarise", "none")
-    config = train.Config(dataset=name, binarise=binarise, batch_size=1)
-    return Data(*group.data_of(config, data_dir)) if name else Data({}, None)
+    if not name:
+        return Data({}, None, data_dir)
+    splits, dataset = group.data_of(train.Config(dataset=name, binarise=binarise, batch_size=1), data_dir)
+    return Data(splits, dataset, data_dir)
 
 
 def run_study(
@@ -112,7 +118,8 @@ def run_study(
     data = data_of(protocol, data_dir)
     parts = (*store.TABLES, *([own] if own else []))
     finished = store.Finished(folder / ".partial" / f"{name}-{profile}", parts)
-    facts = [list(protocol), data.dataset and data.dataset.sha256]
+    own_data = dict(study.sources(data)) if study.sources else {}
+    facts = [list(protocol), data.dataset and data.dataset.sha256, *([own_data] if own_data else [])]
     jobs = [(row, seed) for seed in range(seeds) for row in rows if seed == 0 or not rows[row].exact]
     found: dict[str, list[dict[str, Any]]] = {row: [] for row in rows}
     for done, (row, seed) in enumerate(jobs, 1):
@@ -135,7 +142,7 @@ def run_study(
         "protocol": protocol._asdict(),
         "rows": {row: row_record(rows[row], results) for row, results in found.items()},
         **store.provenance(sum(r["seconds"] for results in found.values() for r in results), parts),
-        "data": {data.dataset.name: data.dataset.record()} if data.dataset else {},
+        "data": ({data.dataset.name: data.dataset.record()} if data.dataset else {}) | own_data,
     }
     record["claims"] = claims_of(study.claims, record["rows"])
     arrays = {
