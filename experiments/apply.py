@@ -103,7 +103,7 @@ def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
 
     if options.data:
         read = data.read(options.data, like=run.facts.record)
-        labels = read.labels if run.model.labels != "given" else numbered(read.labels, read.classes, run, options.data)
+        labels = read.labels if not run.given_labels else numbered(read.labels, read.classes, run, options.data)
         return Given(read.x, read.names or list(map(str, range(len(read.x)))), labels)
     name = run.config.dataset
     try:
@@ -132,7 +132,7 @@ def numbered(labels: np.ndarray | None, names: Sequence[str], run: Any, where: s
 
 def own(found: Given, run: Any) -> np.ndarray | None:
     """Return the labels of the examples where the model was given them."""
-    return found.labels if run.model.labels == "given" else None
+    return found.labels if run.given_labels else None
 
 
 def encode(run: Any, options: argparse.Namespace) -> Made:

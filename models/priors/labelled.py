@@ -32,6 +32,7 @@ class PerClass(nnx.Module):
 
     def __init__(self, mean: Any):
         self.mean, self.log_std = nnx.Param(mean), nnx.Param(jnp.zeros(mean.shape))
+        self.classes = len(mean)
 
     def __call__(self, model: Any, label: Any, key: Any) -> distributions.Normal:
         """Return the normal of each label, one per example; N(0, I) where the label is unknown (-1)."""

@@ -66,7 +66,7 @@ def test_every_kind_of_model_is_used(name, options, tmp_path):
     run = train.load_run(shutil.copytree(tmp_path / "run", tmp_path / "copy"))
     drawn = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
     assert ({"samples"} if name == "no encoder" else {"reconstructions", "samples", "latent", "traversal"}) <= drawn
-    label = 1 if "--model.labels" in options else None
+    label = 1 if "--model.labels" in options or "labelled" in options else None
     x, has = X[:7, ..., None], {}
     if name == "no encoder":
         for verb in (run.encode, run.reconstruct, run.score):
@@ -79,7 +79,7 @@ def test_every_kind_of_model_is_used(name, options, tmp_path):
         np.testing.assert_allclose(line[[0, 2]], again[:2], atol=1e-4)
         has = run.score(x, label=label)
         assert all(np.isfinite(v).all() and v.shape == (7,) for v in has.values())
-        if name != "semisupervised":  # whose scores are a mean over labels
+        if name not in ("semisupervised", "tokens"):  # whose scores are a mean over labels, or of symbols
             np.testing.assert_allclose(has["mse"], np.mean((again - x) ** 2, axis=(1, 2, 3)), rtol=1e-4, atol=1e-6)
         wanted = read_json(tmp_path / "run" / "summary.json")["test"]
         assert set(has) & set(wanted)

@@ -38,7 +38,8 @@ def write_all(
     from models.networks.nothing import NoEncoder
 
     classes = getattr(model, "classes", 0)
-    turns = np.arange(SAMPLES) % classes if classes else None
+    of_prior = classes or getattr(getattr(model, "prior_module", None), "classes", 0)
+    turns = np.arange(SAMPLES) % of_prior if of_prior else None
     if isinstance(getattr(model, "encoder", None), NoEncoder):
         drawn = np.asarray(jax.jit(_prior_draws, static_argnums=2)(model, key, SAMPLES, turns))
         drawing.samples(path["samples"], dataset.display(_decode(model, drawn, turns)), "decoded draws of the prior")

@@ -63,6 +63,16 @@ class LoadedRun:
         """Dimensions of the code."""
         return self.model.latent
 
+    @property
+    def classes(self) -> int:
+        """Number of classes that the model's parts or its prior know of; 0 for a model that reads no labels."""
+        return self.model.classes or getattr(self.model.prior_module, "classes", 0)
+
+    @property
+    def given_labels(self) -> bool:
+        """Whether the model must be told the labels of examples to be scored: it does not infer them."""
+        return bool(self.classes) and self.model.labels != "inferred"
+
     def encode(self, x: Any, label: Any = None) -> np.ndarray:
         """Return the mean code of each example, (n, latent)."""
         return self._each("encode", lambda model, x, label: model.encode(x, None, label).mean, x, label)
@@ -173,15 +183,18 @@ class LoadedRun:
             return False
         x = jax.ShapeDtypeStruct((1, *self.shape), jnp.float32)
         label = jax.ShapeDtypeStruct((1,), jnp.int32) if self.model.classes else None
-        return not has_density(jax.eval_shape(lambda x, label: self.model.encode(x, None, label), x, label))
+        found: list[bool] = []
+        look = lambda x, label: found.append(has_density(self.model.encode(x, None, label)))
+        jax.eval_shape(look, x, label)
+        return not found[0]
 
     def _decoded_draws(
         self, draw: Callable[..., Any], n: int, key: PRNGKeyArray | int, label: Any, mean: bool
     ) -> np.ndarray:
         if n < 1:
             raise ConfigError(f"n must be at least 1, got {n}")
-        if self.model.classes and label is None:
-            label = np.arange(n) % self.model.classes
+        if self.classes and label is None:
+            label = np.arange(n) % self.classes
         label = self._labels(label, n, "sample")
         k_code, k_value = jax.random.split(_key(key))
         codes = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(k_code, n), label), np.float32)
@@ -215,20 +228,21 @@ class LoadedRun:
 
     def _labels(self, label: Any, n: int, what: str) -> np.ndarray | None:
         """Return labels as (n,) int32; None in a model without."""
-        model, needed = self.model, self.model.labels == "given" or what in ("decode", "sample")
-        if not model.classes or (label is None and not needed):
+        given = self.model.classes and (self.model.labels == "given" or what in ("decode", "sample"))
+        needed = given or (self.classes and not self.model.classes and what in ("score", "prior", "sample"))
+        if not self.classes or (label is None and not needed):
             return None
         if label is None:
             raise ConfigError(
-                f"this model was given labels: {what} needs label=, a number from 0 to {model.classes - 1}"
+                f"this model was given labels: {what} needs label=, a number from 0 to {self.classes - 1}"
             )
         label = np.asarray(label)
         if label.dtype.kind not in "iu" or label.ndim > 1 or (label.ndim and len(label) != n):
             raise ConfigError(
                 f"label must be one whole number, or {n} of them, got {label.dtype} of shape {label.shape}"
             )
-        if label.min() < 0 or label.max() >= model.classes:
-            raise ConfigError(f"label must lie in 0..{model.classes - 1}, got {label.min()} to {label.max()}")
+        if label.min() < 0 or label.max() >= self.classes:
+            raise ConfigError(f"label must lie in 0..{self.classes - 1}, got {label.min()} to {label.max()}")
         return np.broadcast_to(label, (n,)).astype(np.int32)
 
     def _codes(self, z: Any) -> tuple[np.ndarray, bool]:
