@@ -13,9 +13,11 @@ import numpy as np
 from jaxtyping import Int
 
 from models.metrics.compression.moves import Move, moves_of
-from models.metrics.compression.stack import BitStack, SymbolTable
+from models.metrics.compression.stack import BitStack, Lattice, LatticeNormals, SymbolTable
 
 GROUP = 16  # examples whose codes are drawn before the first of them is written: more need more bits to begin with
+
+FINEST, WIDEST = 2.0**-10, 64.0  # step and reach of a lattice, units of the code
 
 Levels = Int[np.ndarray, "n values"]
 
@@ -23,11 +25,13 @@ Levels = Int[np.ndarray, "n values"]
 class Coder:
     """The moves of a model, compiled once each."""
 
-    def __init__(self, model: Any, group: int = GROUP):
-        self.model, self.group, self.moves = model, group, moves_of(model)
+    def __init__(self, model: Any, lattice: Lattice, group: int = GROUP):
+        self.model, self.lattice, self.group = model, lattice, group
+        self.moves = moves_of(model, lattice.step)
         self._compiled = [jax.jit(move.params) for move in self.moves]
 
-    def _params(self, number: int, known: dict[str, Any]) -> Any:
+    def params(self, number: int, known: dict[str, Any]) -> Any:
+        """Return the distribution of a move's symbols, or its symbols, for a whole group."""
         move = self.moves[number]
         given = {name: self._filled(known[name]) for name in move.given}
         found = jax.device_get(self._compiled[number](self.model, given))
@@ -43,7 +47,7 @@ class Coder:
         """Put one group of examples on the stack."""
         known: dict[str, Any] = {"x": x}
         for number, move in enumerate(self.moves):
-            params = self._params(number, known)
+            params = self.params(number, known)
             if move.how == "set":
                 known[move.name] = params[: len(x)]
             elif move.how == "pop":
@@ -60,18 +64,18 @@ class Coder:
         for number in reversed(range(len(self.moves))):
             move = self.moves[number]
             if move.how == "pop":
-                stack.push(known[move.name], self._params(number, known))
+                stack.push(known[move.name], self.params(number, known))
             elif move.how == "push" and move.in_turn:
                 known[move.name] = self._in_turn(stack, number, move, rows)
             elif move.how == "push":
-                known[move.name] = stack.pop(rows, self._params(number, known))
+                known[move.name] = stack.pop(rows, self.params(number, known))
         return known["x"]
 
     def _in_turn(self, stack: BitStack, number: int, move: Move, rows: int) -> Any:
         places = self.model.posterior_module.places
         found = np.zeros((rows, places), np.int32)
         for i in range(places):
-            found[:, i : i + 1] = stack.pop(rows, _place(self._params(number, {move.name: found}), i))
+            found[:, i : i + 1] = stack.pop(rows, _place(self.params(number, {move.name: found}), i))
         return found
 
     def groups(self, n: int) -> list[slice]:
@@ -81,6 +85,31 @@ class Coder:
 
 def _place(params: SymbolTable, i: int) -> SymbolTable:
     return SymbolTable(params.log_p[:, i : i + 1])
+
+
+def coder_for(model: Any, x: Levels) -> Coder:
+    """Return the coder of a model whose lattice suits the posteriors of examples like the first of x.
+
+    Its step is a third of nearly all of their deviations, a power of two from 2^-10 to 2^-3; it reaches to 8, or to
+    6 deviations beyond their means. Both are found on the finest lattice, at the means of the codes.
+    """
+    fine = Coder(model, Lattice(FINEST, 2))
+    known: dict[str, Any] = {"x": x[: fine.group]}
+    widths, reach = [np.ones(1)], 8.0
+    for number, move in enumerate(fine.moves):
+        if move.name in known:
+            continue
+        params = fine.params(number, known)
+        if isinstance(params, LatticeNormals):
+            mean, std = (np.asarray(a, np.float64)[: len(known["x"])] for a in params)
+            widths.append(std.reshape(-1))
+            reach = max(reach, float((np.abs(mean) + 6 * std).max()))
+            known[move.name] = np.round(mean / FINEST).astype(np.int32)
+        else:
+            known[move.name] = np.zeros((len(known["x"]), model.posterior_module.places), np.int32)
+    step = 2.0 ** np.floor(np.log2(np.quantile(np.concatenate(widths), 0.02) / 3))
+    step = float(np.clip(step, FINEST, 2.0**-3))
+    return Coder(model, Lattice(step, 1 << int(np.ceil(np.log2(min(reach, WIDEST) / step)))))
 
 
 def first_words(model: Any, group: int = GROUP, seed: int = 0) -> np.ndarray:
@@ -93,7 +122,7 @@ def pushed(
     coder: Coder, x: Levels, report: Callable[[int, int], None] = lambda *_: None
 ) -> tuple[BitStack, int, np.ndarray]:
     """Return the stack that holds all examples, the bits it began with, and the net bits of every group."""
-    stack = BitStack(first_words(coder.model, coder.group))
+    stack = BitStack(first_words(coder.model, coder.group), coder.lattice)
     begun, sizes = stack.bits, []
     for number, group in enumerate(coder.groups(len(x))):
         before = stack.bits
@@ -105,6 +134,6 @@ def pushed(
 
 def popped(coder: Coder, words: np.ndarray, n: int) -> Levels:
     """Return n examples from the words of a stack."""
-    stack = BitStack(words, again=True)
+    stack = BitStack(words, coder.lattice, again=True)
     parts = [coder.pop(stack, len(range(n)[group])) for group in reversed(coder.groups(n))]
     return np.concatenate(parts[::-1])

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from models.config import ConfigError
-from models.metrics.compression.coder import GROUP, Coder, popped, pushed
+from models.metrics.compression.coder import Coder, coder_for, popped, pushed
 from models.metrics.compression.moves import example, top_level, why_not
+from models.metrics.compression.stack import Lattice
 from models.metrics.subject import Subject
 
 MAGIC = b"autoencoders-jax compressed examples 1\n"
@@ -38,12 +39,15 @@ def compressed(subject: Subject, params_sha256: str = "") -> tuple[bytes, dict[s
     if why := why_not(subject):
         raise ConfigError(f"this run cannot compress: {why}")
     symbols = levels_of(subject.model, subject.test.batch.x)
-    stack, begun, sizes = pushed(Coder(subject.model), symbols)
+    coder = coder_for(subject.model, symbols)
+    stack, begun, sizes = pushed(coder, symbols)
     words = stack.words
     header = {
         "examples": len(symbols),
         "shape": list(subject.model.shape),
-        "group": GROUP,
+        "group": coder.group,
+        "step": coder.lattice.step,
+        "half": coder.lattice.half,
         "words": len(words),
         "bits_begun_with": begun,
         "bits_of_examples": int(sizes.sum()),
@@ -54,23 +58,32 @@ def compressed(subject: Subject, params_sha256: str = "") -> tuple[bytes, dict[s
     return MAGIC + len(text).to_bytes(4, "little") + text + words.astype("<u4").tobytes(), header
 
 
+FIELDS = {"shape": list, "step": float, "sha256": str, "params_sha256": str}
+COUNTS = {"examples": 1 << 40, "group": 1 << 16, "half": 1 << 20, "words": 1 << 40}  # none below 1, and at most so many
+
+
+def is_header(header: Any) -> bool:
+    """Whether a header has all its fields, of their types and within their limits."""
+    return (
+        isinstance(header, dict)
+        and all(isinstance(header.get(name), kind) for name, kind in FIELDS.items())
+        and all(type(header.get(name)) is int and 0 < header[name] <= most for name, most in COUNTS.items())
+        and 0 < header["step"] <= 1
+    )
+
+
 def read_header(content: bytes) -> tuple[dict[str, Any], np.ndarray]:
     """Return the header and the words of a file. Raises ConfigError for anything else."""
     start = len(MAGIC) + 4
-    size = int.from_bytes(content[len(MAGIC) : start], "little")
+    size = min(HEADER, int.from_bytes(content[len(MAGIC) : start], "little"))
     try:
-        if not content.startswith(MAGIC) or size > HEADER:
-            raise ValueError
-        header = json.loads(content[start : start + size])
-        wanted = {"examples": int, "shape": list, "group": int, "words": int, "sha256": str, "params_sha256": str}
-        if not all(isinstance(header[name], kind) for name, kind in wanted.items()):
-            raise ValueError
-        rest = content[start + size :]
-        if header["examples"] < 1 or header["group"] < 1 or len(rest) != 4 * header["words"]:
-            raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise ConfigError("the file holds no compressed examples, or only a part of them") from None
-    return header, np.frombuffer(rest, "<u4").astype(np.uint32)
+        header: Any = json.loads(content[start : start + size]) if content.startswith(MAGIC) else None
+    except (ValueError, RecursionError):
+        header = None
+    words = content[start + size :]
+    if not is_header(header) or len(words) != 4 * header["words"]:
+        raise ConfigError("the file holds no compressed examples, or only a part of them")
+    return header, np.frombuffer(words, "<u4").astype(np.uint32)
 
 
 def decompressed(model: Any, content: bytes, params_sha256: str = "") -> np.ndarray:
@@ -86,7 +99,8 @@ def decompressed(model: Any, content: bytes, params_sha256: str = "") -> np.ndar
         raise ConfigError(
             f"the file was written by the model {header['params_sha256'][:12]}, this one is {params_sha256[:12]}"
         )
-    symbols = popped(Coder(model, header["group"]), words, header["examples"])
+    lattice = Lattice(header["step"], header["half"])
+    symbols = popped(Coder(model, lattice, header["group"]), words, header["examples"])
     if digest(symbols) != header["sha256"]:
         raise ConfigError(
             "what was decoded is not what was written: the file is damaged, or this machine or version of XLA rounds "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.metrics.basic import per_example
-from models.metrics.compression.coder import Coder, popped, pushed
+from models.metrics.compression.coder import coder_for, popped, pushed
 from models.metrics.compression.file import levels_of
 from models.metrics.estimates import Measured, jackknife, mean_of
 from models.metrics.subject import Subject
@@ -26,7 +26,7 @@ def compression(subject: Subject) -> dict[str, Measured]:
     """
     model = subject.model
     symbols = levels_of(model, subject.test.batch.x)
-    coder = Coder(model)
+    coder = coder_for(model, symbols)
     stack, _, sizes = pushed(coder, symbols)
     words = stack.words
     back = popped(coder, words, len(symbols))

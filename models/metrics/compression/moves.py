@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from models.distributions import CrossEntropy, Normal
-from models.metrics.compression.stack import STEP, LatticeNormals, SymbolTable
+from models.metrics.compression.stack import LatticeNormals, SymbolTable
 from models.metrics.subject import Subject
 from models.posteriors.chain import TopDownByExample
 from models.posteriors.gumbel import Relaxed
@@ -56,9 +56,12 @@ def top_level(model: Any) -> int:
     return 0 if getattr(p, "symbolic", False) else jax.eval_shape(lambda d: d.log_table(), p).shape[-1] - 1
 
 
-def moves_of(model: Any) -> list[Move]:
-    """Return the moves of encoding, in order; decoding takes them backwards, pushing what was popped."""
-    code = lambda known, names=("z",): jnp.concatenate([known[n] * STEP for n in names], axis=1)
+def moves_of(model: Any, step: float) -> list[Move]:
+    """Return the moves of encoding, in order; decoding takes them backwards, pushing what was popped.
+
+    step: width of the lattice that continuous codes lie on.
+    """
+    code = lambda known, names=("z",): jnp.concatenate([known[n] * step for n in names], axis=1)
     posterior = lambda m, known: m.encode(example(m, known["x"]))
     if hasattr(model.posterior_module, "lookup"):
         return _chosen(model, posterior)
@@ -67,7 +70,7 @@ def moves_of(model: Any) -> list[Move]:
         return Move("x", "push", names, lambda m, known: _table(m.decode(code(known, names))))
 
     if isinstance(model.posterior_module, TopDownByExample):
-        return _levels(model, posterior, x_given)
+        return _levels(model, posterior, x_given, step)
     moves = [Move("z", "pop", ("x",), lambda m, known: _normals(posterior(m, known))), x_given("z")]
     if isinstance(model.prior_module, Inner):  # Bit-Swap (Kingma et al. 2019): x is on the stack before w is drawn
         inner = lambda m: m.prior_module
@@ -80,13 +83,13 @@ def moves_of(model: Any) -> list[Move]:
     return [*moves, Move("z", "push", (), lambda m, known: _normals(m.prior()))]
 
 
-def _levels(model: Any, posterior: Any, x_given: Callable[..., Move]) -> list[Move]:
+def _levels(model: Any, posterior: Any, x_given: Callable[..., Move], step: float) -> list[Move]:
     """Return the moves of a hierarchy drawn from the top down (as Townsend et al. 2020, HiLLoC)."""
     count = len(model.posterior_module.levels.groups)
     names = tuple(f"z{i}" for i in range(count))
 
     def level(chain: Any, i: int, known: Known) -> LatticeNormals:
-        above = jnp.concatenate([jnp.zeros((1, 0)) if not i else known[n] * STEP for n in (names[:i] or ("",))], axis=1)
+        above = jnp.concatenate([jnp.zeros((1, 0)) if not i else known[n] * step for n in (names[:i] or ("",))], axis=1)
         rows = next(iter(known.values())).shape[0] if known else 1
         return _normals(chain.net.level(i, jnp.broadcast_to(above, (rows, above.shape[1])), chain.context))
 

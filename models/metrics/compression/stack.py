@@ -11,11 +11,19 @@ from jaxtyping import Int
 
 from models.config import ConfigError
 
-STEP = 2.0**-10  # codes lie on a lattice of this width ...
-HALF = 2**14  # ... of so many points on either side of 0: from -16 to 16
-
 Words = np.ndarray
 Symbols = Int[np.ndarray, "n values"]
+
+
+class Lattice(NamedTuple):
+    """The points k step that codes lie on, k = -half .. half - 1.
+
+    Probabilities have 24 bits, and every point has one of them at least: 2 half 2^-24 of all draws lie anywhere, where
+    an example costs hundreds of bits. So the lattice is no finer and no wider than the posteriors ask for.
+    """
+
+    step: float
+    half: int
 
 
 class LatticeNormals(NamedTuple):
@@ -34,13 +42,14 @@ class SymbolTable(NamedTuple):
 class BitStack:
     """Bits that are pushed and popped. It begins with `words`: random ones, or those of an earlier stack (`again`)."""
 
-    def __init__(self, words: Words, again: bool = False):
+    def __init__(self, words: Words, lattice: Lattice, again: bool = False):
         try:
             import constriction
         except ImportError:
             raise ConfigError("compression needs the library constriction: pip install -e .[compression]") from None
         models = constriction.stream.model
-        self.normals = models.QuantizedGaussian(-HALF, HALF - 1)
+        self.lattice = lattice
+        self.normals = models.QuantizedGaussian(-lattice.half, lattice.half - 1)
         self.table = models.Categorical(perfect=False)
         self.coder = constriction.stream.stack.AnsCoder(np.asarray(words, np.uint32), seal=not again)
 
@@ -57,8 +66,8 @@ class BitStack:
     def _under(self, p: LatticeNormals | SymbolTable, rows: int) -> tuple[Any, ...]:
         """Return the library's model and its parameters for the first rows."""
         if isinstance(p, LatticeNormals):
-            flat = lambda a: np.asarray(a, np.float64)[:rows].reshape(-1) / STEP
-            edge = HALF - 1.0
+            flat = lambda a: np.asarray(a, np.float64)[:rows].reshape(-1) / self.lattice.step
+            edge = self.lattice.half - 1.0
             return self.normals, np.clip(flat(p.mean), -edge, edge), np.maximum(flat(p.std), 1e-3)
         logs = np.asarray(p.log_p, np.float64)[:rows]
         likelihood = np.exp(logs.reshape(-1, logs.shape[-1]))
