@@ -63,7 +63,8 @@ def intervals(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool
                 axes.annotate("diverged", (0.02, y), xycoords=("axes fraction", "data"), va="center", color=INK)
                 continue
             values = values_of(record, row)
-            name = once("PCA (exact)") if facts.get("exact") else once("ours")
+            exact = "PCA (exact)" if "PCA" in row else "no seed in it"
+            name = once(exact if facts.get("exact") else "ours")
             colour = INK if facts.get("exact") else TRAIN
             if math.isfinite(ours.low) and ours.low < ours.high:
                 axes.plot([ours.low, ours.high], [y, y], color=colour, linewidth=2, label=once("95% interval"))
