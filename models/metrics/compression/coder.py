@@ -5,7 +5,6 @@ last group is filled up with zeros that are not coded. Another machine, or anoth
 and then decodes noise: the file holds a digest that tells (`file.py`).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -118,17 +117,14 @@ def first_words(model: Any, group: int = GROUP, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**32, 8 + group * units * 24 // 32, dtype=np.uint32)
 
 
-def pushed(
-    coder: Coder, x: Levels, report: Callable[[int, int], None] = lambda *_: None
-) -> tuple[BitStack, int, np.ndarray]:
+def pushed(coder: Coder, x: Levels) -> tuple[BitStack, int, np.ndarray]:
     """Return the stack that holds all examples, the bits it began with, and the net bits of every group."""
     stack = BitStack(first_words(coder.model, coder.group), coder.lattice)
     begun, sizes = stack.bits, []
-    for number, group in enumerate(coder.groups(len(x))):
+    for group in coder.groups(len(x)):
         before = stack.bits
         coder.push(stack, x[group])
         sizes.append(stack.bits - before)
-        report(number, len(x))
     return stack, begun, np.asarray(sizes)
 
 

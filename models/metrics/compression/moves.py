@@ -89,9 +89,9 @@ def _levels(model: Any, posterior: Any, x_given: Callable[..., Move], step: floa
     names = tuple(f"z{i}" for i in range(count))
 
     def level(chain: Any, i: int, known: Known) -> LatticeNormals:
-        above = jnp.concatenate([jnp.zeros((1, 0)) if not i else known[n] * step for n in (names[:i] or ("",))], axis=1)
         rows = next(iter(known.values())).shape[0] if known else 1
-        return _normals(chain.net.level(i, jnp.broadcast_to(above, (rows, above.shape[1])), chain.context))
+        above = jnp.concatenate([jnp.zeros((rows, 0)), *(known[n] * step for n in names[:i])], axis=1)
+        return _normals(chain.net.level(i, above, chain.context))
 
     pops = [
         Move(n, "pop", ("x", *names[:i]), lambda m, known, i=i: level(posterior(m, known), i, known))
@@ -144,7 +144,10 @@ def why_not(subject: Subject) -> str:
         return "values are missing (mask): there is nothing to write for them"
     p = probabilities(model)
     if not hasattr(p, "log_table"):
-        return "the likelihood is a density, which has no probabilities to code by: use bernoulli or one of levels"
+        return (
+            "the decoder gives no table of probabilities for every value (a density, counts, or symbols in turn): use "
+            "likelihood bernoulli, tokens or one of levels, and a decoder that writes all at once"
+        )
     if isinstance(p, CrossEntropy) and ((subject.test.batch.x != 0) & (subject.test.batch.x != 1)).any():
         return "bits cannot stand for grey values: use --binarise, or a likelihood of levels"
     prior = jax.eval_shape(lambda m: m.prior(None, jax.random.key(0)), model)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import Autoencoder, Dense, Model, likelihoods, posteriors, priors
+from models import Autoencoder, Dense, Model, Recurrent, likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError
 from models.metrics import Shown, Subject
@@ -107,6 +107,7 @@ def test_a_file_that_is_damaged_cut_or_of_another_model_is_refused():
 
 REFUSED = {
     "density": ({"likelihood": likelihoods.NormalLikelihood()}, "density"),
+    "in turn": ({"likelihood": likelihoods.TokensLikelihood(symbols=3), "decoder": Recurrent(width=4)}, "in turn"),
     "mixture": ({"prior": priors.MixturePrior()}, "prior cannot be coded"),
     "full": ({"posterior": posteriors.FullPosterior()}, "lattice"),
 }
