@@ -55,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     kinds = ("mixture", "kernel", "flow", "vae")
     out.add_argument("--prior", choices=kinds, help="sample: from a prior fitted to codes (of --data, or as trained)")
     out.add_argument("--components", type=int, default=10, help="sample: normals of a fitted mixture (10)")
+    out.add_argument(
+        "--temperature", type=float, metavar="T", help="sample: a text by logits / T (default: likeliest)"
+    )
+    out.add_argument("--top-k", type=int, metavar="K", help="sample: a text from the K likeliest symbols")
     out.add_argument("--between", type=int, nargs=2, default=(0, 1), metavar="ROW", help="rows of --data (0 1)")
     out.add_argument("--samples", type=int, default=0, help="score: draws of the importance-weighted bound (0: none)")
     out.add_argument("--seed", type=int, default=0, help="of whatever is drawn (0)")
@@ -156,7 +160,8 @@ def sample(run: Any, options: argparse.Namespace) -> Made:
         found = given(run, options, "train")
         run = run.with_prior(found.x, **fitted, label=own(found, run))
     n = 64 if options.n is None else options.n
-    drawn = run.sample(n, options.seed)
+    heat = {k: v for k in ("temperature", "top_k") if (v := getattr(options, k)) is not None}
+    drawn = run.sample(n, options.seed, mean=not heat, **heat)
     return Made({"sample": drawn}, list(map(str, range(n))), list(run.facts.columns) or None)
 
 

@@ -84,6 +84,7 @@ def test_without_data_the_run_s_own_test_split_is_used(run, tmp_path):
         (("interpolate", "--between", "0", "9999"), "no row of the 450 examples"),
         (("interpolate", "--n", "1"), "at least 2"),
         (("sample", "--n", "0"), "at least 1"),
+        (("sample", "--top-k", "3"), "of draws of symbols in turn"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys, argv, message):
@@ -92,3 +93,29 @@ def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys, argv, message
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A run on lines, with word dropout, annealing and free bits by command."""
+    folder = tmp_path_factory.mktemp("texts")
+    (folder / "x.txt").write_text("to be\nor not\nthat is\n" * 12)
+    parts = ("recurrent", "--model.encoder.width", "8", "--model.encoder.drop-words", "0.3", "--model.latent", "3")
+    weights = ("--objective.warmup-steps", "9", "--objective.free-bits", "0.1")
+    argv = ("--dataset", f"file:{folder / 'x.txt'}#line", "--model.encoder", *parts, *weights, "--lr", "0.03")
+    assert (
+        train.main([*argv, "--epochs", "3", "--batch-size", "8", "--run-dir", str(folder / "run"), "--no-figures"]) == 0
+    )
+    return folder / "run"
+
+
+def test_texts_are_drawn_by_temperature_among_the_likeliest(texts, tmp_path, capsys):
+    def drawn(*argv):
+        assert call(texts, "sample", "--n", 20, "--out", tmp_path / "s.txt", *argv) == 0
+        return (tmp_path / "s.txt").read_text().splitlines()
+
+    likeliest = drawn()
+    assert drawn("--top-k", 1, "--temperature", 9) == drawn("--temperature", 1e-6) == likeliest
+    assert len(set(drawn("--temperature", 1))) > len(set(likeliest))
+    assert call(texts, "sample", "--temperature", 0, "--out", tmp_path / "s.txt") == 1
+    assert "temperature must be above 0" in capsys.readouterr().err

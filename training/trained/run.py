@@ -28,6 +28,7 @@ from training.store import schema
 from training.store.arrays import params_sha256
 from training.trained import exported
 from training.trained.facts import Facts
+from training.trained.heat import heat
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
 
@@ -113,11 +114,13 @@ class LoadedRun:
             decoded = self._decoded(codes, None)
         return decoded.reshape(*line.shape[:-1], *self.shape)
 
-    def sample(self, n: int, key: PRNGKeyArray | int = 0, *, label: Any = None, mean: bool = True) -> np.ndarray:
+    def sample(
+        self, n: int, key: PRNGKeyArray | int = 0, *, label: Any = None, mean: bool = True, **turn: Any
+    ) -> np.ndarray:
         """Return n decoded draws of the prior: means of p(x|z), or draws from it (`mean=False`), (n, *shape).
 
-        label: one for all, or (n,); without it, in a model that has labels, they take turns. A plain autoencoder has
-        no prior: fit one to the codes of data first (`with_prior`). Raises ConfigError.
+        label: one for all, or (n,); without it, in a model that has labels, they take turns. turn: temperature,
+        top_k of draws of symbols in turn. A plain autoencoder has no prior: fit one (`with_prior`). Raises ConfigError.
         """
         if self._is_plain():
             raise ConfigError(
@@ -126,10 +129,10 @@ class LoadedRun:
             )
 
         def draw(key: PRNGKeyArray, label: Any) -> Any:
-            k_draw, k_prior = jax.random.split(key)
-            return self.model.prior(None if label is None else label[None], k_prior).sample(k_draw)[0]
+            k, k_prior = jax.random.split(key)
+            return self.model.prior(None if label is None else label[None], k_prior).sample(k)[0]
 
-        return self._decoded_draws(draw, n, key, label, mean)
+        return self._decoded_draws(draw, n, key, label, mean, heat(self.model, mean, **turn))
 
     def with_prior(
         self, x: Any, prior: FittedKind = "mixture", components: int = 10, seed: int = 0, *, label: Any = None
@@ -189,7 +192,7 @@ class LoadedRun:
         return not found[0]
 
     def _decoded_draws(
-        self, draw: Callable[..., Any], n: int, key: PRNGKeyArray | int, label: Any, mean: bool
+        self, draw: Callable[..., Any], n: int, key: PRNGKeyArray | int, label: Any, mean: bool, told: dict[str, Any]
     ) -> np.ndarray:
         if n < 1:
             raise ConfigError(f"n must be at least 1, got {n}")
@@ -200,8 +203,8 @@ class LoadedRun:
         codes = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(k_code, n), label), np.float32)
         if mean:
             return self.decode(codes, label)
-        drawn = lambda model, z, label, key: model.decode(z, None, label).sample(key)
-        return self.facts.scale.invert(self._chunks("draw", drawn, codes, label, key=k_value))
+        drawn = lambda m, z, label, k: m.decode(z, None, label).sample(k, **told)
+        return self.facts.scale.invert(self._chunks(f"draw {told}", drawn, codes, label, key=k_value))
 
     def compress(self, x: Any) -> tuple[bytes, dict[str, Any]]:
         """Return a file that holds raw examples without loss, by bits back (`models.metrics.compression`), its header.
