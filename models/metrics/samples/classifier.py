@@ -3,6 +3,7 @@
 Its distances are not those of Inception features (FID): they compare models of one data set with each other.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +27,7 @@ def features_by(x: np.ndarray, y: np.ndarray) -> tuple[Callable[[Any], Features]
     Two hidden layers of 256 and 64; Adam at 1e-3, batches of 128, 10 passes or 5,000 steps at most. The features are
     the 64 before the last layer. The same data give the same classifier, whatever model is judged by it.
     """
-    classes, labels = np.unique(y, return_inverse=True)
-    net = _trained(jnp.asarray(x.reshape(len(x), -1), jnp.float32), jnp.asarray(labels), len(classes))
+    net = _classifier(np.ascontiguousarray(x), np.asarray(y))
 
     def before_last(net: MLP, x: Array) -> Array:
         for layer in net.layers[:-1]:
@@ -37,6 +37,19 @@ def features_by(x: np.ndarray, y: np.ndarray) -> tuple[Callable[[Any], Features]
     flat = lambda x: jnp.asarray(np.asarray(x).reshape(len(x), -1), jnp.float32)
     hidden, last = jax.jit(before_last), jax.jit(lambda net, x: jax.nn.softmax(net(x)))
     return (lambda x: np.asarray(hidden(net, flat(x)))), (lambda x: np.asarray(last(net, flat(x))))
+
+
+_LAST: dict[str, MLP] = {}  # by the digest of its data: a table's rows are judged by one classifier
+
+
+def _classifier(x: np.ndarray, y: np.ndarray) -> MLP:
+    digest = hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
+    if digest not in _LAST:
+        classes, labels = np.unique(y, return_inverse=True)
+        net = _trained(jnp.asarray(x.reshape(len(x), -1), jnp.float32), jnp.asarray(labels), len(classes))
+        _LAST.clear()
+        _LAST[digest] = net
+    return _LAST[digest]
 
 
 def _trained(x: Array, y: Array, classes: int) -> MLP:
