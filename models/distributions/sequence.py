@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from models.distributions.categorical import log_chosen
-from models.distributions.event import Mask, PerExample, at_least_float32, sum_event
+from models.distributions.event import Mask, PerExample, at_least_float32
 
 END, UNKNOWN = 0, 1  # of a text: what ends and pads it, and what stands for a hidden or unseen symbol
 Symbols = Int[Array, "batch steps"]
@@ -83,17 +82,14 @@ class Sequence:
 
     def given(self, x: Array) -> Float[Array, "batch steps n"]:
         """Return the logits of every step, each from the symbols of x before it."""
-        symbols = whole(x, self.net.symbols)
-        return self.likelihood(at_least_float32(self.net.logits(self.z, symbols, self.key)), None).logits
+        return self._teacher_forced(x).logits
 
     def log_prob(self, x: Array, mask: Mask = None) -> PerExample:
         """Return Σ_t log P(x_t | x_<t, z), nats, up to and with the end; hidden symbols are fed as UNKNOWN."""
         if mask is not None:
             x = jnp.where(mask, x, UNKNOWN)
-        logits = self.given(x)
-        seen = self.observed(x, mask)
-        terms = log_chosen(logits, whole(x, self.net.symbols))
-        return sum_event(terms, None if seen is None else seen.reshape(terms.shape))
+        p, ids, seen = self._teacher_forced(x), whole(x, self.net.symbols), self.observed(x, mask)
+        return p.log_prob(ids, None if seen is None else seen.reshape(ids.shape))
 
     def observed(self, x: Array, mask: Mask = None) -> Mask:
         """Return which values of x the density speaks of: those of `mask` up to and with the end; None: all."""
@@ -101,6 +97,10 @@ class Sequence:
             return mask
         seen = until_end(whole(x, self.net.symbols)).reshape(x.shape)
         return seen if mask is None else seen & mask
+
+    def _teacher_forced(self, x: Array) -> Any:
+        symbols = whole(x, self.net.symbols)
+        return self.likelihood(at_least_float32(self.net.logits(self.z, symbols, self.key)), None)
 
     def _free_run(self, pick: Any) -> Int[Array, "batch *shape"]:
         def step(carry: Any, t: Array) -> tuple[Any, Array]:

@@ -16,6 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 from models.autoencoder import Autoencoder
 from models.batch import Batch
 from models.config import ConfigError, nearest
+from models.distributions import VonMisesFisher
 from models.metrics import annealed, discrete, factors, information, probes
 from models.metrics.compression import compression
 from models.metrics.compression import why_not as no_compression
@@ -24,7 +25,6 @@ from models.metrics.geometry import report_card
 from models.metrics.likelihood import log_likelihood
 from models.metrics.samples import samples
 from models.metrics.subject import Subject
-from models.posteriors.vmf import VonMisesFisher
 from models.priors.deeper import Inner
 
 Need = Callable[[Subject], str]

@@ -152,7 +152,7 @@ STUDY = Study(
         "smoke": Profile(
             1,
             {"dataset": "digits", "epochs": 1, "hidden": 16, "latent": 4, "codes": 300, "images": 100},
-            (TRAINING, MIXTURE, VAE_GAN, GAN),
+            (TRAINING, MIXTURE, GAN),
             differs="digits, 1 epoch",
         ),
         "cpu": Profile(3),

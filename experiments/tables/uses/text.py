@@ -95,7 +95,7 @@ def autoencoder(network: str) -> Any:
         encoder: Any = (
             Transformer(width=width // 2, drop_words=drop)
             if network == "transformer"
-            else Recurrent(network, width=width, drop_words=drop)  # type: ignore[arg-type]
+            else Recurrent(cell=network, width=width, drop_words=drop)  # type: ignore[arg-type]
         )
         config = Config(
             dataset=protocol.dataset,

@@ -9,17 +9,17 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from models.batch import Sizes
-from models.config import config, setting, static
+from models.config import config, setting
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear, dropout
-from models.networks.sequences.steps import Embedding, Logits, Vectors, Writer, affine, check_writer
+from models.networks.sequences.steps import Embedding, Logits, Steps, Vectors, Writer, affine
 
 State = tuple[tuple[Array, ...], ...]  # of each layer: (h,) of a GRU, (h, c) of an LSTM; each (batch, width)
 GATES = {"gru": 3, "lstm": 4}
 
 
 @config
-class Recurrent:
+class Recurrent(Steps):
     """Gated recurrent cells: the encoder's last state is the example; the decoder writes symbols in turn from its code.
 
     GRU (Cho et al. 2014, in the form of cuDNN) or LSTM (Hochreiter & Schmidhuber 1997, forget gate biased by 1). The
@@ -35,20 +35,6 @@ class Recurrent:
     """cells on top of each other"""
     embedding: int = setting(32, at_least=1)
     """numbers that stand for a symbol, or for a step's numbers"""
-    drop_words: float = static(0.0, at_least=0, at_most=1)
-    """probability with which the decoder sees unknown (1) in place of a symbol in training; 1: it sees only the code"""
-    dropout: float = static(0.0, at_least=0, below=1)
-    """probability with which a number into or out of the cells is zeroed in training; 0: none"""
-    ends: bool = True
-    """symbol 0 ends an example, what follows is padding; false: 0 is a symbol like any other"""
-
-    def fits(self, model: Any) -> None:
-        """Raise ConfigError for a decoder of what is not symbols, and tied weights."""
-        check_writer(self, model)
-
-    def mirrored(self) -> "Recurrent":
-        """Return the decoder that reverses this encoder: itself."""
-        return self
 
     def embedding_width(self) -> int:
         """Return the numbers that stand for a symbol."""

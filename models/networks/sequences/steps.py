@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.batch import Sizes
-from models.config import ConfigError, kind
+from models.config import ConfigError, config, kind, static
 from models.distributions.sequence import END, UNKNOWN, Sequence, until_end, whole
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear
@@ -34,6 +34,26 @@ def drop_words(ids: Ids, rate: float, key: PRNGKeyArray | None) -> Ids:
     if key is None or rate == 0:
         return ids
     return jnp.where(jax.random.bernoulli(key, rate, ids.shape) & (ids != END), UNKNOWN, ids)
+
+
+@config
+class Steps:
+    """What every network over the steps of an example is told; `embedding_width` and the two `build`s are its own."""
+
+    drop_words: float = static(0.0, at_least=0, at_most=1)
+    """probability with which the decoder sees unknown (1) in place of a symbol in training; 1: it sees only the code"""
+    dropout: float = static(0.0, at_least=0, below=1)
+    """probability with which a number into or out of the cells, or that a layer adds, is zeroed in training; 0: none"""
+    ends: bool = True
+    """symbol 0 ends an example, what follows is padding; false: 0 is a symbol like any other"""
+
+    def fits(self, model: Any) -> None:
+        """Raise ConfigError for a decoder of what is not symbols, and tied weights."""
+        check_writer(self, model)
+
+    def mirrored(self) -> Any:
+        """Return the decoder that reverses this encoder: itself."""
+        return self
 
 
 class Embedding(nnx.Module):

@@ -9,17 +9,17 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from models.batch import Sizes
-from models.config import ConfigError, config, setting, static
+from models.config import ConfigError, config, setting
 from models.networks.encoder import layer_keys
 from models.networks.layers import LayerNorm, Linear, dropout
-from models.networks.sequences.steps import Embedding, Logits, Vectors, Writer, affine, check_writer, steps_of
+from models.networks.sequences.steps import Embedding, Logits, Steps, Vectors, Writer, affine, steps_of
 
 Cache = tuple[Array, Array]  # keys and values so far, (batch, steps, width)
 HIDDEN = -1e30  # finite: a row without any visible step has a gradient too
 
 
 @config
-class Transformer:
+class Transformer(Steps):
     """Layers of attention and a perceptron, each after a layer norm (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
 
     Places are learned vectors. The encoder's answer is the mean over the steps before the end; the decoder sees its
@@ -33,25 +33,11 @@ class Transformer:
     """attention and perceptron, this many times"""
     heads: int = setting(4, at_least=1)
     """attentions side by side, a divisor of the width"""
-    drop_words: float = static(0.0, at_least=0, at_most=1)
-    """probability with which the decoder sees unknown (1) in place of a symbol in training; 1: it sees only the code"""
-    dropout: float = static(0.0, at_least=0, below=1)
-    """probability with which a number that a layer adds is zeroed in training; 0: none"""
-    ends: bool = True
-    """symbol 0 ends an example, what follows is padding; false: 0 is a symbol like any other"""
 
     def check(self) -> None:
         """Raise ConfigError unless the heads divide the width."""
         if self.width % self.heads:
             raise ConfigError(f"heads must divide width {self.width}, got {self.heads}")
-
-    def fits(self, model: Any) -> None:
-        """Raise ConfigError for a decoder of what is not symbols, and tied weights."""
-        check_writer(self, model)
-
-    def mirrored(self) -> "Transformer":
-        """Return the decoder that reverses this encoder: itself."""
-        return self
 
     def embedding_width(self) -> int:
         """Return the numbers that stand for a symbol."""

@@ -13,10 +13,9 @@ import grads
 from models import ELBO, Autoencoder, ConfigError, Dense, Model, Sizes, posteriors, priors
 from models.codes import draw, has_density, kl_terms
 from models.config import is_config, part_types
+from models.distributions.codes import von_mises_fisher as vmf
+from models.distributions.codes.sphere import log_area
 from models.networks.flows import stack
-from models.posteriors import vmf
-from models.posteriors.vmf import VonMisesFisher
-from models.priors.sphere import log_area
 
 KEY = jax.random.key(0)
 LATENT, N = 3, 20_000
@@ -315,7 +314,8 @@ def test_codes_on_the_sphere():
         q, p = model.encode(X), model.prior()
         z = jax.vmap(lambda k: p.sample(k)[0])(jax.random.split(KEY, N))
         area = jnp.exp(-p.log_prob(z))
-        weights = jax.vmap(lambda m, k: jnp.exp(VonMisesFisher(m[None], k[None]).log_prob(z)) * area)(q.mean, q.kappa)
+        own = lambda m, k: vmf.VonMisesFisher(m[None], k[None]).log_prob(z)
+        weights = jnp.exp(jax.vmap(own)(q.mean, q.kappa)) * area[None]
         drawn = jax.vmap(lambda k: draw(q, k))(jax.random.split(jax.random.key(2), 4000))
         zero = jnp.zeros(5)
         return weights, drawn, kl_terms(q, p, drawn[0][0], zero).sum(1), p.log_prob(drawn[0][0])

@@ -17,8 +17,8 @@ from models.networks import Dense, Mirror
 SYMBOLS, STEPS = 3, 4
 KEY = jax.random.key(0)
 NETWORKS = {
-    "gru": Recurrent("gru", width=5, embedding=3, layers=2),
-    "lstm": Recurrent("lstm", width=4, embedding=3),
+    "gru": Recurrent(cell="gru", width=5, embedding=3, layers=2),
+    "lstm": Recurrent(cell="lstm", width=4, embedding=3),
     "transformer": Transformer(width=4, heads=2, layers=1),
 }
 HEAT = {"gru": (), "lstm": (0.5, 2), "transformer": ()}  # temperature and top-k of the free runs

@@ -1,0 +1,1 @@
+"""Distributions of codes alone: hierarchies, flows, mixtures, full covariances, points, spheres."""
