@@ -12,14 +12,14 @@ from models.batch import Sizes
 from models.config import config, setting
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear, dropout
-from models.networks.sequences.steps import Embedding, Logits, Steps, Vectors, Writer, affine
+from models.networks.sequences.steps import Embedding, Logits, OverSteps, Vectors, Writer, affine
 
 State = tuple[tuple[Array, ...], ...]  # of each layer: (h,) of a GRU, (h, c) of an LSTM; each (batch, width)
 GATES = {"gru": 3, "lstm": 4}
 
 
 @config
-class Recurrent(Steps):
+class Recurrent(OverSteps):
     """Gated recurrent cells: the encoder's last state is the example; the decoder writes symbols in turn from its code.
 
     GRU (Cho et al. 2014, in the form of cuDNN) or LSTM (Hochreiter & Schmidhuber 1997, forget gate biased by 1). The

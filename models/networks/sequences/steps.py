@@ -37,7 +37,7 @@ def drop_words(ids: Ids, rate: float, key: PRNGKeyArray | None) -> Ids:
 
 
 @config
-class Steps:
+class OverSteps:
     """What every network over the steps of an example is told; `embedding_width` and the two `build`s are its own."""
 
     drop_words: float = static(0.0, at_least=0, at_most=1)

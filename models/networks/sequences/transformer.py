@@ -12,14 +12,14 @@ from models.batch import Sizes
 from models.config import ConfigError, config, setting
 from models.networks.encoder import layer_keys
 from models.networks.layers import LayerNorm, Linear, dropout
-from models.networks.sequences.steps import Embedding, Logits, Steps, Vectors, Writer, affine, steps_of
+from models.networks.sequences.steps import Embedding, Logits, OverSteps, Vectors, Writer, affine, steps_of
 
 Cache = tuple[Array, Array]  # keys and values so far, (batch, steps, width)
 HIDDEN = -1e30  # finite: a row without any visible step has a gradient too
 
 
 @config
-class Transformer(Steps):
+class Transformer(OverSteps):
     """Layers of attention and a perceptron, each after a layer norm (Vaswani et al. 2017; pre-norm: Xiong et al. 2020).
 
     Places are learned vectors. The encoder's answer is the mean over the steps before the end; the decoder sees its
