@@ -93,18 +93,32 @@ def two_rows(config, key, examples):
     return jax.jit(jax.vmap(three_steps, (0, None, None)))(stack, key, examples)
 
 
-def train_and_stack(number, choice, alone=True):
-    """Train as a row of a sweep, finite; and alone, the same. Raises ConfigError where the parts do not fit."""
-    words = f"{number}: {({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()})}"
+def start(number, choice):
+    """Return what a run of these parts takes. Raises ConfigError where they do not fit, before any program."""
     config, examples, key = config_of(choice), examples_of(choice), jax.random.key(number)
-    jax.eval_shape(train.init, config, key, examples)  # what does not fit is refused here, before any program
-    rows = two_rows(config, key, examples)
+    jax.eval_shape(train.init, config, key, examples)
+    return config, key, examples
+
+
+def trace(number, choice):
+    """Trace a run alone and as a row of a sweep: the same shapes."""
+    config, *of = start(number, choice)
+    shapes = lambda steps: jax.tree.leaves(jax.eval_shape(functools.partial(steps, config), *of))
+    rows, one = shapes(two_rows), shapes(three_steps)
+    assert [row.shape[1:] for row in rows] == [leaf.shape for leaf in one], choice
+
+
+def train_and_stack(number, choice, alone=True):
+    """Train as a row of a sweep, finite; and alone, the same."""
+    words = f"{number}: {({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()})}"
+    run = start(number, choice)
+    rows = two_rows(*run)
     assert (np.asarray(rows.bad_step) == -1).all(), words
     state = lambda s: jax.tree.leaves((s.model, s.rivals))
     for row in state(rows):
         assert jnp.isfinite(jnp.asarray(row, float)).all(), words
     one_run = jax.jit(three_steps) if alone else functools.partial(jax.eval_shape, three_steps)
-    for row, one in zip(state(rows), state(one_run(config, key, examples)), strict=True):
+    for row, one in zip(state(rows), state(one_run(*run)), strict=True):
         assert row.shape[1:] == one.shape, words
         if alone:
             np.testing.assert_allclose(row[0], one, rtol=1e-5, atol=1e-7, err_msg=words)
@@ -114,9 +128,8 @@ def one_line(message):
     return "\n" not in message and len(message) < 200
 
 
-@pytest.mark.nnx_tree
-def test_every_part_trains_in_a_combination_and_stacks():
-    """Random combinations until every part of every slot has been in one; every third is also trained alone."""
+def every_part(try_one):
+    """Try random combinations until every part of every slot has been in one; return how many did not fit."""
     rng, every, refused = np.random.default_rng(1), options(), set()
     wanted = {name: set(range(len(parts))) for name, parts in every.items()}
     done = 0
@@ -126,7 +139,7 @@ def test_every_part_trains_in_a_combination_and_stacks():
         if not any(held.values()):
             continue
         try:
-            train_and_stack(done, choice, alone=done % 3 == 0)
+            try_one(done, choice)
         except ConfigError as error:
             refused.add(str(error))
             continue
@@ -136,7 +149,17 @@ def test_every_part_trains_in_a_combination_and_stacks():
             jax.clear_caches()
     assert not any(wanted.values()), f"in no valid combination: {wanted}"
     assert all(map(one_line, refused))
-    assert len(refused) > 5
+    return len(refused)
+
+
+def test_every_part_trains_in_a_combination_and_stacks():
+    """Every third is also trained alone."""
+    assert every_part(lambda number, choice: train_and_stack(number, choice, alone=number % 3 == 0)) > 5
+
+
+@pytest.mark.nnx_tree
+def test_every_part_can_be_traced_in_a_combination():
+    every_part(trace)
 
 
 @pytest.mark.campaign
