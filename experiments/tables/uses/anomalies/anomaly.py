@@ -1,14 +1,18 @@
 """Anomaly detection on 26 tables: what autoencoders say of a row, beside the usual detectors.
 
-Claim: The mean AUROC of the best score of an autoencoder is at least that of the better of PCA and isolation forest.
+Claim: The mean AUROC of the importance-weighted likelihood of a VAE, fitted to the rows that a coarse VAE finds least
+    strange, is at least that of the better of PCA and isolation forest.
 Source: sets of ADBench (Han et al. 2022; underlying sets of ODDS and UCI), unsupervised: 70% of the rows, anomalies
     among them, for fitting without labels, 30% for testing, in proportion. Baselines are scikit-learn's with its
     defaults; PCA keeps as many components as the autoencoders have units.
 Command: python -m experiments anomaly --data-dir DIR
-Cost: 26 sets of up to 7,000 training rows, 3 seeds (each another split), 10 scores.
-Expected: AUROC, means over the sets: no detector is best on all of them.
-Caveats: Without --data-dir these are two sets of scikit-learn (wine, breast cancer), each with a tenth of one class
-    left as anomalies: a test of the code, not of the detectors.
+Cost: 26 sets of up to 3,000 training rows, 3 seeds (each another split), 11 scores.
+Expected: AUROC, means over the sets: no detector is best on all of them. A flexible model of all rows learns the
+    anomalies among them too. So a VAE with more noise than the data says, twice, which fifth of the rows is strangest;
+    they are left out, and the rest is fitted with noise 0.6 of a column's deviation.
+Caveats: Noise and share were chosen by labels, with seeds 100 and 101, on nine sets (`CHOSEN_ON`), by closed-form pPCA,
+    a VAE's linear case; the other sets are judged apart. Without --data-dir these are two sets of scikit-learn (wine,
+    breast cancer), each with a tenth of one class left as anomalies: a test of the code, not of the detectors.
 """
 
 import functools
@@ -22,6 +26,7 @@ import numpy as np
 
 from data import DataError
 from data.dataset import digest
+from experiments.reporting.plots import headline
 from experiments.running.claims import Claim, Numbers
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
@@ -33,18 +38,25 @@ from models.objectives import Objective
 from models.priors import fit_prior
 from train import Config
 from training.examples import Examples
+from training.pictures.drawing import figure
 
 
 class AnomalyProtocol(NamedTuple):
     """What every score is fitted and tested on."""
 
-    rows: int = 7000
+    rows: int = 3000
     """training rows of a set at most"""
-    steps: int = 1500
+    steps: int = 800
     hidden: int = 64
     latent: int = 8
     samples: int = 32
     """draws of the importance-weighted likelihood"""
+    noise: float = 0.6
+    """standard deviation of the likelihood, columns have 1"""
+    coarse: float = 1.6
+    """that of the fits that say which rows are left out"""
+    trim: float = 0.2
+    """share that is left out"""
     sets: int = 0
     """the first so many sets (0: all)"""
 
@@ -95,25 +107,71 @@ def fold(protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) ->
     return Fold(scaled(x[seen]), scaled(x[test]), y[test])
 
 
-@functools.cache
-def model_of(kind: str, protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) -> Any:
-    """Return the trained autoencoder ("point") or variational one ("normal") of a fold."""
-    x = fold(protocol, folder, name, seed).train
+def fitted(protocol: AnomalyProtocol, x: np.ndarray, seed: int, noise: float) -> Any:
+    """Return the autoencoder of rows (noise 0) or the variational one whose likelihood has this deviation."""
     batch = min(128, len(x) // 2)
-    point = kind == "point"
-    objective: Objective = Reconstruction() if point else ELBO()
+    objective: Objective = ELBO() if noise else Reconstruction()
     config = Config(
         model=Model(
             encoder=Dense((protocol.hidden, protocol.hidden // 2)),
             latent=units(protocol, x),
-            posterior=posteriors.PointPosterior() if point else posteriors.NormalPosterior(),
-            likelihood=NormalLikelihood() if point else NormalLikelihood(scale="learned", std=0.3),
+            posterior=posteriors.NormalPosterior() if noise else posteriors.PointPosterior(),
+            likelihood=NormalLikelihood(std=noise or 1.0),
         ),
         objective=objective,
         epochs=max(1, protocol.steps // (len(x) // batch)),
         batch_size=batch,
     )
     return trained(config, seed, Data({"train": Examples(jnp.asarray(x, jnp.float32))}, None))
+
+
+@functools.partial(jax.jit, static_argnames="samples")
+def said(model: Any, x: Any, key: Any, samples: int) -> dict[str, Any]:
+    """Return what a model says of rows: their codes, and scores that are high for strange rows."""
+    out = metrics.per_example(model, Batch(x), key)
+    found = {"error": out["mse"], "codes": model.encode(x).mean}
+    if samples:
+        bound = metrics.log_likelihood(model, Batch(x), key, samples)
+        found |= {"likelihood": -bound["log_likelihood_nats"], "negative_elbo": out["negative_elbo_nats"]}
+    return found
+
+
+def words(protocol: AnomalyProtocol, found: Fold, seed: int, model: Any, noise: float) -> dict[str, np.ndarray]:
+    """Return `said` of the rows of training, then those of the test."""
+    x = jnp.asarray(np.concatenate([found.train, found.test]), jnp.float32)
+    return jax.tree.map(np.asarray, said(model, x, jax.random.key(seed), protocol.samples if noise else 0))
+
+
+@functools.cache
+def usual_rows(protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) -> Fold:
+    """Return a fold without the training rows that a coarse fit finds strangest, scaled by the rest.
+
+    The second fit is of the rows that the first one left, and again judges all. Those that stay are repeated to the old
+    number, so that every fit is one program. No column is stretched more than 3.3 times: some hardly vary in the rest.
+    """
+    found = fold(protocol, folder, name, seed)
+    n, kept = len(found.train), np.arange(len(found.train))
+    for _ in range(2):
+        model = fitted(protocol, found.train[np.resize(kept, n)], seed, protocol.coarse)
+        strange = words(protocol, found, seed, model, protocol.coarse)["likelihood"][:n]
+        kept = np.random.default_rng(seed).permutation(np.argsort(strange)[: round((1 - protocol.trim) * n)])
+    rest = found.train[np.resize(kept, n)]
+    scaled = lambda a: np.clip((a - rest.mean(0)) / np.maximum(rest.std(0), 0.3), -100, 100)
+    return Fold(scaled(rest), scaled(found.test), found.anomalous)
+
+
+@functools.cache
+def answers(
+    protocol: AnomalyProtocol, folder: str | None, name: str, seed: int, noise: float, all_rows: bool
+) -> dict[str, np.ndarray]:
+    """Return the scores of the test rows, (m,) each, by the model of all or of the usual training rows."""
+    found = (fold if all_rows else usual_rows)(protocol, folder, name, seed)
+    model = fitted(protocol, found.train, seed, noise)
+    out = words(protocol, found, seed, model, noise)
+    codes, n = out.pop("codes"), len(found.train)
+    prior = fit_prior("mixture", model, codes[:n], jax.random.key(seed), components=5)[1]
+    density = prior(model, None, None).log_prob(jnp.asarray(codes[n:]))
+    return {k: v[n:] for k, v in out.items()} | {"density": -np.asarray(density)}
 
 
 def units(protocol: AnomalyProtocol, x: np.ndarray) -> int:
@@ -173,24 +231,15 @@ def components(protocol: AnomalyProtocol, folder: str | None, name: str, seed: i
     return np.square(found.test - pca.inverse_transform(pca.transform(found.test))).sum(1)
 
 
-def by_model(kind: str, what: str) -> Score:
+def by_model(kind: str, what: str, all_rows: bool = False) -> Score:
     """Return a score of an autoencoder: error, negative_elbo, likelihood (importance-weighted) or density of the code.
 
     Density: of the mean code under a mixture of normals fitted to the training rows' codes.
     """
 
     def score(protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) -> np.ndarray:
-        found, model = fold(protocol, folder, name, seed), model_of(kind, protocol, folder, name, seed)
-        x, key = jnp.asarray(found.test, jnp.float32), jax.random.key(seed)
-        if what == "density":
-            codes = np.asarray(jax.jit(lambda x: model.encode(x).mean)(jnp.asarray(found.train, jnp.float32)))
-            prior = fit_prior("mixture", model, codes, key, components=5)[1]
-            return -np.asarray(jax.jit(lambda x: prior(model, None, None).log_prob(model.encode(x).mean))(x))
-        if what == "likelihood":
-            bound = jax.jit(lambda x: metrics.log_likelihood(model, Batch(x), key, protocol.samples))
-            return -np.asarray(bound(x)["log_likelihood_nats"])
-        name_of = {"error": "mse", "negative_elbo": "negative_elbo_nats"}[what]
-        return np.asarray(jax.jit(lambda x: metrics.per_example(model, Batch(x), key)[name_of])(x))
+        noise = 0.0 if kind == "point" else protocol.noise
+        return answers(protocol, folder, name, seed, noise, all_rows)[what]
 
     return score
 
@@ -213,12 +262,14 @@ def row(score: Score) -> Case:
     return Case(of)
 
 
+DEFAULT = "VAE, likelihood of 32 draws"
 OURS = {
     "autoencoder, error": row(by_model("point", "error")),
     "autoencoder, density of codes": row(by_model("point", "density")),
     "VAE, error": row(by_model("normal", "error")),
     "VAE, negative ELBO": row(by_model("normal", "negative_elbo")),
-    "VAE, likelihood of 32 draws": row(by_model("normal", "likelihood")),
+    DEFAULT: row(by_model("normal", "likelihood")),
+    "the same, of all rows": row(by_model("normal", "likelihood", all_rows=True)),
 }
 USUAL = {
     "PCA": row(components),
@@ -229,7 +280,8 @@ USUAL = {
 }
 
 
-SMOKE = ("autoencoder, error", "VAE, likelihood of 32 draws", "PCA", "isolation forest")
+SMOKE = ("autoencoder, error", DEFAULT, "PCA", "isolation forest")
+CHOSEN_ON = ("wine", "Cardiotocography", "pendigits", "vowels", "Pima", "landsat", "WDBC", "thyroid", "PageBlocks")
 
 
 def sources(data: Data) -> dict[str, Any]:
@@ -237,10 +289,38 @@ def sources(data: Data) -> dict[str, Any]:
     return {name: {"sha256": {"x": digest(x), "y": digest(y)}} for name, (x, y) in tables(data.folder).items()}
 
 
-def lead(numbers: Numbers) -> np.ndarray:
-    """Return by how much the best of our scores is ahead of the better of PCA and isolation forest, per seed."""
-    best = max((numbers[name]["auroc"] for name in OURS if name in numbers), key=np.mean)
-    return best - max((numbers[name]["auroc"] for name in ("PCA", "isolation forest")), key=np.mean)
+def lead(numbers: Numbers, chosen_too: bool = True) -> np.ndarray:
+    """Return by how much the VAE's likelihood is ahead of the better of PCA and isolation forest, per seed.
+
+    Raises KeyError where no set is left.
+    """
+    of = lambda row: [
+        values
+        for name, values in numbers[row].items()
+        if name.startswith("auroc_") and (chosen_too or name.removeprefix("auroc_") not in CHOSEN_ON)
+    ]
+    if not of(DEFAULT):
+        raise KeyError("sets")
+    mean = lambda row: np.mean(of(row), axis=0)
+    return mean(DEFAULT) - max((mean(name) for name in ("PCA", "isolation forest")), key=np.mean)
+
+
+def sets(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
+    """Draw the AUROC of every set, seeds as points, by three detectors; sets in the order of the VAE's lead."""
+    shown = [row for row in (DEFAULT, "isolation forest", "PCA") if row in record["rows"]]
+    values = {row: record["rows"][row]["metrics"] for row in shown}
+    names = [name for name in values[DEFAULT] if name.startswith("auroc_")]
+    names.sort(key=lambda name: np.mean(values[DEFAULT][name]) - np.mean(values["isolation forest"][name]))
+    with figure(path, 7.6, 1.6 + 0.24 * len(names)) as fig:
+        axes = fig.subplots()
+        for i, row in enumerate(shown):
+            for y, name in enumerate(names):
+                found = values[row][name]
+                axes.plot(found, [y + 0.2 * (i - 1)] * len(found), ".", color=f"C{i}", label=row if not y else None)
+        axes.set(xlabel="AUROC", yticks=range(len(names)), yticklabels=[name.removeprefix("auroc_") for name in names])
+        axes.legend(fontsize=8)
+        headline(fig, record)
+    return True
 
 
 STUDY = Study(
@@ -255,5 +335,9 @@ STUDY = Study(
     metric="missing_auroc",
     columns=("auroc", "auprc"),
     sources=sources,
-    claims=(Claim("AUROC of the best autoencoder above the better of PCA and isolation forest", lead, low=0.0),),
+    claims=(
+        Claim("mean AUROC of the VAE's likelihood minus that of the better of PCA and isolation forest", lead, low=0.0),
+        Claim("the same, on the sets that nothing was chosen on", functools.partial(lead, chosen_too=False), low=0.0),
+    ),
+    figures=("intervals", sets),
 )
