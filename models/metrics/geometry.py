@@ -50,42 +50,65 @@ def report_card(
     graph, state = nnx.split(model)
     k_pairs, k_turn = jax.random.split(key)
     parts = []
-    with jax.default_matmul_precision("highest"):
-        for start in range(0, batch.size, chunk):
-            index = np.arange(start, start + chunk) % batch.size  # the last chunk is filled up: one program
-            rows = _chunk(graph, state, *(None if a is None else jnp.asarray(a)[index] for a in batch), k_pairs)
-            parts.append({name: np.asarray(value)[: batch.size - start] for name, value in rows.items()})
-    rows = {name: np.concatenate([p[name] for p in parts]).astype(np.float64) for name in parts[0]}
+    for start in range(0, batch.size, chunk):
+        index = np.arange(start, start + chunk) % batch.size  # the last chunk is filled up: one program
+        some = Batch(*(None if a is None else jnp.asarray(a)[index] for a in batch))
+        rows = _jitted(graph, state, some, k_pairs)
+        parts.append({name: np.asarray(value)[: batch.size - start] for name, value in rows.items()})
+    rows = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    return card_of(rows, int(jax.random.randint(k_turn, (), 0, 2**31 - 1)))
+
+
+def card_of(rows: Rows, seed: int) -> dict[str, float | list[float]]:
+    """Return the card that rows (`rows_of`, of all examples, on the host) hold; seed: of the random rotations.
+
+    Raises ValueError for Jacobians that are not finite.
+    """
+    rows = {name: np.asarray(value, np.float64) for name, value in rows.items()}
     _finite(rows)
-    active = _active(model, batch, rows["code"])
-    seed = int(jax.random.randint(k_turn, (), 0, 2**31 - 1))
-    return _whole(rows) | _saturation(model, rows["code"]) | _on_active(rows, active, np.random.default_rng(seed))
+    out = _whole(rows) | ({"saturation": float(rows["saturated"].mean())} if "saturated" in rows else {})
+    return out | _on_active(rows, _active(rows), np.random.default_rng(seed))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _chunk(graph: Any, state: Any, x: Array, label: Any, mask: Any, key: Any) -> Rows:
-    """Return codes, secants and the small matrices R_f, R_g, J_f J_g that hold all of what the card tells."""
-    model = nnx.merge(graph, state)
-    f = encoder(model, x, label, mask, "geometry")
-    code = f(f.at)
-    g = decoder(model, code, label, "geometry")
-    tall(g, "geometry")
-    j_f, j_g = f.jacobians(), g.jacobians()
-    other = jax.random.permutation(key, x.shape[0])
+def _jitted(graph: Any, state: Any, batch: Batch, key: Any) -> Rows:
+    return rows_of(nnx.merge(graph, state), batch, key)
 
-    def secant(half: Any) -> Float[Array, " batch"]:
-        values = half(half.at)
-        apart = jnp.linalg.norm(half.at - half.at[other], axis=1)
-        return jnp.where(apart > 0, jnp.linalg.norm(values - values[other], axis=1) / jnp.where(apart > 0, apart, 1), 0)
 
-    return {
-        "code": code,
-        "r_f": jnp.linalg.qr(jnp.swapaxes(j_f, 1, 2), mode="r"),
-        "r_g": jnp.linalg.qr(j_g, mode="r"),
-        "product": j_f @ j_g,
-        "secant_f": secant(f),
-        "secant_g": secant(g),
-    }
+def rows_of(model: Autoencoder, batch: Batch, key: PRNGKeyArray) -> Rows:
+    """Return codes, secants and the small matrices R_f, R_g, J_f J_g of each example, all that `card_of` needs.
+
+    May be called inside a program. Memory: the whole Jacobians of the batch. Raises ConfigError as `report_card`.
+    """
+    with jax.default_matmul_precision("highest"):
+        f = encoder(model, batch.x, batch.label, batch.mask, "geometry")
+        code = f(f.at)
+        g = decoder(model, code, batch.label, "geometry")
+        tall(g, "geometry")
+        j_f, j_g = f.jacobians(), g.jacobians()
+        other = jax.random.permutation(key, batch.x.shape[0])
+
+        def secant(half: Any) -> Float[Array, " batch"]:
+            apart = jnp.linalg.norm(half.at - half.at[other], axis=1)
+            values = half(half.at)
+            ratio = jnp.linalg.norm(values - values[other], axis=1) / jnp.where(apart > 0, apart, 1)
+            return jnp.where(apart > 0, ratio, 0)
+
+        rows = {
+            "code": code,
+            "r_f": jnp.linalg.qr(jnp.swapaxes(j_f, 1, 2), mode="r"),
+            "r_g": jnp.linalg.qr(j_g, mode="r"),
+            "product": j_f @ j_g,
+            "secant_f": secant(f),
+            "secant_g": secant(g),
+            "density": jnp.full(code.shape[:1], has_density(model.encode(batch.x, None, batch.label))),
+        }
+    module = model.posterior_module
+    activation = getattr(module(), "activation", "") if isinstance(module, Held) else ""
+    if activation in SATURATED:
+        low, high = SATURATED[activation]
+        rows["saturated"] = jnp.mean((code < low) | (code > high), axis=1)
+    return rows
 
 
 def _finite(rows: Rows) -> None:
@@ -96,12 +119,10 @@ def _finite(rows: Rows) -> None:
         raise ValueError(f"{bad.sum()} of {bad.size} Jacobians are not finite, first that of example {bad.argmax()}")
 
 
-def _active(model: Autoencoder, batch: Batch, code: np.ndarray) -> np.ndarray:
+def _active(rows: Rows) -> np.ndarray:
     """Return which units move with the example (Burda et al. 2016 for a posterior with a density)."""
-    variance = code.var(0)
-    first = jax.tree.map(lambda a: jnp.asarray(a[:1]), batch)
-    density = has_density(model.encode(first.x, None, first.label))
-    return variance > (0.01 if density else 1e-4 * variance.max())
+    variance = rows["code"].var(0)
+    return variance > (0.01 if rows["density"].all() else 1e-4 * variance.max())
 
 
 def _singular(r: np.ndarray) -> np.ndarray:
@@ -124,15 +145,6 @@ def _whole(rows: Rows) -> dict[str, Any]:
     both = _singular(rows["r_g"] @ rows["r_f"].transpose(0, 2, 1))
     out["intrinsic_dimension"] = float((both > 0.5).sum(1).mean())
     return out | {"reconstruction_trace": float(np.trace(rows["product"], axis1=1, axis2=2).mean())}
-
-
-def _saturation(model: Autoencoder, code: np.ndarray) -> dict[str, Any]:
-    module = model.posterior_module
-    activation = getattr(module(), "activation", "") if isinstance(module, Held) else ""
-    if activation not in SATURATED:
-        return {}
-    low, high = SATURATED[activation]
-    return {"saturation": float(((code < low) | (code > high)).mean())}
 
 
 def _on_active(rows: Rows, active: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
