@@ -17,6 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train
+from experiments.running.measures import finished
 from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
 from models.likelihoods import AutoLikelihood
@@ -238,10 +239,11 @@ def iterate_group(
     name = choose(configs, splits) if plan == "auto" else plan
     for take, out, seconds in run_with(plans()[name], configs, splits, measures):
         for row, i in enumerate(take):
-            yield i, result(jax.tree.map(lambda a, row=row: a[row], out), seconds / len(take)) | {"plan": name}
+            one = jax.tree.map(lambda a, row=row: a[row], out)
+            yield i, result(one, seconds / len(take), measures) | {"plan": name}
 
 
-def result(out: dict[str, Any], seconds: float) -> dict[str, Any]:
+def result(out: dict[str, Any], seconds: float, measures: tuple[Any, ...] = ()) -> dict[str, Any]:
     """Return a run's outputs as plain numbers.
 
     Keys: test, perhaps seen (metrics with units in the names), history {"train", "validation"} of lists over the epochs
@@ -256,6 +258,7 @@ def result(out: dict[str, Any], seconds: float) -> dict[str, Any]:
     }
     bad = Ends(int(out["bad_step"]), out["bad_terms"])
     measured = {part: {k: float(v) for k, v in out[part].items()} for part in ("test", "seen") if part in out}
+    measured["test"] |= finished(measures, out["rows"])
     last = {f"validation {name}": values[-1] for name, values in history.get("validation", {}).items()}
     bad_metric = first_bad_metric(last | {f"test {name}": value for name, value in measured["test"].items()})
     wrong = {"step": int(out["step"]), "term": bad_metric} if bad_metric else None

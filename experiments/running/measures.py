@@ -2,7 +2,8 @@
 
     measure(config, model, examples, key) -> {name_unit: number}
 
-Each is a named tuple of plain values: it identifies a run, and may be called inside a program that is compiled.
+Each is a named tuple of plain values: it identifies a run, and may be called inside a program that is compiled. What
+needs the host gives arrays, (examples, ...) by name, and has `finish(arrays, seed) -> numbers`, see `finished`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,12 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from models import metrics
 from models.autoencoder import Autoencoder
 from models.batch import Batch, as_batch
 from models.config import ConfigError
+from models.metrics.geometry import card_of, rows_of
 from training.examples import Examples, binarise
 
 Numbers = dict[str, Float[Array, ""]]
@@ -105,3 +108,54 @@ class CodeUse(NamedTuple):
             "perplexity": jnp.exp2(entropy / book.places),
             "used_percent": 100 * jnp.mean(use > 0),
         }
+
+
+class Geometry(NamedTuple):
+    """The numbers of the report card (`metrics.report_card`) of the first test examples; its lists are left out.
+
+    What no example has (the volume of a singular metric) is left out as well, and singular_share stands beside it.
+    """
+
+    examples: int = 256
+    """how many are measured"""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a table shows of it."""
+        halves = ("encoder_jacobian_squared", "decoder_jacobian_squared")
+        return (*halves, "orthogonality_distance", "metric_condition_median", "log_volume_gap_nats")
+
+    def __call__(self, config: Any, model: Autoencoder, examples: Examples, key: Key[Array, ""]) -> dict[str, Array]:
+        """Return the rows that the card needs, (examples, ...) each. Raises ConfigError as `report_card`."""
+        n = min(self.examples, len(examples))
+        chunk = min(n, CARD)
+        k_binary, k_pairs = jax.random.split(key)
+
+        def one_batch(i: Array) -> dict[str, Array]:
+            some = examples.batch((i * chunk + jnp.arange(chunk)) % n)
+            some = some._replace(x=binarise(some.x, config.binarise, jax.random.fold_in(k_binary, i)))
+            return rows_of(model, as_batch(some), k_pairs)
+
+        rows = jax.lax.map(one_batch, jnp.arange(-(-n // chunk)))
+        return {name: a.reshape(-1, *a.shape[2:])[:n] for name, a in rows.items()}
+
+    def finish(self, rows: Mapping[str, np.ndarray], seed: int) -> dict[str, float]:
+        """Return the card's numbers; of Jacobians that are not finite one number, nan, which ends the run as such."""
+        try:
+            card = card_of(dict(rows), seed)
+        except ValueError:
+            return {"decoder_jacobian_squared": float("nan")}
+        card["geometry_active_units"] = card.pop("active_units")  # the test metric of that name is of all examples
+        card.pop("examples")
+        return {name: v for name, v in card.items() if isinstance(v, float) and np.isfinite(v)}
+
+
+CARD = 64  # examples whose Jacobians are held together
+
+
+def finished(measures: tuple[Any, ...], arrays: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers that measures make on the host of the arrays, by position, that they left in a program."""
+    out: dict[str, float] = {}
+    for position, rows in arrays.items():
+        out |= measures[int(position)].finish(rows, int(position))
+    return out

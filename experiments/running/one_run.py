@@ -19,7 +19,7 @@ def run(config: train.Config, splits: Splits, measures: tuple[Any, ...] = ()) ->
     config: a `train.Config` whose floats and seed may be traced. Keys and early stopping are those of
     `train.fit`, so the numbers are those of the same run by command line. `history` holds (epochs,) arrays,
     nan after the end; `epochs` counts those that ran, `best_epoch` the one that was tested. measures: what more is
-    measured on the test split, see `experiments.running.measures`.
+    measured on the test split, see `experiments.running.measures`; `rows`: what those leave that end on the host.
     """
     key = jax.random.key(config.seed)
     done = train.train(config, key, splits)
@@ -31,11 +31,16 @@ def run(config: train.Config, splits: Splits, measures: tuple[Any, ...] = ()) ->
             for part, salt in (("test", 2), ("seen", 4))
             if part in splits
         }
+        rows: dict[str, Any] = {}
         for salt, measure in enumerate(measures):
             k_measure = jax.random.fold_in(jax.random.fold_in(key, 5), salt)
-            values["test"] |= measure(config, trained_model(config, tested), splits["test"], k_measure)
+            found = measure(config, trained_model(config, tested), splits["test"], k_measure)
+            if hasattr(measure, "finish"):
+                rows[str(salt)] = found
+            else:
+                values["test"] |= found
         pictures = reconstructions(config, tested, splits["test"], jax.random.fold_in(key, 2))
     ends = {"bad_step": done.state.bad_step, "bad_terms": done.state.bad_terms, "epochs": done.epochs}
     ends["step"] = done.state.step
     ends["best_epoch"] = done.best.epoch if config.patience else done.epochs
-    return values | ends | {"history": done.history, "pictures": pictures}
+    return values | ends | {"history": done.history, "pictures": pictures, "rows": rows}

@@ -112,14 +112,18 @@ def run_table(
     data_dir: str | None = None,
     folder: Path = store.RESULTS,
     plan: str = "auto",
+    more: tuple[Any, ...] = (),
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Run what is missing of a table; return its record (JSON-ready) and pictures of seed 0 by row.
+
+    more: measures of every row, beside those of its own, with the columns that they name.
 
     Pictures hold the originals under "original", where all rows share their data. Raises ConfigError,
     data.DataError, training.RunError.
     """
     chosen = table.profiles[profile]
     rows, seeds = rows_of(table, chosen), seeds or chosen.seeds
+    rows = {n: r._replace(measures=(*r.measures, *more)) if isinstance(r.run, Config) else r for n, r in rows.items()}
     groups = jobs_of(rows, seeds)
     finished = store.Finished(folder / ".partial" / f"{name}-{profile}")
     begin, before, compiled = time.monotonic(), 0.0, group.compilations()
@@ -136,7 +140,7 @@ def run_table(
         "name": name,
         "profile": profile,
         "metric": table.metric,
-        "columns": list(table.columns),
+        "columns": [*table.columns, *(column for measure in more for column in measure.columns)],
         "differs": chosen.differs,
         "seeds": list(range(seeds)),
         "rows": {row: row_record(table, rows[row], found[row]) for row in rows},

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experiments.search.options import Job, parse
-from experiments.search.problem import DEFAULT
+from experiments.search.problem import DEFAULT, MEASURED
 from experiments.search.record.ledger import Ledger, LedgerError, Record
 from experiments.search.report.progress import SweepProgress, process_age
 from experiments.search.report.table import TriedPoint, best, describe_point, front, points_of, to_csv
@@ -74,7 +74,7 @@ def write_results(job: Job, records: list[Record]) -> None:
 def train_line(job: Job, point: TriedPoint | None) -> str:
     """Return the command that trains a point by itself; "" where there is none or `train.py` knows no such problem."""
     o = job.options
-    if point is None or o.problem != DEFAULT:
+    if point is None or o.problem not in (DEFAULT, *MEASURED.values()):
         return ""
     where = ["--data-dir", o.data_dir] if o.data_dir else []
     return shlex.join(["python", "train.py", "--from-trial", f"{o.out}:{point.point}", *where])

@@ -8,6 +8,7 @@ from experiments.running.named import UsageError, UserFunctionError, load
 from experiments.search.space.domains import SpaceError
 
 DEFAULT = "experiments.search.training:problem"
+MEASURED = {"geometry": "experiments.search.training:with_geometry"}  # the same, with the numbers of a metric
 Fold = tuple[int, int]  # which fold is held out, of how many
 RunGroup = Callable[[Sequence[Any], Fold | None, int], Iterable[Mapping[str, Any]]]
 

@@ -6,6 +6,7 @@ same bits in any group; on an accelerator a `vmap` of fixed width. The test spli
 and never chooses anything.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 import data
 import train
 from experiments.running import group
+from experiments.running.measures import Geometry
 from experiments.search.problem import Fold, SweepProblem
 from experiments.search.space.space import Space
 from experiments.search.workers.programs import compiling
@@ -98,8 +100,10 @@ def plan_of(width: int) -> group.Placement:
     return group.Placement("vmap", devices, -(-width // devices))
 
 
-def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator[dict[str, Any]]:
-    """Yield the metrics of configs of equal structure, in order; they compile once."""
+def run_group(
+    configs: Sequence[Any], fold: Fold | None, width: int, measures: tuple[Any, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield the metrics of configs of equal structure, in order; they compile once. measures: see `one_run.run`."""
     check_read(configs[0].read)
     configs = fitting(configs)
     first = configs[0]
@@ -107,10 +111,10 @@ def run_group(configs: Sequence[Any], fold: Fold | None, width: int) -> Iterator
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
     with compiling((plan, jax.tree.structure(first), str(shapes))):
-        group.executable(plan, plan.devices * plan.rows, first, splits)
-    for take, out, seconds in group.run_with(plan, configs, splits):
+        group.executable(plan, plan.devices * plan.rows, first, splits, measures)
+    for take, out, seconds in group.run_with(plan, configs, splits, measures):
         for i in range(len(take)):
-            found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take))
+            found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take), measures)
             yield row(found, first.objective.criterion, first.patience)
 
 
@@ -133,3 +137,4 @@ def check_read(read: str) -> None:
 
 
 problem = SweepProblem(train.Config(), run_group, "loss", check)
+with_geometry = dataclasses.replace(problem, run_group=functools.partial(run_group, measures=(Geometry(),)))

@@ -13,6 +13,7 @@ from experiments.running import group, measures
 from experiments.running.gradients import GradientNoise, moments
 from models import Autoencoder, ConfigError, Dense, Model, posteriors, priors
 from models.batch import Batch
+from models.metrics import report_card
 from training.examples import Examples
 
 KEY = jax.random.key(0)
@@ -100,3 +101,18 @@ def test_few_labels_are_the_first_of_every_class_and_stand_as_often_as_asked():
     np.testing.assert_array_equal(group.with_few_labels(some, 3, 2, True).label, [0, 1, 2] * 2)
     with pytest.raises(ValueError, match="6 labels"):
         group.with_few_labels(some, 6, 1, False)
+
+
+def test_geometry_of_a_run_is_the_report_card_of_its_test_examples(monkeypatch):
+    """Rows inside the program, the card on the host: the numbers of `report_card`, but for random pairs and turns."""
+    monkeypatch.setattr(measures, "CARD", 4)
+    model, measure = build(), measures.Geometry(examples=7)
+    rows = jax.device_get(jax.jit(lambda: measure(train.Config(), model, EXAMPLES, KEY))())
+    found = measures.finished((measure,), {"0": rows})
+    card = report_card(model, X, KEY, chunk=4)
+    card["geometry_active_units"] = card.pop("active_units")
+    drawn = {name for name in card if "secant" in name or name.endswith(("_random", "_rotated"))}
+    whole = {name for name, v in card.items() if isinstance(v, float)} - drawn - {"examples"}
+    assert set(found) - drawn == whole
+    np.testing.assert_allclose([found[n] for n in sorted(whole)], [card[n] for n in sorted(whole)], rtol=1e-9)
+    assert np.isnan(measure.finish(rows | {"r_g": rows["r_g"] * np.nan}, 0)["decoder_jacobian_squared"])
