@@ -329,6 +329,7 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
     """Run the command line; return the exit code."""
     from training.cli.closing import closing
     from training.cli.parse import parse, usage_error
+    from training.trained.measured import measured
 
     command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split(". ")[0] + ".")
     try:
@@ -341,7 +342,7 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
     if found is None:  # a dry run
         return 0
     closing(*found[:2])
-    return found[2]
+    return found[2] or measured(command, found[0], load_run)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ class RunOptions:
     """Steps per call of XLA: many (loop), one (step), or whichever was measured to be faster here (auto)."""
     figures: bool = True
     """Draw the figures at the end."""
+    metrics: Annotated[tuple[str, ...], arg(metavar="NAME", help_behavior_hint="(default: none)")] = ()
+    """Measure these at the end as well, geometry for one: the names of `python -m experiments.evaluate --help`."""
     log: Annotated[tuple[TrackerKind, ...], arg(metavar="TRACKER", help_behavior_hint="(default: nowhere)")] = ()
     """Send metrics and figures there as well: tensorboard, wandb, mlflow (extras; each process is one run there)."""
     dry_run: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

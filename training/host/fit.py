@@ -84,6 +84,10 @@ def fit(core: Core, command: Any, pace: Pace = Pace()) -> tuple[Path, dict[str, 
         print(load_inputs(command.config, command.data_dir).line)
         return None
     trackers.check(command.log)
+    if command.metrics:
+        from models.metrics import registry
+
+        registry.chosen(command.metrics)  # an unknown name is refused before any work
     with StopSignals() as stop, open_run(command) as folder:
         threads = command.threads or folder.threads
         fix_threads(threads)
