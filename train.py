@@ -339,6 +339,12 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        why = str(error).splitlines()[0]
+        print(f"train.py: {why}; use a smaller batch_size, model or objective.samples", file=sys.stderr)
+        return 1
     if found is None:  # a dry run
         return 0
     closing(*found[:2])

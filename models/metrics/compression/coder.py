@@ -65,16 +65,15 @@ class Coder:
             if move.how == "pop":
                 stack.push(known[move.name], self.params(number, known))
             elif move.how == "push" and move.in_turn:
-                known[move.name] = self._in_turn(stack, number, move, rows)
+                known[move.name] = self._in_turn(stack, number, move, rows, known)
             elif move.how == "push":
                 known[move.name] = stack.pop(rows, self.params(number, known))
         return known["x"]
 
-    def _in_turn(self, stack: BitStack, number: int, move: Move, rows: int) -> Any:
-        places = self.model.posterior_module.places
-        found = np.zeros((rows, places), np.int32)
-        for i in range(places):
-            found[:, i : i + 1] = stack.pop(rows, _place(self.params(number, {move.name: found}), i))
+    def _in_turn(self, stack: BitStack, number: int, move: Move, rows: int, known: dict[str, Any]) -> Any:
+        found = np.zeros((rows, move.in_turn), np.int32)
+        for i in range(move.in_turn):
+            found[:, i : i + 1] = stack.pop(rows, _place(self.params(number, known | {move.name: found}), i))
         return found
 
     def groups(self, n: int) -> list[slice]:

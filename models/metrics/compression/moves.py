@@ -4,6 +4,7 @@ An example costs -log2 p(x|z) - log2 p(z) bits, of which -log2 q(z|x) come back 
 the stack already: in expectation the negative ELBO (Hinton & van Camp 1993; Townsend et al. 2019, BB-ANS).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from models.distributions import CrossEntropy, Normal
+from models.distributions import CrossEntropy, Normal, Sequence
+from models.distributions.sequence import END, until_end
 from models.metrics.compression.stack import LatticeNormals, SymbolTable
 from models.metrics.subject import Subject
 from models.posteriors.chain import TopDownByExample
@@ -27,15 +29,15 @@ Known = Mapping[str, Array]  # symbols by name, (group, values)
 class Move(NamedTuple):
     """One part of an example: popped ("pop", bits come back), pushed ("push"), or computed ("set") when encoding.
 
-    params(model, known) is its distribution given the symbols `given`; of what is set, its symbols. `in_turn`: every
-    value is given the ones before it, so decoding takes them one at a time.
+    params(model, known) is its distribution given the symbols `given`; of what is set, its symbols. `in_turn`: the
+    number of its values where each is given the ones before it, so that decoding takes them one at a time; else 0.
     """
 
     name: str
     how: str
     given: tuple[str, ...]
     params: Callable[[Any, Known], Any]
-    in_turn: bool = False
+    in_turn: int = 0
 
 
 def example(model: Any, symbols: Array) -> Array:
@@ -67,7 +69,7 @@ def moves_of(model: Any, step: float) -> list[Move]:
         return _chosen(model, posterior)
 
     def x_given(*names: str) -> Move:
-        return Move("x", "push", names, lambda m, known: _table(m.decode(code(known, names))))
+        return _written(model, names, lambda m, known: m.decode(code(known, names)))
 
     if isinstance(model.posterior_module, TopDownByExample):
         return _levels(model, posterior, x_given, step)
@@ -108,20 +110,36 @@ def _chosen(model: Any, posterior: Any) -> list[Move]:
         first = Move("c", "pop", ("x",), lambda m, known: SymbolTable(jax.nn.log_softmax(posterior(m, known).logits)))
     else:
         first = Move("c", "set", ("x",), lambda m, known: posterior(m, known).indices)
-    x = Move("x", "push", ("c",), lambda m, known: _table(m.decode(m.posterior_module.lookup(known["c"]))))
+    x = _written(model, ("c",), lambda m, known: m.decode(m.posterior_module.lookup(known["c"])))
     if isinstance(jax.eval_shape(lambda m: m.prior(), model), InTurn):
 
         def entries(m: Any, known: Known) -> SymbolTable:
             hot = jax.nn.one_hot(known["c"], m.posterior_module.size)
             return SymbolTable(jax.nn.log_softmax(m.prior_module.net(hot)))
 
-        return [first, x, Move("c", "push", ("c",), entries, in_turn=True)]
+        return [first, x, Move("c", "push", ("c",), entries, in_turn=model.posterior_module.places)]
 
     def alike(m: Any, known: Known) -> SymbolTable:
         book = m.posterior_module
         return SymbolTable(jnp.zeros((1, book.places, book.size)))
 
     return [first, x, Move("c", "push", (), alike)]
+
+
+def _written(model: Any, names: tuple[str, ...], p: Callable[[Any, Known], Any]) -> Move:
+    """Return the move of the example, p(model, known) given codes of these names; of symbols in turn one by one."""
+    if not isinstance(probabilities(model), Sequence):
+        return Move("x", "push", names, lambda m, known: _table(p(m, known)))
+
+    def in_turn(m: Any, known: Known) -> SymbolTable:
+        written = p(m, known)
+        log_p = jax.nn.log_softmax(written.given(known["x"]))
+        if written.ends:  # what follows the end is padding: 0 for certain, and free
+            certain = jnp.where(jnp.arange(log_p.shape[-1]) == END, 0.0, -jnp.inf)
+            log_p = jnp.where(until_end(known["x"])[..., None], log_p, certain[None, None])
+        return SymbolTable(log_p)
+
+    return Move("x", "push", (*names, "x"), in_turn, in_turn=math.prod(model.shape))
 
 
 def _normals(q: Normal) -> LatticeNormals:
@@ -143,10 +161,10 @@ def why_not(subject: Subject) -> str:
     if subject.test.batch.mask is not None:
         return "values are missing (mask): there is nothing to write for them"
     p = probabilities(model)
-    if not hasattr(p, "log_table"):
+    if not hasattr(p, "log_table") and not isinstance(p, Sequence):
         return (
-            "the decoder gives no table of probabilities for every value (a density, counts, or symbols in turn): use "
-            "likelihood bernoulli, tokens or one of levels, and a decoder that writes all at once"
+            "the decoder gives no table of probabilities for every value (a density, or counts): use likelihood "
+            "bernoulli, tokens or one of levels"
         )
     if isinstance(p, CrossEntropy) and ((subject.test.batch.x != 0) & (subject.test.batch.x != 1)).any():
         return "bits cannot stand for grey values: use --binarise, or a likelihood of levels"
