@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from experiments.benchmarks.measuring import take_turns, write
 from experiments.benchmarks.throughput import images, training
@@ -129,12 +130,13 @@ def step_products(config: Config, inputs: Inputs) -> list[Product]:
     state = jax.eval_shape(lambda: init(config, key, examples))
     one = jax.jit(lambda s, order: train_steps(s, config, key, examples, order, 1))
     order = jax.ShapeDtypeStruct((len(examples),), jnp.int32)
-    return products_of(one.lower(state, order).compile().as_text())
+    return products_of(one.lower(state, order).compile().as_text() or "")
 
 
 def paired(call: Callable[[int], None], floor: Callable[[int], None], rounds: int) -> dict[str, Any]:
     """Return milliseconds of a step and of its floor, in turns, and the median over rounds of their ratio."""
-    call(1), floor(1)
+    for one in (call, floor):
+        one(1)  # compiles
     begin = time.perf_counter()
     call(1)
     steps = max(1, round(TURN / (time.perf_counter() - begin)))
@@ -180,19 +182,20 @@ def line(name: str, row: dict[str, Any]) -> str:
 def against_plain(rounds: int) -> dict[str, Any]:
     """Return VQ's step over the plain one, in turns."""
     inputs = images(6_000)
-    return paired(*(training(CONFIGURATIONS[name], "loop", inputs) for name in (VQ, PLAIN)), rounds)
+    vq, plain = (training(CONFIGURATIONS[name], "loop", inputs) for name in (VQ, PLAIN))
+    return paired(vq, plain, rounds)
 
 
 def weights(count: int, draws: int, rounds: int) -> dict[str, Any]:
     """Return what importance weights cost over the decoder's products, and over a loop of images and draws."""
-    model = Autoencoder(CONFIGURATIONS[PLAIN].model, Sizes((28, 28, 1)), rngs=_rngs())
+    model = Autoencoder(CONFIGURATIONS[PLAIN].model, Sizes((28, 28, 1)), rngs=nnx.Rngs(0))
     x = np.random.default_rng(0).integers(0, 2, (count, 28, 28, 1)).astype(np.float32)
     key, together = jax.random.key(1), min(count, 256)
     chunk = max(1, ROWS // together)
     score = functools.partial(in_chunks, _scores(draws), model, Batch(x), key, together)
     decode = jax.jit(lambda m, z: m.decode(z).mean).lower(model, jnp.zeros((chunk * together, 20))).compile()
     times = -(-count // together) * -(-draws // chunk)
-    alone = replay(products_of(decode.as_text()))
+    alone = replay(products_of(decode.as_text() or ""))
     turns = take_turns({"weights": (lambda n: score(), 1), "products": (lambda n: alone(times), 1)}, rounds)
     ours, theirs = (turns[name]["median_ms"] / 1e3 for name in ("weights", "products"))
     some = min(2, count)
@@ -206,14 +209,8 @@ def weights(count: int, draws: int, rounds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _rngs() -> Any:
-    from flax import nnx
-
-    return nnx.Rngs(0)
-
-
 @functools.cache
-def _scores(draws: int) -> Callable[..., Any]:
+def _scores(draws: int) -> Any:
     return jax.jit(lambda m, batch, k: log_likelihood(m, batch, k, draws)["log_likelihood_nats"])
 
 
