@@ -34,7 +34,7 @@ from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.cli.progress import keep_going_without_output
-from training.devices import cast_floats, hidden, shard_batch
+from training.devices import cast_floats, hidden, memory_in_one_line, shard_batch
 from training.evaluate import Best, Trained, criterion, evaluate, example_loss, patience_is_over, ramp_epochs
 from training.evaluate import trained_model as trained_model
 from training.examples import Binarisation, Examples, binarise, example_batch
@@ -333,17 +333,12 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
 
     command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split(". ")[0] + ".")
     try:
-        found = fit(command, pace)
+        with memory_in_one_line():
+            found = fit(command, pace)
     except (ConfigError, UnknownDataset) as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        why = str(error).splitlines()[0]
-        print(f"train.py: {why}; use a smaller batch_size, model or objective.samples", file=sys.stderr)
         return 1
     if found is None:  # a dry run
         return 0

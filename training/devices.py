@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,18 @@ from jaxtyping import Array, Shaped
 
 from training.store.errors import RunError
 from training.store.files import make_folder, write_text
+
+
+@contextlib.contextmanager
+def memory_in_one_line() -> Iterator[None]:
+    """Turn an allocation that the device cannot make into RunError; what else goes wrong passes."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        why = str(error).splitlines()[0].removeprefix("RESOURCE_EXHAUSTED: ")
+        raise RunError(f"{why}; use a smaller batch_size, model or number of objective.samples") from None
 
 
 def cache_dir() -> Path:
