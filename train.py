@@ -333,8 +333,7 @@ def main(argv: list[str] | None = None, pace: Pace = Pace()) -> int:
 
     command = parse(Config, sys.argv[1:] if argv is None else argv, (__doc__ or "").split(". ")[0] + ".")
     try:
-        with memory_in_one_line():
-            found = fit(command, pace)
+        found = memory_in_one_line()(fit)(command, pace)
     except (ConfigError, UnknownDataset) as error:
         usage_error(str(error))
     except (DataError, RunError) as error:
