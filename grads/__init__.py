@@ -2,7 +2,8 @@
 
 # ruff: noqa: I001  (the methods register themselves, in this order)
 from grads.methods import plain, chain, structured, batched, oracles, low_rank, coloured, elimination  # noqa: F401
-from grads.matrices.factored import DenseFactor, DiagonalFactor, Factored, IdentityFactor
+from grads.active import ActiveBlock, active_block
+from grads.matrices.factored import DenseFactor, DiagonalFactor, Factored, IdentityFactor, SelectionFactor
 from grads.jacobian import jacobian, jacobian_operator, value_and_jacobian
 from grads.costs.machine import calibrate
 from grads.explain import Plan, explain
@@ -25,6 +26,7 @@ from grads.methods.coloured import WrongPatternError, check_pattern, sparse
 from grads.programs.sparsity import jacobian_sparsity
 
 __all__ = [
+    "ActiveBlock",
     "Comparison",
     "Cost",
     "DenseFactor",
@@ -37,10 +39,12 @@ __all__ = [
     "Method",
     "Pattern",
     "Plan",
+    "SelectionFactor",
     "UnknownMethodError",
     "UnsupportedMethodError",
     "WrongJacobianError",
     "WrongPatternError",
+    "active_block",
     "calibrate",
     "check_jacobian",
     "check_pattern",

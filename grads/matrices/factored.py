@@ -1,14 +1,14 @@
-"""A matrix kept as a product of factors, J = F_1 F_2 ... F_k, each dense, diagonal or the identity.
+"""A matrix kept as a product of factors, J = F_1 F_2 ... F_k, each dense, diagonal, a selection or the identity.
 
 A Jacobian through a narrow latent is such a product: for a 784-20-784 autoencoder, (784, 20) times (20, 784). Norms,
 traces and singular values are much cheaper from the factors than from the 784 x 784 matrix.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Integer, Shaped
 
 
 @jax.tree_util.register_dataclass
@@ -67,15 +67,60 @@ class IdentityFactor:
         return jnp.eye(self.n)
 
 
-Factor = DenseFactor | DiagonalFactor | IdentityFactor
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SelectionFactor:
+    """At most one entry in a row, S[i, index[i]] = weight[i] (none where index[i] = size); S^T when `transposed`.
+
+    A gather, a sort or a top-k is a selection of rows, a scatter or a padding is the transpose of one.
+    """
+
+    index: Integer[Array, " k"]
+    weight: Shaped[Array, " k"]
+    size: int = field(metadata={"static": True})
+    transposed: bool = field(default=False, metadata={"static": True})
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, cols) of the factor."""
+        k = self.index.shape[-1]
+        return (self.size, k) if self.transposed else (k, self.size)
+
+    @property
+    def matrix(self) -> Shaped[Array, "rows cols"]:
+        """The factor as an array."""
+        here = self.index[:, None] == jnp.arange(self.size)[None, :]
+        out = jnp.where(here, self.weight[:, None], jnp.zeros((), self.weight.dtype))
+        return out.mT if self.transposed else out
+
+    @property
+    def T(self) -> "SelectionFactor":
+        """The transpose."""
+        return replace(self, transposed=not self.transposed)
+
+    def apply(self, a: Shaped[Array, "cols ..."], axis: int = 0) -> Shaped[Array, "rows ..."]:
+        """S a, along one axis of a."""
+        weight = jnp.expand_dims(self.weight, [i for i in range(a.ndim) if i != axis])
+        if not self.transposed:
+            return weight * jnp.take(a, self.index, axis, mode="fill", fill_value=0)
+        where = (slice(None),) * axis + (self.index,)
+        out = jnp.zeros((*a.shape[:axis], self.size, *a.shape[axis + 1 :]), jnp.result_type(a, self.weight))
+        return out.at[where].add(weight * a, mode="drop")
+
+
+Factor = DenseFactor | DiagonalFactor | SelectionFactor | IdentityFactor
 
 
 def multiply(a: Factor, b: Factor) -> Factor:
-    """Return a @ b, keeping identities and diagonals; a tall dense result is stored transposed."""
+    """Return a @ b, keeping identities, diagonals and selections; a tall dense result is stored transposed."""
     if isinstance(a, IdentityFactor):
         return b
     if isinstance(b, IdentityFactor):
         return a
+    if isinstance(a, SelectionFactor):
+        return _select(a, b)
+    if isinstance(b, SelectionFactor):
+        return _transpose(_select(b.T, _transpose(a)))
     if isinstance(a, DiagonalFactor) and isinstance(b, DiagonalFactor):
         return DiagonalFactor(a.d * b.d)
     if isinstance(a, DiagonalFactor) and isinstance(b, DenseFactor):
@@ -89,6 +134,26 @@ def multiply(a: Factor, b: Factor) -> Factor:
     if b.shape[1] < a.shape[0]:  # (a b)^T = b^T a^T: the short side leads, which matrix products like best
         return DenseFactor(_matmul(b.array, not b.transposed, a.array, not a.transposed), transposed=True)
     return DenseFactor(_matmul(a.array, a.transposed, b.array, b.transposed))
+
+
+def _select(s: SelectionFactor, other: Factor) -> Factor:
+    """s @ other, where the other is not the identity."""
+    if isinstance(other, DiagonalFactor):
+        d = other.d if s.transposed else jnp.take(other.d, s.index, mode="fill", fill_value=0)
+        return replace(s, weight=s.weight * d)
+    if isinstance(other, DenseFactor):
+        return DenseFactor(s.apply(other.array, 1 if other.transposed else 0), other.transposed)
+    assert isinstance(other, SelectionFactor)
+    if s.transposed and other.transposed:
+        return _transpose(_select(other.T, s.T))
+    if s.transposed:  # entries at (s.index[k], other.index[k])
+        out = jnp.zeros((s.size, other.size), jnp.result_type(s.weight, other.weight))
+        return DenseFactor(out.at[s.index, other.index].add(s.weight * other.weight, mode="drop"))
+    if other.transposed:  # entries where both select the same
+        same = (s.index[:, None] == other.index[None, :]) & (s.index[:, None] < s.size)
+        return DenseFactor(jnp.where(same, s.weight[:, None] * other.weight[None, :], 0))
+    index = jnp.take(other.index, s.index, mode="fill", fill_value=other.size)
+    return replace(other, index=index, weight=s.weight * jnp.take(other.weight, s.index, mode="fill", fill_value=0))
 
 
 def _matmul(left: jax.Array, flip_left: bool, right: jax.Array, flip_right: bool) -> jax.Array:
@@ -186,12 +251,14 @@ def _product(factors: tuple[Factor, ...]) -> Factor:
 
 
 def _transpose(f: Factor) -> Factor:
-    return DenseFactor(f.array, not f.transposed) if isinstance(f, DenseFactor) else f
+    return replace(f, transposed=not f.transposed) if isinstance(f, (DenseFactor, SelectionFactor)) else f
 
 
 def _apply(f: Factor, v):
     if isinstance(f, IdentityFactor):
         return v
+    if isinstance(f, SelectionFactor):
+        return f.apply(v)
     if isinstance(f, DiagonalFactor):
         return f.d.reshape((-1,) + (1,) * (v.ndim - 1)) * v
     axis = 0 if f.transposed else 1

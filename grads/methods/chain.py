@@ -19,13 +19,21 @@ from grads.calls.problem import FlatProblem
 from grads.costs.cost import Cost
 from grads.costs.machine import Machine, Number, current
 from grads.costs.work import derivative_work
-from grads.matrices.factored import DenseFactor, DiagonalFactor, Factor, Factored, IdentityFactor, multiply
+from grads.matrices.factored import (
+    DenseFactor,
+    DiagonalFactor,
+    Factor,
+    Factored,
+    IdentityFactor,
+    SelectionFactor,
+    multiply,
+)
 from grads.methods.order import JacobianChain, Step, bracket
 from grads.methods.plain import mapped, unit_vectors
 from grads.methods.registry import register_method
 from grads.programs.cuts import end_state, segments
 from grads.programs.graph import varying
-from grads.programs.local import Segment, weight_matrix
+from grads.programs.local import LINEARISED, Segment, selected, weight_matrix
 
 
 def supports(problem: FlatProblem) -> str | None:
@@ -106,12 +114,13 @@ def step_cost(problem: FlatProblem, chain: JacobianChain, root: Step) -> Cost:
     moved = sum([(chain.widths[s.start] * chain.widths[s.stop] + chain.held(s)) * itemsize for s in made])
     chunk = chunk_of(problem, chain, root)
     memory = _memory(problem, chain, root, chunk)
-    spread = problem.output_bytes / machine.bandwidth if root.diagonal and not problem.options.factored else 0.0
+    spread = problem.output_bytes / machine.bandwidth if root.form != "dense" and not problem.options.factored else 0.0
     return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
 
 
 def _memory(problem: FlatProblem, chain: JacobianChain, root: Step, chunk: int | None) -> Number:
-    out = 0.0 if root.diagonal and problem.options.factored else problem.output_bytes  # a diagonal stays a vector
+    kept = root.form != "dense" and problem.options.factored  # a diagonal stays a vector
+    out = 0.0 if kept else problem.output_bytes
     return chain.peak(root, chunk) * problem.dtype.itemsize + problem.value_bytes + out
 
 
@@ -207,7 +216,7 @@ def _sweep(problem: FlatProblem, chain: JacobianChain, group: _Group, env: dict)
 
     primal = jax.checkpoint(primal) if problem.options.remat else primal
     at = [env[v] for v in ins]
-    if "push" in group.needs or (group.needs == {"local"} and parts[0].kind == "diagonal"):
+    if "push" in group.needs or (group.needs == {"local"} and parts[0].kind in LINEARISED):
         ys, group.push, rest = jax.linearize(primal, *at, has_aux=True)
     elif "pull" in group.needs:
         ys, group.pull, rest = jax.vjp(primal, *at, has_aux=True)
@@ -224,12 +233,13 @@ def _sweep(problem: FlatProblem, chain: JacobianChain, group: _Group, env: dict)
 def _local(segment: Segment, group: _Group, env: dict) -> Factor:
     if segment.kind == "identity":
         return IdentityFactor(segment.ins[0].aval.size)
-    if segment.kind == "diagonal":
-        push = group.push
-        if push is None:
-            assert group.pull is not None  # a swept diagonal has one or the other
-            push = jax.linear_transpose(group.pull, env[segment.outs[0]])
-        return DiagonalFactor(push(jnp.ones_like(env[segment.ins[0]]))[0].reshape(-1))
+    if segment.kind in LINEARISED:
+        push, x = group.push, env[segment.ins[0]]
+        assert push is not None  # the sweep linearised it
+        if segment.kind == "diagonal":
+            return DiagonalFactor(push(jnp.ones_like(x))[0].reshape(-1))
+        index, size = selected(segment, push, x)
+        return SelectionFactor(index, jnp.ones(index.shape, x.dtype), size, segment.kind == "spread")
     (eqn,) = (e for e in segment.eqns if e.primitive.name == "dot_general")
     other = eqn.invars[1 - eqn.invars.index(segment.ins[0])]
     value = env[other] if isinstance(other, Var) else jnp.asarray(other.val)

@@ -22,14 +22,19 @@ from typing import Any
 from grads.costs.machine import Machine, Number, Work, operations
 from grads.costs.work import work_of
 from grads.programs.graph import width
-from grads.programs.local import Segment
+from grads.programs.local import LINEARISED, Segment
 from grads.programs.primitives import HOLDING
 from grads.programs.rules import blocked
+
+_MOVING = frozenset(("select", "spread"))
 
 
 @dataclass(frozen=True)
 class Step:
-    """How the Jacobian of segments start..stop-1 is made; `operations` and `seconds` include the parts."""
+    """How the Jacobian of segments start..stop-1 is made; `operations` and `seconds` include the parts.
+
+    form: "dense", "identity", "diagonal", "select" or "spread", as of a segment (`grads.programs.local`).
+    """
 
     action: str
     start: int
@@ -37,7 +42,7 @@ class Step:
     split: int | None
     seconds: Number
     operations: Number
-    diagonal: bool = False
+    form: str = "dense"
 
     @property
     def cut(self) -> int:
@@ -171,8 +176,17 @@ def _best(steps: dict, t: "_Tables", i: int, j: int) -> Step:
         "adjoint": lambda: steps[k, j].operations + t.operations(i, k, w[j], 1),
         "product": lambda: steps[i, k].operations + steps[k, j].operations + products[k][1],
     }[action]()
-    diagonal = action == "product" and steps[i, k].diagonal and steps[k, j].diagonal
-    return Step(action, i, j, split, best, ops, diagonal)
+    form = _form(steps[k, j], steps[i, k]) if action == "product" else "dense"
+    return Step(action, i, j, split, best, ops, form)
+
+
+def _form(b: Step, a: Step) -> str:
+    """The form of J(b) @ J(a)."""
+    forms = [s.form for s in (a, b) if s.form != "identity"]
+    kept = [f for f in forms if f != "diagonal"]
+    if len(set(kept)) == 1:
+        return kept[0]
+    return "dense" if kept else "diagonal" if forms else "identity"
 
 
 class _Tables:
@@ -204,8 +218,8 @@ class _Tables:
         """The Jacobian of one segment."""
         kind, n, m = self.segments[k].kind, self.widths[k], self.widths[k + 1]
         if kind != "general":
-            ops, seconds = (float(m), self.machine.dispatch) if kind == "diagonal" else (0.0, 0.0)
-            return Step("leaf", k, k + 1, None, seconds, ops, kind != "weight")
+            ops, seconds = (float(m), self.machine.dispatch) if kind in LINEARISED else (0.0, 0.0)
+            return Step("leaf", k, k + 1, None, seconds, ops, "dense" if kind == "weight" else kind)
         forward, reverse = self.pushed(k, k, k + 1), self.pulled(k + 1, k, k + 1)
         if forward <= reverse:
             return Step("forward", k, k + 1, None, forward, self.operations(k, k + 1, n, 0))
@@ -214,20 +228,22 @@ class _Tables:
     def product(self, a: Step, b: Step) -> tuple[Number, Number]:
         """(seconds, operations) of J(b) @ J(a)."""
         m, k, n = self.widths[b.stop], self.widths[b.start], self.widths[a.start]
-        if self._identity(a) or self._identity(b):
+        if "identity" in (a.form, b.form):
             return 0.0, 0.0
-        if a.diagonal and b.diagonal:
+        form = _form(b, a)
+        if form != "dense":
             return self.machine.dispatch, float(k)
-        if a.diagonal or b.diagonal:
+        if not _MOVING.isdisjoint((a.form, b.form)):  # rows (columns) are copied, or added to zeros
+            read = k * n if b.form == "spread" else m * k if a.form == "select" else m * n
+            work = Work("elementwise", 0, (m * n + read) * self.itemsize, 0, math.inf, math.inf, self.itemsize)
+            return self.machine.seconds([work], 1), 0.0
+        if "diagonal" in (a.form, b.form):
             # fused into the producer of the other factor or into the consumer of the result
             work = Work("elementwise", m * n / 2, m * n * self.itemsize / 2, 0, math.inf, math.inf, self.itemsize)
             return self.machine.seconds([work], 1) - self.machine.dispatch, float(m * n)
         moved, read = m * n * self.itemsize, (m * k + k * n) * self.itemsize
         work = Work("dot", 2.0 * m * k * n, moved, read, math.inf, min(m, k, n), self.itemsize)
         return self.machine.seconds([work], 1), 2.0 * m * k * n
-
-    def _identity(self, s: Step) -> bool:
-        return s.action == "leaf" and self.segments[s.start].kind == "identity"
 
 
 def _sums(blocked: Sequence[bool], seconds: Sequence[Number]) -> list[tuple[int, Number]]:

@@ -4,6 +4,8 @@
     diagonal   every output element depends on the input element of the same flat position (activations,
                biases)
     weight     a vector times a matrix that does not depend on the input: the Jacobian is that matrix
+    select     every output element is one input element (gather, slice, sort, top-k): rows of the identity
+    spread     every input element goes to one output element at most (scatter, padding): the transpose of that
     general    anything else: differentiated by jvp or vjp
 
 So an activation costs one product with a vector of ones, and a dense layer costs nothing, instead of a product with the
@@ -21,8 +23,9 @@ import jax.numpy as jnp
 from jax.extend.core import Var
 
 from grads.programs.graph import active_inputs, apply_equation, build_graph, is_float
-from grads.programs.primitives import ELEMENTWISE, RESHAPES
+from grads.programs.primitives import ELEMENTWISE, RESHAPES, SELECTING, SPREADING
 
+LINEARISED = ("diagonal", "select", "spread")  # known by one product
 _KEEP = 256  # custom rules remembered
 UNTRACEABLE_RULE = (TypeError, ValueError, NotImplementedError, jax.errors.JAXTypeError)
 
@@ -53,7 +56,38 @@ def classify(eqns: Sequence[Any], ins: Sequence[Any], outs: Sequence[Any], activ
             kind = "diagonal"
         elif len(carrying) == 1 and is_weight(carrying[0], ins[0], active):
             kind = "weight"
+        elif len(carrying) == 1:
+            kind = _selection(carrying[0], ins[0], active) or kind
     return Segment(tuple(eqns), tuple(ins), tuple(outs), kind)
+
+
+_WHOLE = {4: 2**24, 8: 2**53}  # numbers up to here are whole in a float of so many bytes
+
+
+def _selection(eqn: Any, x: Any, active: frozenset) -> str | None:
+    """"select" or "spread" where one operand's elements only move, by places that the program computes."""
+    name, out = eqn.primitive.name, eqn.outvars[0]
+    if [v for v in eqn.invars if isinstance(v, Var) and v in active] != [x] or out.aval.dtype != x.aval.dtype:
+        return None
+    if max(x.aval.size, out.aval.size) >= _WHOLE.get(x.aval.dtype.itemsize, 0):
+        return None
+    at = eqn.invars.index(x)
+    if name in SELECTING and at == 0:
+        return "select"
+    return "spread" if SPREADING.get(name, at) in (at, None) and name in SPREADING else None
+
+
+def selected(segment: Segment, push: Any, x: jax.Array) -> tuple[jax.Array, int]:
+    """Where the elements of a "select" come from, or those of a "spread" go to, counted flat; and past the last place.
+
+    The derivative itself says it, of the numbers 1, 2, 3, ...: what is left out, overwritten or filled is 0.
+    """
+    move, start = push, x.aval
+    if segment.kind == "spread":
+        move, start = lambda u: jax.linear_transpose(push, x)([u]), segment.outs[0].aval
+    (found,) = move(jnp.arange(1, start.size + 1, dtype=start.dtype).reshape(start.shape))
+    found = jax.lax.stop_gradient(found).reshape(-1).astype(jnp.int32)
+    return jnp.where(found > 0, found - 1, start.size), start.size
 
 
 def _keeps_order(eqn: Any) -> bool:

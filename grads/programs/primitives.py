@@ -31,6 +31,8 @@ RESHAPES = _words("reshape squeeze expand_dims copy copy_p")
 MOVES = RESHAPES | _words(
     "broadcast_in_dim transpose slice concatenate pad rev gather dynamic_slice split stack unstack"
 )
+SELECTING = _words("gather slice dynamic_slice rev transpose top_k sort")  # each output element is one of the first
+SPREADING = {"pad": 0, "dynamic_update_slice": 1, "scatter": 2, "scatter-add": 2, "concatenate": None}  # operand, any
 FREE = RESHAPES | STOPPED | _words("broadcast_in_dim symbolic_zeros")  # no work, and seldom a copy
 
 # Sums and the like along axes.
