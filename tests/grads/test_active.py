@@ -1,4 +1,4 @@
-"""What a program selects is all that is differentiated, and the block of active entries is that of the whole Jacobian."""
+"""What a program selects is all that is differentiated; the block of active entries is that of the whole Jacobian."""
 
 import jax
 import jax.numpy as jnp
