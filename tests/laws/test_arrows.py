@@ -51,7 +51,7 @@ ORDERS = {
     ],
     "grads": [
         "testing",
-        "explain products",
+        "active explain products",
         "hessian jacobian",
         "methods",
         "costs per_example",
