@@ -1,6 +1,6 @@
 """Generation by class, and between two images: does a classifier see what was asked for?
 
-Claim: Judged drawn for a class are taken for it more often when a VAE was given the classes (CVAE) than when normals of
+Claim: Images drawn for a class are taken for it more often when a VAE was given the classes (CVAE) than when normals of
     each class are drawn among principal components.
 Source: Sohn et al. 2015 (conditional VAE); no published numbers of this protocol. A comparison of this project's own.
 Command: python -m experiments generation --data-dir DATA
