@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data import DataError, UnknownDataset
-from data.options import ScaleKind, SplitKind
+from data.options import Kind, ScaleKind, SplitKind
 from models.autoencoder import Autoencoder, Model
 from models.batch import Batch, Sizes, as_batch
 from models.config import ConfigError, config, setting
@@ -73,6 +73,8 @@ class Config:
     """Size of a file's pictures, HEIGHTxWIDTH."""
     channels: Literal[0, 1, 3] = 0
     """Channels of a file's pictures: 1 (grey) or 3 (colours); 0: as they are."""
+    kind: Kind = "auto"
+    """What the data are: image, table, series, text, audio, ratings; auto: by the file's name and values."""
     model: Model = Model(likelihood=AutoLikelihood())
     """The autoencoder's parts."""
     objective: Objective = ELBO()

@@ -106,8 +106,18 @@ class Dataset:
 
     @property
     def text(self) -> bool:
-        """Whether the values are symbols of a text, see `data.files.text`."""
+        """Whether the values are symbols of a text, see `data.files.kinds.text`."""
         return bool(self.reading.get("text"))
+
+    @property
+    def series(self) -> bool:
+        """Whether an example is a series: (steps, columns), see `data.files.kinds.series`."""
+        return bool(self.reading.get("series"))
+
+    @property
+    def kind(self) -> str:
+        """What the examples are, in the words of `--kind`."""
+        return "text" if self.text else "series" if self.series else "image" if self.picture else "table"
 
     @property
     def picture(self) -> bool:
@@ -122,6 +132,9 @@ class Dataset:
         what = "x".join(map(str, self.shape)) if self.picture else f"{math.prod(self.shape)}"
         kind = f"pictures of {what}" if self.picture else f"rows of {what} number{'s' * (what != '1')}"
         kind = f"texts of {what} {self.reading['unit']}" if self.text else kind
+        if self.series:
+            what = "windows" if self.reading["cut"] == "windows" else "series"
+            kind = f"{what} of {self.shape[0]} steps x {self.shape[1]}"
         low, high = self.range
         unit = "bits" if self.bits else f"values {low:g}..{high:g}"
         each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())

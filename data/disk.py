@@ -10,6 +10,7 @@ import numpy as np
 
 from data.dataset import Dataset, check_finite
 from data.errors import DataError, shown
+from data.files.kinds.series import CUTS
 from data.files.memmap import large, load_rows
 from data.files.read import located
 from data.load import check_options, folder_of, load, scaled
@@ -67,7 +68,10 @@ class Arrays(Sequence[Any]):
 
 def too_large(name: str) -> bool:
     """Whether a set is one large file that is better left on disk: an npy above a tenth of memory."""
-    return name.startswith("file:") and large(located(name[5:])[0])
+    if not name.startswith("file:"):
+        return False
+    path, words = located(name[5:])
+    return large(path) and not any(word in CUTS for word in words.split("/"))
 
 
 def load_disk(

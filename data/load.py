@@ -9,6 +9,7 @@ import numpy as np
 
 from data.dataset import Dataset, check_finite
 from data.errors import DataError, UnknownDataset, at_home, nearest, shown
+from data.files.kinds.choose import check_kind
 from data.files.local import load_file
 from data.files.read import located
 from data.options import Options
@@ -52,6 +53,7 @@ def load(
         check_finite(split.x, f"{name}, {key} split")
     if labels and loaded.labels is None:
         raise DataError(f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without")
+    check_kind(options.kind, loaded.kind, shown(name, 200))
     return scaled(loaded, options, lambda: measure(blocks(loaded.splits["train"].x)))
 
 
@@ -84,7 +86,8 @@ def check_options(name: str, options: Options) -> None:
     """Raise DataError for options that a named set or a TFDS set would not heed."""
     if name.startswith("file:"):
         return
-    given = {k: v for k, v in dataclasses.asdict(options).items() if k != "scale" and v != getattr(Options(), k)}
+    free = ("scale", "kind")
+    given = {k: v for k, v in dataclasses.asdict(options).items() if k not in free and v != getattr(Options(), k)}
     if given:
         raise DataError(f"--{next(iter(given))} is for file: sets; {shown(name)} has its own shape, labels and splits")
 

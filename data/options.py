@@ -7,6 +7,7 @@ from typing import Literal
 from data.errors import DataError
 
 ScaleKind = Literal["auto", "none", "unit", "standardise", "minmax"]
+Kind = Literal["auto", "image", "table", "series", "text", "audio", "ratings"]
 SplitKind = Literal["auto", "random", "blocks", "given"]
 
 
@@ -16,7 +17,7 @@ class Options:
 
     label: column, key or number of the labels; "" finds it, "none" looks for none. ignore: columns to leave out.
     resize: (height, width) of pictures, or None. channels: 1 or 3, 0 as the pictures are. split, scale: see
-    `data.splits` and `data.scale`.
+    `data.splits` and `data.scale`. kind: what the file is, see `data.files.kinds.choose`.
     """
 
     label: str = ""
@@ -25,6 +26,7 @@ class Options:
     channels: int = 0
     split: SplitKind = "auto"
     scale: ScaleKind = "auto"
+    kind: Kind = "auto"
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

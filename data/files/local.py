@@ -4,7 +4,7 @@ import numpy as np
 
 from data.dataset import Dataset, Split, array_digests
 from data.errors import DataError, shown
-from data.files import text
+from data.files.kinds import choose, series, text
 from data.files.read import located, read
 from data.files.reading import Part, Reading, pooled
 from data.files.refusals import refuse_labels, refuse_packed
@@ -20,8 +20,11 @@ def load_file(path: str, options: Options) -> Dataset:
     (stratified by the labels), or blocks where a column of dates was left out. Raises DataError, one line, naming the
     file, what is wrong and the way out.
     """
-    if text.is_text(located(path)[0]):
-        return text.load_text(*located(path), options, f"file:{shown(path, 200)}")
+    place, words = located(path)
+    kind = choose.chosen(place, words, options)
+    if kind != "plain":
+        load = {"text": text.load_text, "series": series.load_series}[kind]
+        return load(place, words, options, f"file:{shown(path, 200)}")
     found = read(path, options)
     where = shown(located(path)[0], 200)
     parts = found.parts

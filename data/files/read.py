@@ -9,7 +9,8 @@ import numpy as np
 
 from data.dataset import digest
 from data.errors import DataError, at_home, shown
-from data.files import arrays, formats, images, refusals, tables, text
+from data.files import arrays, formats, images, refusals, tables
+from data.files.kinds import choose, series, text
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode
 from data.files.reading import Part, Reading
@@ -33,10 +34,14 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
             ignore=tuple(how.get("ignore", ())),
             resize=tuple(resize) if resize else None,
             channels=int(how.get("channels", 0)),
+            kind="series" if how.get("series") else "auto",
         )
     place, key = located(path)
-    if text.is_text(place):
+    kind = choose.chosen(place, key, options)
+    if kind == "text":
         return text.read_text(place, key, like)
+    if kind == "series":
+        return series.read_series(place, key, options, like)
     found = _read(place, key or how.get("key", ""), options, how)
     return found if like is None else _as_before(found, like, str(place))
 

@@ -18,7 +18,7 @@ _KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((".wav", ".mp3", ".flac", ".ogg", ".aiff", ".m4a", ".au"), f"sound; read its samples (scipy.io.wavfile), {_CUT}"),
     ((".mp4", ".avi", ".mov", ".mkv", ".webm"), "a film; save its frames as pictures in a folder"),
     (
-        (".ts", ".tsf", ".arff"),
+        (".tsf", ".arff"),
         "series or records in text; save one series a row, as csv, or as an array (n, d) in npy",
     ),
     ((".json", ".jsonl", ".ndjson", ".xml", ".yaml", ".yml"), "records in text; save its numbers as csv, one row each"),

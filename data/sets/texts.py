@@ -6,7 +6,7 @@ from pathlib import Path
 from data.dataset import Dataset, digest
 from data.errors import DataError
 from data.files.formats import read_bytes
-from data.files.text import How, dataset_of, text_of
+from data.files.kinds.text import How, dataset_of, text_of
 
 TEXTS = ("python_docs", "tiny_shakespeare")
 

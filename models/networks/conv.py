@@ -14,7 +14,7 @@ from models.networks.layers import activation
 
 @config
 class Conv:
-    """Convolutions of (H, W, C) images with SAME padding, then fully connected layers.
+    """Convolutions of (H, W, C) images, or (steps, C) series, with SAME padding, then fully connected layers.
 
     An encoder goes from image to code; a decoder lists its channels and widths from code to image, its first
     channels being those of the smallest map.
@@ -23,7 +23,7 @@ class Conv:
     channels: tuple[int, ...] = setting((32, 64), at_least=1)
     """output channels of each convolution (encoder), input channels of each transposed one (decoder)"""
     kernel: int = setting(3, at_least=1)
-    """height and width of every kernel, pixels"""
+    """height and width of every kernel in pixels; of a series, steps"""
     stride: int = setting(2, at_least=1)
     """factor by which every layer divides (encoder) or multiplies (decoder) height and width"""
     hidden: tuple[int, ...] = setting((), at_least=1)
@@ -48,14 +48,20 @@ class Conv:
     def image_sizes(self, shape: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
         """Return (H, W) before the first and after every convolution: each divides by the stride, rounding up.
 
-        Raises ConfigError for data that are not (H, W, C) images.
+        A series of steps counts as (steps, 1). Raises ConfigError for data that are neither images nor series.
         """
-        if len(shape) != 3:
-            raise ConfigError(f"Conv needs images of shape (H, W, C), got examples of shape {shape}: use Dense")
-        sizes = [(shape[0], shape[1])]
+        if len(shape) not in (2, 3):
+            raise ConfigError(
+                f"Conv needs images of shape (H, W, C) or series (steps, C), got examples of shape {shape}: use Dense"
+            )
+        sizes = [(shape[0], shape[1] if len(shape) == 3 else 1)]
         for _ in self.channels:
             sizes.append((-(-sizes[-1][0] // self.stride), -(-sizes[-1][1] // self.stride)))
         return tuple(sizes)
+
+    def taps(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the rows and columns of every kernel: of a series, one column."""
+        return self.kernel, self.kernel if len(shape) == 3 else 1
 
     def build_encoder(self, sizes: Sizes, numbers: int, extra: int, rngs: nnx.Rngs) -> Encoder:
         """Return the network from example to the numbers of its posterior."""

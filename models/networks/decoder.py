@@ -34,7 +34,7 @@ class Decoder(nnx.Module):
         if sizes := cfg.image_sizes(shape)[::-1]:
             self.sizes = sizes
             widths.append(math.prod(sizes[0]) * cfg.channels[0])
-            steps = list(zip(cfg.channels, (*cfg.channels[1:], shape[2] * channels), strict=True))
+            steps = list(zip(cfg.channels, (*cfg.channels[1:], shape[-1] * channels), strict=True))
 
         def linear(inputs: int, outputs: int) -> Any:
             return TiedLinear(outputs) if tied else Linear(inputs, outputs, rngs=rngs)
@@ -42,7 +42,7 @@ class Decoder(nnx.Module):
         def transposed(inputs: int, outputs: int) -> Any:
             if tied:
                 return TiedConvTranspose(outputs, cfg.stride)
-            return ConvTranspose2d(inputs, outputs, cfg.kernel, cfg.stride, rngs=rngs)
+            return ConvTranspose2d(inputs, outputs, cfg.taps(shape), cfg.stride, rngs=rngs)
 
         pairs = itertools.pairwise(widths)
         self.hidden = nnx.List([Block(linear(i, o), o, cfg) for i, o in pairs])
@@ -69,5 +69,5 @@ class Decoder(nnx.Module):
     def set_bias(self, bias: Float[Array, "*shape channels"]) -> None:
         """Start from the output `bias`; a convolution has one per channel and takes the mean over pixels."""
         if self.sizes:
-            bias = bias.mean((0, 1))
+            bias = bias.mean(tuple(range(bias.ndim - 2)))
         self.last.bias[...] = bias.reshape(-1).astype(self.last.bias[...].dtype)

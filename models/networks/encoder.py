@@ -26,8 +26,9 @@ class Encoder(nnx.Module):
     def __init__(self, cfg: Any, shape: tuple[int, ...], outputs: int, *, extra: int = 0, rngs: nnx.Rngs):
         convolutions, width = [], math.prod(shape)
         if sizes := cfg.image_sizes(shape):
-            for inputs, features in zip((shape[2], *cfg.channels[:-1]), cfg.channels, strict=True):
-                layer = Conv2d(inputs, features, cfg.kernel, cfg.stride, rngs=rngs)
+            taps = cfg.taps(shape)
+            for inputs, features in zip((shape[-1], *cfg.channels[:-1]), cfg.channels, strict=True):
+                layer = Conv2d(inputs, features, taps, cfg.stride, rngs=rngs)
                 convolutions.append(Block(layer, features, cfg))
             width = math.prod(sizes[-1]) * cfg.channels[-1]
         width += extra
@@ -46,6 +47,8 @@ class Encoder(nnx.Module):
     ) -> Float[Array, "batch outputs"]:
         """Return the head's numbers; a key means training mode (dropout, batch statistics)."""
         keys = layer_keys(key, len(self.convolutions) + len(self.hidden))
+        if self.convolutions and x.ndim == 3:
+            x = x[:, :, None]  # a series: one column
         for block in self.convolutions:
             x = block(x, keys.pop(0))
         x = x.reshape(x.shape[0], -1)

@@ -9,7 +9,6 @@ from data.errors import DataError
 RNG = np.random.default_rng(0)
 FILES = {
     "a.wav": (b"RIFF....WAVE", "sound; read its samples"),
-    "a.ts": (b"@problemName x", "save one series a row"),
     "a.json": (b"{}", "save its numbers as csv"),
     "a.xlsx": (b"PK\3\4", "a spreadsheet; export it as csv"),
     "a.pkl": (b"\x80\4.", "never unpickled"),

@@ -5,7 +5,7 @@ import pytest
 
 import data
 from data.errors import DataError
-from data.files.text import LONGEST, WASTE, from_strings, pieces, to_strings, waste_of
+from data.files.kinds.text import LONGEST, WASTE, from_strings, pieces, to_strings, waste_of
 
 RNG = np.random.default_rng(0)
 LINES = ["".join(RNG.choice(list("abcd e"), RNG.integers(3, 30))).strip() or "a" for _ in range(200)]

@@ -34,7 +34,7 @@ BASE = T.Config(batch_size=8, epochs=2)
 
 # Fields of the host, and of the loop around the steps: their laws are in tests/data and tests/training.
 HOST = set(
-    "dataset seed read epochs patience criterion matmul_precision scale split label ignore resize channels".split()
+    "dataset seed read epochs patience criterion matmul_precision scale split label ignore resize channels kind".split()
 )
 PLAIN = {"model.posterior": "point", "objective": "reconstruction"}
 RIVALS: dict[str, Any] = {"terms": ("adversarial",)}

@@ -14,7 +14,7 @@ from models.config import ConfigError
 from training.examples import Binarisation, Examples, fix_binary
 from training.inputs.resolve import described, resolved
 
-DATA_FIELDS = ("dataset", "binarise", "scale", "split", "label", "ignore", "resize", "channels", "batch_size")
+DATA_FIELDS = ("dataset", "binarise", "scale", "split", "label", "ignore", "resize", "channels", "kind", "batch_size")
 """Fields of a config that decide what the splits in memory hold, and whether a batch fits them."""
 DEFAULT_BATCH = 128
 
@@ -68,7 +68,13 @@ def in_step(dataset: data.Dataset) -> bool:
 def options_of(config: Any) -> data.Options:
     """Return how a config wants its data read."""
     return data.Options(
-        config.label, config.ignore, parse_size(config.resize), config.channels, config.split, config.scale
+        config.label,
+        config.ignore,
+        parse_size(config.resize),
+        config.channels,
+        config.split,
+        config.scale,
+        config.kind,
     )
 
 
@@ -80,7 +86,7 @@ def load_inputs(config: Any, data_dir: str | None) -> Inputs:
     """
     read = config.read
     if read == "auto":
-        read = "stream" if too_large(config.dataset) else "memory"
+        read = "stream" if config.kind in ("auto", "table", "image") and too_large(config.dataset) else "memory"
     inputs = _streamed(config, data_dir) if read == "stream" else _in_memory(config, data_dir)
     dataset, fitting = inputs.dataset, dataclasses.replace(config, read=read)
     check_binary(config, dataset)
@@ -93,6 +99,7 @@ def load_inputs(config: Any, data_dir: str | None) -> Inputs:
         raise ConfigError(f"epochs must be at most {(2**31 - 1) // steps} of {steps} steps each, got {config.epochs}")
     fitting = resolved(fitting, dataset, inputs.source)
     words = [dataset.line(None if inputs.stream is None else inputs.stream.examples), described(fitting, config)]
+    words += [f"kind {dataset.kind}{' (auto)' if config.kind == 'auto' else ''}"]
     words += [f"batches of {batch}, for the few examples"] if batch != config.batch_size else []
     return dataclasses.replace(inputs, config=fitting, line="; ".join(words))
 

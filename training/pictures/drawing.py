@@ -233,9 +233,15 @@ def _lines(
     names: Sequence[str],
     panels: Sequence[str] | None = None,
 ) -> None:
-    """Draw one panel per example with a line per group; groups are (n, *event)."""
+    """Draw one panel per example, of a series per column of it (three at most), with a line per group, (n, *event)."""
     from matplotlib import colormaps
 
+    several = groups[0].ndim == 3 and groups[0].shape[2] > 1
+    if several:
+        shown = min(3, groups[0].shape[2])
+        given = panels or [f"example {i + 1}" for i in range(len(groups[0]))]
+        panels = [f"{name}, column {c + 1}" for name in given for c in range(shown)]
+        groups = [g[:, :, :shown].swapaxes(1, 2).reshape(-1, g.shape[1]) for g in groups]
     count = min(12, len(groups[0]))
     columns = min(3, count)
     rows = -(-count // columns)
@@ -254,7 +260,7 @@ def _lines(
             if panels is not None and i < count:
                 axes.set_title(panels[i], fontsize=10)
         for axes in grid.flat[max(0, count - columns) : count]:  # the lowest visible of each column
-            axes.set_xlabel("element")
+            axes.set_xlabel("step" if several or groups[0].ndim == 3 else "element")
             axes.tick_params(labelbottom=True)
         for axes in grid[:, 0]:
             axes.set_ylabel("value")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data import DataError, Scale
-from data.files import text
+from data.files.kinds import text
 from training.examples import Examples
 from training.store import schema
 from training.store.errors import RunError

@@ -263,8 +263,8 @@ class LoadedRun:
     def _examples(self, x: Any) -> tuple[np.ndarray, bool]:
         """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one."""
         x = np.asarray(self.facts.values(x))
-        if self.facts.picture and self.shape[-1] == 1 and self.shape[:-1] in (x.shape, x.shape[1:]):
-            x = x[..., None]  # grey pictures without their channel
+        if len(self.shape) > 1 and self.shape[-1] == 1 and self.shape[:-1] in (x.shape, x.shape[1:]):
+            x = x[..., None]  # grey pictures without their channel, series of one column
         single = x.shape == self.shape
         x = x[None] if single else x
         if x.shape[1:] != self.shape:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data.files.text import to_strings
+from data.files.kinds.text import to_strings
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
 from experiments.running.trained import trained

@@ -18,6 +18,7 @@ from flax import nnx
 
 from models.networks.layers.patches import Image, Kernel, conv_patches, conv_transpose_patches, same_padding
 
+Taps = int | tuple[int, int]  # height and width of a kernel, or both
 IMPLEMENTATIONS = ("auto", "native", "patches")
 INITIALIZERS: dict[str, Callable[..., Any]] = {
     "he": nnx.initializers.he_normal(),
@@ -108,22 +109,23 @@ def conv_transpose(
 
 
 def _parameters(
-    in_channels: int, out_channels: int, kernel: int, stride: int, init: str, rngs: nnx.Rngs, transposed: bool = False
+    in_channels: int, out_channels: int, kernel: Taps, stride: int, init: str, rngs: nnx.Rngs, transposed: bool = False
 ) -> tuple[nnx.Param, nnx.Param]:
-    """Return a (kernel, kernel, in, out) kernel drawn by `init` and a zero bias.
+    """Return a (rows, columns, in, out) kernel drawn by `init` and a zero bias.
 
     A transposed convolution at stride s adds up only kernel² / s² taps per output, on average over positions, so He's
     rule (He et al. 2015: variance 2 / inputs of a sum) takes s times the deviation of kernel² taps.
     """
-    sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel": kernel, "stride": stride}
+    taps = (kernel, kernel) if isinstance(kernel, int) else kernel
+    sizes = {"in_channels": in_channels, "out_channels": out_channels, "kernel": min(taps), "stride": stride}
     for name, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if init not in INITIALIZERS:
         raise ValueError(f"unknown initializer {init!r}: choose from {', '.join(INITIALIZERS)}")
-    drawn = INITIALIZERS[init](rngs.params(), (kernel, kernel, in_channels, out_channels))
+    drawn = INITIALIZERS[init](rngs.params(), (*taps, in_channels, out_channels))
     if transposed and init == "he":
-        drawn = drawn * stride
+        drawn = drawn * (stride if taps[1] > 1 or taps[0] == 1 else stride**0.5)  # one column: of a series
     return nnx.Param(drawn), nnx.Param(jnp.zeros(out_channels))
 
 
@@ -134,7 +136,7 @@ class Conv2d(nnx.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel: int,
+        kernel: Taps,
         stride: int = 1,
         *,
         rngs: nnx.Rngs,
@@ -158,7 +160,7 @@ class ConvTranspose2d(nnx.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel: int,
+        kernel: Taps,
         stride: int = 1,
         *,
         rngs: nnx.Rngs,

@@ -1,6 +1,7 @@
 """Recurrent networks: gated cells over the steps of an example, all layers in one scan."""
 
 import functools
+import math
 from typing import Any, Literal
 
 import jax
@@ -12,7 +13,7 @@ from models.batch import Sizes
 from models.config import config, setting
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear, dropout
-from models.networks.sequences.steps import Embedding, Logits, OverSteps, Vectors, Writer, affine
+from models.networks.sequences.steps import Embedding, Logits, OverSteps, Vectors, Writer, affine, check_writer
 
 State = tuple[tuple[Array, ...], ...]  # of each layer: (h,) of a GRU, (h, c) of an LSTM; each (batch, width)
 GATES = {"gru": 3, "lstm": 4}
@@ -24,7 +25,8 @@ class Recurrent(OverSteps):
 
     GRU (Cho et al. 2014, in the form of cuDNN) or LSTM (Hochreiter & Schmidhuber 1997, forget gate biased by 1). The
     decoder's first state and all its gates see the code. An encoder reads symbols, or numbers with the first axis as
-    steps; a decoder needs likelihood tokens.
+    steps. With likelihood tokens a decoder writes symbols in turn; else it gives the numbers of every step from its
+    state and the code alone (the unconditioned decoder of Srivastava et al. 2015, section 2.1).
     """
 
     cell: Literal["gru", "lstm"] = "gru"
@@ -36,6 +38,10 @@ class Recurrent(OverSteps):
     embedding: int = setting(32, at_least=1)
     """numbers that stand for a symbol, or for a step's numbers"""
 
+    def fits(self, model: Any) -> None:
+        """Raise ConfigError for tied weights: cells have no transpose."""
+        check_writer(self, model, numbers=True)
+
     def embedding_width(self) -> int:
         """Return the numbers that stand for a symbol."""
         return self.embedding
@@ -46,8 +52,10 @@ class Recurrent(OverSteps):
 
     def build_decoder(
         self, inputs: int, sizes: Sizes, channels: int, rngs: nnx.Rngs, encoder: Any
-    ) -> "RecurrentWriter":
-        """Return the network that writes symbols from a code; the config of the encoder is unused."""
+    ) -> "RecurrentWriter | RecurrentSteps":
+        """Return the network that writes symbols, or gives numbers, from a code; the encoder's config is unused."""
+        if not sizes.symbols:
+            return RecurrentSteps(self, inputs, sizes, channels, rngs=rngs)
         return RecurrentWriter(self, inputs, sizes, channels, rngs=rngs)
 
 
@@ -120,6 +128,37 @@ class RecurrentEncoder(nnx.Module):
         return self.head(h if extra is None else jnp.concatenate([h, extra.astype(h.dtype)], axis=1))
 
 
+class RecurrentSteps(nnx.Module):
+    """The likelihood's numbers of every step, (batch, *shape, channels), from the states that a code runs through."""
+
+    def __init__(self, cfg: Recurrent, inputs: int, sizes: Sizes, channels: int, *, rngs: nnx.Rngs):
+        self.cells, self.rate = Cells(cfg, rngs=rngs), cfg.dropout
+        self.first = Linear(inputs, cfg.layers * self.cells.states * cfg.width, rngs=rngs)
+        self.code = Linear(inputs, GATES[cfg.cell] * cfg.width, rngs=rngs)
+        self.out = Linear(cfg.width, math.prod(sizes.shape[1:]) * channels, rngs=rngs)
+        self.shape, self.channels = sizes.shape, channels
+
+    def __call__(
+        self, z: Float[Array, "batch inputs"], key: PRNGKeyArray | None = None, encoder: Any = None
+    ) -> Float[Array, "batch *shape channels"]:
+        """Return the likelihood's numbers; a key means training mode (dropout)."""
+        code, start = self.code(z), started(self.cells, self.first(z))
+        _, h = jax.lax.scan(lambda s, _: self.cells.step(s, code, code), start, None, self.shape[0])
+        out = affine(self.out, dropout(h.swapaxes(0, 1), self.rate, key))
+        return out.reshape(z.shape[0], *self.shape, self.channels)
+
+    def set_bias(self, bias: Float[Array, "*shape channels"]) -> None:
+        """Start from the mean of `bias` over the steps."""
+        self.out.bias[...] = bias.mean(0).reshape(-1).astype(self.out.bias[...].dtype)
+
+
+def started(cells: Cells, numbers: Float[Array, "batch states"]) -> State:
+    """Return the first state of every layer from the numbers that a code became."""
+    each = cells.states
+    parts = jnp.split(jnp.tanh(numbers), len(cells.recur) * each, axis=1)
+    return tuple(tuple(parts[i : i + each]) for i in range(0, len(parts), each))
+
+
 class RecurrentWriter(Writer):
     """Logits of every symbol from those before it and the code, which gives the first state and enters every gate."""
 
@@ -131,9 +170,7 @@ class RecurrentWriter(Writer):
 
     def start(self, z: Float[Array, "batch inputs"]) -> tuple[State, Array]:
         """Return the state before the first step, and what the code adds to the gates of all."""
-        numbers = jnp.split(jnp.tanh(self.first(z)), len(self.cells.recur) * self.cells.states, axis=1)
-        each = self.cells.states
-        return tuple(tuple(numbers[i : i + each]) for i in range(0, len(numbers), each)), self.code(z)
+        return started(self.cells, self.first(z)), self.code(z)
 
     def step(self, carry: tuple[State, Array], before: Any, t: Any) -> tuple[Any, Float[Array, "batch channels"]]:
         """Return the next state and the logits of step t from the symbol `before` it, (batch,)."""

@@ -109,14 +109,14 @@ class Writer(nnx.Module):
         self.out.bias[...] = bias.reshape(-1, self.symbols).mean(0).astype(self.out.bias[...].dtype)
 
 
-def check_writer(cfg: Any, model: Any) -> None:
-    """Raise ConfigError where `cfg` writes what is not symbols, or is to be reversed with tied weights."""
+def check_writer(cfg: Any, model: Any, numbers: bool = False) -> None:
+    """Raise ConfigError where `cfg` writes neither symbols nor (if it can) `numbers`, or reverses with tied weights."""
     mirror = hasattr(model.decoder, "tied")
     if mirror and model.decoder.tied and model.encoder is cfg:
         raise ConfigError(f"encoder {kind(type(cfg))} has no transpose: use decoder mirror with tied=False")
     writes = model.decoder is cfg or (mirror and model.encoder is cfg)
     likelihood = kind(type(model.likelihood))
-    if writes and likelihood not in ("auto", "tokens"):
+    if writes and not numbers and likelihood not in ("auto", "tokens"):
         raise ConfigError(
             f"decoder {kind(type(cfg))} writes symbols, likelihood {likelihood} has none: use likelihood tokens, or "
             "decoder dense"
