@@ -270,8 +270,7 @@ def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Tra
     splits: "train", and "validation" where epochs are to be compared: `Examples` or arrays, (n, *shape). A run ends
     before `config.epochs` when patience is over, or when a term or a metric is not finite. `jit`, `vmap` (over a stack
     of configs and keys), `lax.map` and sharding all apply. The command line cuts the same steps into dispatches
-    (`training/host`): parameters are equal to the bit. Raises ConfigError for data that do not fit, see
-    `training/inputs/guard.py`.
+    (`training/host`): parameters are equal to the bit. Raises ConfigError: see `training/inputs/guard.py`.
     """
     splits = checked_splits(config, splits)
     config = hidden(config)
@@ -289,11 +288,9 @@ def train(config: Config, key: Key[Array, ""], splits: Mapping[str, Any]) -> Tra
 
     def unless_over(run: Trained, number: Int[Array, ""]) -> tuple[Trained, dict[str, Any]]:
         over = run.over | patience_is_over(config.patience, number, run.best, ramps)
-        shapes = jax.eval_shape(epoch, run.state, number)[1]
-        nothing = jax.tree.map(lambda a: jnp.full(a.shape, jnp.nan, a.dtype), shapes)
-        state, row = jax.lax.cond(over, lambda: (run.state, nothing), lambda: epoch(run.state, number))
-        ran = ~over
-        value, better, over = run.best.value, ran, over | (state.bad_step >= 0)
+        none = jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), jax.eval_shape(epoch, run.state, number)[1])
+        state, row = jax.lax.cond(over, lambda: (run.state, none), lambda: epoch(run.state, number))
+        ran, value, better, over = ~over, run.best.value, ~over, over | (state.bad_step >= 0)
         if validation := row.get("validation"):
             value = criterion(config, validation)
             better = ran & (value < run.best.value)

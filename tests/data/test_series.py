@@ -1,4 +1,4 @@
-"""Series: windows that stay in their block of time, time recognised, whole series with classes, one line for bad input."""
+"""Series: windows that stay in their block of time, time recognised, series with classes, one line for bad input."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name):
 
 
 def test_rows_out_of_order_and_missing_values_are_refused(tmp_path):
-    with pytest.raises(DataError, match=r"row 3 \(2020-01-04 03:00:00\) is earlier .* sort the rows by time"):
+    with pytest.raises(DataError, match=r"row 3 \(2020-01-05 02:00:00\) is earlier .* sort the rows by time"):
         load(table(tmp_path, hours(100)[::-1]))
     place = table(tmp_path, hours(100))
     place.write_text(place.read_text().replace(",6,", ",,", 1))

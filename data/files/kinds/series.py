@@ -31,7 +31,7 @@ WINDOW, OVERLAP, FEWEST = 64, 8, 10
 Series = list[np.ndarray]  # each (steps, columns)
 
 
-class How(NamedTuple):
+class Cutting(NamedTuple):
     """How series are cut: array of the file, cut ("" as they suggest), steps of a window and from one to the next."""
 
     key: str = ""
@@ -40,12 +40,12 @@ class How(NamedTuple):
     stride: int = 0
 
 
-def how_of(words: str, where: str, named: bool) -> How:
+def how_of(words: str, where: str, named: bool) -> Cutting:
     """Return what "NAME/CUT/LENGTH/STRIDE" says, any of them left out; `named`: whether the file holds named arrays.
 
     Raises DataError for words that are none of these.
     """
-    how, numbers = How(), []
+    how, numbers = Cutting(), list[int]()
     for word in filter(None, words.split("/")):
         if word in CUTS:
             how = how._replace(cut=word)
@@ -65,7 +65,7 @@ def how_of(words: str, where: str, named: bool) -> How:
     return how._replace(length=numbers[0] if numbers else 0, stride=numbers[1] if len(numbers) > 1 else 0)
 
 
-def recorded(path: Path, how: How, options: Options, like: Mapping[str, Any]) -> tuple[Recorded, bytes]:
+def recorded(path: Path, how: Cutting, options: Options, like: Mapping[str, Any]) -> tuple[Recorded, bytes]:
     """Return the series in a file, not yet cut, and the file's bytes."""
     content, name = read_bytes(path), path.name.lower()
     if name.endswith(ts.KINDS):
@@ -79,7 +79,7 @@ def recorded(path: Path, how: How, options: Options, like: Mapping[str, Any]) ->
     )
 
 
-def filled(how: How, found: Recorded, where: str) -> How:
+def filled(how: Cutting, found: Recorded, where: str) -> Cutting:
     """Return how to cut, filled in. Raises DataError for series without steps, or shorter than a window."""
     steps = [len(s) for s in found.series]
     if not steps or min(steps) == 0:
@@ -94,12 +94,12 @@ def filled(how: How, found: Recorded, where: str) -> How:
             )
         if len(steps) == 1:
             raise DataError(f"{where}: one series is one example; cut it: file:...#windows/{WINDOW}")
-        return How(how.key, cut, steps[0], 0)
+        return Cutting(how.key, cut, steps[0], 0)
     length = how.length or max(2, min(WINDOW, min(steps) // 20))
     if length > min(steps):
         which = "the series" if len(steps) == 1 else f"series {steps.index(min(steps)) + 1}"
         raise DataError(f"{where}: windows of {length} steps are longer than {which} of {min(steps)} steps")
-    return How(how.key, cut, length, how.stride or max(1, length // OVERLAP))
+    return Cutting(how.key, cut, length, how.stride or max(1, length // OVERLAP))
 
 
 def windows(x: np.ndarray, length: int, stride: int) -> np.ndarray:
@@ -139,7 +139,8 @@ def load_series(path: Path, words: str, options: Options, name: str) -> Dataset:
     values = [s.x for s in splits.values()]
     low_high, binarisation = facts_of(values)
     reading = {"series": True, **found.how, **how._asdict()}
-    classes = len(found.classes) or (int(max(s.y.max() for s in splits.values())) + 1 if found.y is not None else None)
+    y = [s.y.max() for s in splits.values() if s.y is not None]
+    classes = len(found.classes) or (int(max(y)) + 1 if y else None)
     return Dataset(
         name, shown(path.resolve(), 400), splits, splits["train"].x.shape[1:], low_high, classes,
         {shown(path.name, 200): digest(content)}, binarisation, rule, columns=found.columns, classes=found.classes,
@@ -147,7 +148,7 @@ def load_series(path: Path, words: str, options: Options, name: str) -> Dataset:
     )  # fmt: skip
 
 
-def _said(how: How, found: Recorded) -> str:
+def _said(how: Cutting, found: Recorded) -> str:
     total, many = sum(map(len, found.series)), len(found.series)
     of = f"{many} series of {how.length} steps" if how.cut == "whole" else f"{total:,} steps"
     of += f" in {many} series" if many > 1 and how.cut != "whole" else ""
@@ -185,7 +186,7 @@ def _whole(x: Series, found: Recorded, options: Options, where: str) -> tuple[di
     return {key: cut(stacked, y, take) for key, take in index.items()}, rule
 
 
-def _cut(x: Series, found: Recorded, how: How, options: Options, where: str) -> tuple[dict[str, Split], str]:
+def _cut(x: Series, found: Recorded, how: Cutting, options: Options, where: str) -> tuple[dict[str, Split], str]:
     """Return the windows of each part of the time axis; a window's label is that of its series, or its highest."""
     if options.split == "given" or (options.split == "random" and len(x) < FEWEST):
         raise DataError(
@@ -228,7 +229,7 @@ def read_series(path: Path, words: str, options: Options, record: Mapping[str, A
     asked = how_of(words, where, path.name.lower().endswith(arrays.KINDS))
     if known.get("series"):
         length, stride = int(known["length"]), asked.stride or int(known["stride"]) or int(known["length"])
-        asked = How(asked.key or known.get("key", ""), known["cut"], length, stride)
+        asked = Cutting(asked.key or known.get("key", ""), known["cut"], length, stride)
     found, content = recorded(path, asked, options, known)
     if known.get("series"):
         found = _as_before(found, tuple((record or {}).get("columns") or ()), where)
@@ -247,8 +248,8 @@ def read_series(path: Path, words: str, options: Options, record: Mapping[str, A
     return Reading({"all": part}, found.columns, found.classes, reading, found.remarks, sha256, how.cut != "whole")
 
 
-def _all_windows(x: Series, y: np.ndarray | None, found: Recorded, how: How) -> Part:
-    names, labels = [], []
+def _all_windows(x: Series, y: np.ndarray | None, found: Recorded, how: Cutting) -> Part:
+    names, labels = list[str](), list[np.ndarray]()
     for i, s in enumerate(x):
         at = starts(len(s), how.length, how.stride)
         said = [str(k) for k in at] if found.times is None else [found.times[k] for k in at]
