@@ -55,9 +55,7 @@ def parser() -> argparse.ArgumentParser:
     kinds = ("mixture", "kernel", "flow", "vae")
     out.add_argument("--prior", choices=kinds, help="sample: from a prior fitted to codes (of --data, or as trained)")
     out.add_argument("--components", type=int, default=10, help="sample: normals of a fitted mixture (10)")
-    out.add_argument(
-        "--temperature", type=float, metavar="T", help="sample: a text by logits / T (default: likeliest)"
-    )
+    out.add_argument("--temperature", type=float, metavar="T", help="sample: a text by logits / T (default: likeliest)")
     out.add_argument("--top-k", type=int, metavar="K", help="sample: a text from the K likeliest symbols")
     out.add_argument("--between", type=int, nargs=2, default=(0, 1), metavar="ROW", help="rows of --data (0 1)")
     out.add_argument("--samples", type=int, default=0, help="score: draws of the importance-weighted bound (0: none)")
@@ -198,6 +196,8 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     import jax
 
     from data import Dataset, Split
+    from models.config import ConfigError
+    from training.pictures import directions
     from training.pictures.figures import write_all
     from training.store.metrics_file import read_metrics
 
@@ -207,7 +207,12 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     dataset = Dataset(facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns)
     run.encode(found.x[:1], None if (y := own(found, run)) is None else y[:1])  # refuses what does not fit
     rows = read_metrics(run.path / "metrics.jsonl")
-    return write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
+    drawn = write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
+    try:
+        drawn.append(directions.write(folder / "directions.png", run.model, dataset, run.scaled(found.x[:4]), labels))
+    except (ConfigError, ValueError) as error:
+        print(f"not drawn: directions.png: {error}")
+    return drawn
 
 
 def compress(run: Any, options: argparse.Namespace, out: Path) -> str:

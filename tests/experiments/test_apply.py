@@ -64,7 +64,7 @@ def test_pictures_are_drawn(run, some, verb, tmp_path):
 
 def test_figures_and_export_make_folders(run, some, tmp_path):
     assert call(run, "figures", "--data", some, "--out", tmp_path / "figures") == 0
-    assert {"reconstructions.png", "latent.png"} <= {p.name for p in (tmp_path / "figures").iterdir()}
+    assert {"reconstructions.png", "latent.png", "directions.png"} <= {p.name for p in (tmp_path / "figures").iterdir()}
     assert call(run, "export", "--out", tmp_path / "hub") == 0
     assert call(tmp_path / "hub", "encode", "--data", some, "--out", tmp_path / "z.npz") == 0
 

@@ -10,12 +10,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from data import Scale
+from models import Autoencoder, ConfigError, Dense, Model, Sizes, posteriors, priors
+from models.likelihoods import NormalLikelihood
 from tests.conftest import ROOT
 from training.cli.progress import Progress, result_table
 from training.pictures import drawing, figures
+from training.pictures.directions import directions
 from training.pictures.names import words
 
 
@@ -218,9 +222,7 @@ def test_progress_and_table_on_a_terminal(monkeypatch):
 
 def test_result_table_in_plain_text():
     out = io.StringIO()
-    result_table(
-        "Test set", {"negative_elbo_nats": 103.25, "mse": 1.25e-5, "count": 10_000, "a": float("nan")}, out
-    )
+    result_table("Test set", {"negative_elbo_nats": 103.25, "mse": 1.25e-5, "count": 10_000, "a": float("nan")}, out)
     assert out.getvalue().splitlines()[:3] == [
         "Test set",
         "  negative ELBO  103.2500  nats per example",
@@ -236,3 +238,19 @@ def test_importing_the_package_loads_no_drawing_library():
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = run.stdout.strip()
     assert loaded == "[]"
+
+
+def test_directions_are_the_singular_value_decomposition_of_the_decoder():
+    """U Σ Vᵀ put together again is J by reverse mode; the largest change of each direction is up."""
+    cfg = Model(Dense((5,), "tanh"), latent=3, posterior=posteriors.PointPosterior(), likelihood=NormalLikelihood())
+    model = Autoencoder(cfg, Sizes((4,)), rngs=nnx.Rngs(0))
+    x = jax.random.uniform(jax.random.key(0), (2, 4))
+    u, s, v, decoded = directions(model, x)
+    wanted = jax.vmap(jax.jacrev(lambda z: model.decode(z[None]).mean[0]))(model.encode(x).mean)
+    np.testing.assert_allclose(np.einsum("nkx,nk,nkz->nxz", u, s, v), wanted, atol=1e-6)
+    np.testing.assert_allclose(decoded, model.decode(model.encode(x).mean).mean, atol=1e-6)
+    assert (u.max(2) >= -u.min(2) - 1e-9).all()
+    one = Model(Dense((5,)), latent=2, posterior=posteriors.FSQPosterior(), prior=priors.CodesPrior())
+    jumps = Autoencoder(one, Sizes((4,)), rngs=nnx.Rngs(0))
+    with pytest.raises(ConfigError, match="jump"):
+        directions(jumps, x)
