@@ -118,7 +118,10 @@ def two_examples(subject: Subject) -> str:
 
 def _geometry(subject: Subject) -> dict[str, Measured]:
     """Return the report card; its numbers have units in their names, and no standard errors."""
-    card = report_card(subject.model, subject.test.batch, subject.key("geometry"))
+    try:
+        card = report_card(subject.model, subject.test.batch, subject.key("geometry"))
+    except ValueError as error:  # Jacobians that are not finite
+        raise ConfigError(str(error)) from None
     return {name: Measured(value, "nats" if name.endswith("_nats") else "", None) for name, value in card.items()}
 
 
