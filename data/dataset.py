@@ -93,7 +93,14 @@ class Dataset:
         return [self.columns[i] if self.columns else str(i + 1) for i in np.flatnonzero(self.scale.factor == 0)]
 
     def display(self, scaled: np.ndarray) -> np.ndarray:
-        """Return scaled values as they are drawn: pictures with their possible range at 0 and 1, rows as they are."""
+        """Return scaled values as they are drawn: pictures with their possible range at 0 and 1, rows as they are.
+
+        A spectrogram (frames, bands) is a picture, low bands below.
+        """
+        if self.reading.get("form") == "logmel":
+            low, high = self.range
+            shown = (self.scale.invert(scaled) - low) / max(high - low, 1e-300)
+            return np.swapaxes(shown, -1, -2)[..., ::-1, :, None].astype(np.float32)
         if not self.picture or self.scale.kind in ("none", "unit"):
             return scaled
         low, high = self.range
@@ -115,8 +122,15 @@ class Dataset:
         return bool(self.reading.get("series"))
 
     @property
+    def audio(self) -> bool:
+        """Whether an example is sound: a wave (samples, 1) or a spectrogram, see `data.files.kinds.audio`."""
+        return bool(self.reading.get("audio"))
+
+    @property
     def kind(self) -> str:
         """What the examples are, in the words of `--kind`."""
+        if self.audio:
+            return "audio"
         return "text" if self.text else "series" if self.series else "image" if self.picture else "table"
 
     @property
@@ -135,6 +149,7 @@ class Dataset:
         if self.series:
             what = "windows" if self.reading["cut"] == "windows" else "series"
             kind = f"{what} of {self.shape[0]} steps x {self.shape[1]}"
+        kind = f"recordings as {'x'.join(map(str, self.shape))} numbers" if self.audio else kind
         low, high = self.range
         unit = "bits" if self.bits else f"values {low:g}..{high:g}"
         each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())

@@ -10,8 +10,8 @@ decompress   the examples of such a file (--data), by the run that wrote it
 
 RUN is a run folder, wherever it was copied, or an exported one. --data takes what `file:` takes, from one example
 up; without it the test split of the data set that the run was trained on is loaded again. --out ends in .npz
-(default: VERB.npz), .csv, .png or, for texts, .txt, is a page for latent, a folder for figures and export; names of
-files and rows travel along.
+(default: VERB.npz), .csv, .png or, for texts, .txt, for sound, .wav, is a page for latent, a folder for figures and
+export; names of files and rows travel along.
 """
 
 import argparse
@@ -204,7 +204,10 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     found, facts = given(run, options), run.facts
     labels = whole_labels(found.labels) if own(found, run) is None else found.labels
     limits, splits = (facts.low, facts.high), {"test": Split(found.x, labels)}
-    dataset = Dataset(facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns)
+    dataset = Dataset(
+        facts.name, "", splits, run.shape, limits, None, {}, scale=facts.scale, columns=facts.columns,
+        reading=facts.record.get("reading") or {},
+    )  # fmt: skip
     run.encode(found.x[:1], None if (y := own(found, run)) is None else y[:1])  # refuses what does not fit
     rows = read_metrics(run.path / "metrics.jsonl")
     drawn = write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
@@ -249,11 +252,13 @@ def check_out(out: Path, verb: str, run: Any) -> None:
     from models.config import ConfigError
     from training.pictures.drawing import is_image
 
-    if out.suffix not in (".npz", ".csv", ".png", ".txt"):
-        raise ConfigError(f"--out must end in .npz, .csv, .png or .txt, got {out.name}")
+    if out.suffix not in (".npz", ".csv", ".png", ".txt", ".wav"):
+        raise ConfigError(f"--out must end in .npz, .csv, .png, .txt or .wav, got {out.name}")
+    if out.suffix == ".wav" and (verb in ("encode", "score", "decompress") or not run.facts.rate):
+        raise ConfigError(f"{verb} of {run.facts.name} makes no sound: give --out a .npz or .csv")
     if out.suffix == ".txt" and (verb in ("encode", "score") or run.facts.strings(np.zeros((1, 1))) is None):
         raise ConfigError(f"{verb} of {run.facts.name} makes no texts: give --out a .npz or .csv")
-    if out.suffix == ".png" and (verb in ("encode", "score") or not is_image(run.shape)):
+    if out.suffix == ".png" and (verb in ("encode", "score") or not (is_image(run.shape) or len(run.shape) == 2)):
         raise ConfigError(f"{verb} of {run.facts.name} makes no pictures: give --out a .npz or .csv")
     if not out.parent.is_dir():
         raise ConfigError(f"the folder {out.parent} of --out does not exist")
@@ -276,8 +281,10 @@ def write(out: Path, made: Made, run: Any) -> None:
         given = [None] * len(made_of) if made.beside is None else run.facts.strings(made.beside)
         with replacing(out) as file:
             file.write("".join(text_lines(made_of, given)).encode())
+    elif out.suffix == ".wav":
+        print(write_sound(out, made, run))
     else:
-        scale = lambda raw: (np.asarray(raw, np.float64) - run.facts.low) / (run.facts.high - run.facts.low)
+        scale = run.facts.drawn
         picture = scale(next(iter(made.arrays.values())))
         if made.beside is not None:
             drawing.reconstructions(out, scale(made.beside[:20]), picture[:20])
@@ -286,6 +293,24 @@ def write(out: Path, made: Made, run: Any) -> None:
             drawing.traversal(out, picture[None], np.linspace(0, 1, len(picture)), [""], title)
         else:
             drawing.samples(out, picture, "decoded draws of the prior")
+
+
+def write_sound(out: Path, made: Made, run: Any) -> str:
+    """Write what was made as one wav, up to 20 examples after each other; return how near it is to the originals."""
+    from data.files.kinds import audio, spectrogram, wav
+    from training.store.files import replacing
+
+    waves = run.facts.waves(next(iter(made.arrays.values()))[:20])
+    with replacing(out) as file:
+        file.write(wav.encode(waves, run.facts.rate))
+    if made.beside is None:
+        return f"{len(waves)} examples at {run.facts.rate} Hz"
+    true = run.facts.waves(made.beside[:20])
+    with replacing(out.with_stem(f"{out.stem}-originals")) as file:
+        file.write(wav.encode(true, run.facts.rate))
+    found = spectrogram.distances(true, waves, audio.mel_of(run.facts.record["reading"]))
+    said = ", ".join(f"{name} {value.mean():.3g}" for name, value in found.items())
+    return f"{len(waves)} examples at {run.facts.rate} Hz; beside {out.stem}-originals.wav: {said}"
 
 
 def text_lines(texts: Sequence[str], beside: Sequence[str | None]) -> list[str]:

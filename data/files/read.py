@@ -10,7 +10,7 @@ import numpy as np
 from data.dataset import digest
 from data.errors import DataError, at_home, shown
 from data.files import arrays, formats, images, refusals, tables
-from data.files.kinds import choose, series, text
+from data.files.kinds import audio, choose, series, text
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode
 from data.files.reading import Part, Reading
@@ -40,6 +40,8 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
     kind = choose.chosen(place, key, options)
     if kind == "text":
         return text.read_text(place, key, like)
+    if kind == "audio":
+        return audio.read_audio(place, key, like)
     if kind == "series":
         return series.read_series(place, key, options, like)
     found = _read(place, key or how.get("key", ""), options, how)

@@ -15,7 +15,7 @@ READ = (".npz", ".npy", ".npy.gz", ".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parqu
 IDX = re.compile(r"(idx\d?(-ubyte)?|\.idx)(\.gz)?$")
 _CUT = "cut them into rows of equal length, and np.save these as one array (n, d)"
 _KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
-    ((".wav", ".mp3", ".flac", ".ogg", ".aiff", ".m4a", ".au"), f"sound; read its samples (scipy.io.wavfile), {_CUT}"),
+    ((".mp3", ".flac", ".ogg", ".aiff", ".m4a", ".au"), f"sound; convert it to wav, or read its samples and {_CUT}"),
     ((".mp4", ".avi", ".mov", ".mkv", ".webm"), "a film; save its frames as pictures in a folder"),
     (
         (".tsf", ".arff"),

@@ -8,7 +8,8 @@ from data.errors import DataError
 
 RNG = np.random.default_rng(0)
 FILES = {
-    "a.wav": (b"RIFF....WAVE", "sound; read its samples"),
+    "a.wav": (b"RIFF....WAVE", "not a readable wav file"),
+    "a.mp3": (b"ID3", "sound; convert it to wav"),
     "a.json": (b"{}", "save its numbers as csv"),
     "a.xlsx": (b"PK\3\4", "a spreadsheet; export it as csv"),
     "a.pkl": (b"\x80\4.", "never unpickled"),
@@ -47,8 +48,8 @@ def test_a_file_is_named_for_what_it_is(tmp_path, name):
 def test_a_folder_without_pictures_says_what_it_holds(tmp_path):
     (tmp_path / "set").mkdir()
     assert refusal(tmp_path / "set").endswith("it is empty")
-    save(tmp_path / "set" / "a.wav", b"RIFF")
-    assert "it holds 1 .wav: sound" in refusal(tmp_path / "set")
+    save(tmp_path / "set" / "a.mp3", b"ID3")
+    assert "it holds 1 .mp3: sound" in refusal(tmp_path / "set")
     save(tmp_path / "set" / "b.csv", b"1,2\n")
     assert f"a file is given by itself: file:{tmp_path}/set/b.csv" in refusal(tmp_path / "set")
     save(tmp_path / "run" / "config.json", b"{}")

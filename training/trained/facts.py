@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from data import DataError, Scale
-from data.files.kinds import text
+from data.files.kinds import audio, text
 from training.examples import Examples
 from training.store import schema
 from training.store.errors import RunError
@@ -75,6 +75,23 @@ class Facts:
         """Return examples (n, *shape) as texts; None for a run that was not on text."""
         reading = self.record.get("reading") or {}
         return text.to_strings(x, reading) if reading.get("text") else None
+
+    @property
+    def rate(self) -> int:
+        """Samples a second of a run on sound; 0 of any other."""
+        reading = self.record.get("reading") or {}
+        return int(reading["rate"]) if reading.get("audio") else 0
+
+    def waves(self, x: Any) -> np.ndarray:
+        """Return examples (n, *shape) of a run on sound as waves (n, samples) within -1..1; see `rate`."""
+        return audio.waves_of(x, self.record["reading"])
+
+    def drawn(self, x: Any) -> np.ndarray:
+        """Return raw examples as they are drawn: pictures within 0..1 (a spectrogram is one), series as they are."""
+        shown = (np.asarray(x, np.float64) - self.low) / ((self.high - self.low) or 1.0)
+        if (self.record.get("reading") or {}).get("form") == "logmel":
+            return np.swapaxes(shown, -1, -2)[..., ::-1, :, None]
+        return shown if self.picture else np.asarray(x)
 
     @property
     def picture(self) -> bool:

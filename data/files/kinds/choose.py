@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.errors import DataError, shown
 from data.files import arrays, tables
-from data.files.kinds import series, text, ts
+from data.files.kinds import series, text, ts, wav
 from data.files.pictures import KINDS as PICTURES
 from data.options import Options
 
@@ -13,7 +13,7 @@ WORDS = {
     "table": "rows of numbers: csv, tsv, parquet, arrays (n, d)",
     "series": "values in order of time: .ts, csv with a column of time, arrays",
     "text": "texts: txt, md, rst, log",
-    "audio": "sound",
+    "audio": "sound: wav, a folder, zip or tar of them",
     "ratings": "ratings of items by users: csv",
 }
 
@@ -23,6 +23,8 @@ def kinds_of(path: Path) -> tuple[str, ...]:
     name = path.name.lower()
     if text.is_text(path):
         return ("text",)
+    if wav.is_audio(path):
+        return ("audio",)
     if name.endswith(ts.KINDS):
         return ("series",)
     if name.endswith(tables.KINDS):
@@ -35,7 +37,7 @@ def kinds_of(path: Path) -> tuple[str, ...]:
 
 
 def chosen(path: Path, words: str, options: Options) -> str:
-    """Return the kind that a file is read as: "text", "series", or "plain" where its values decide, table or image.
+    """Return the kind that a file is read as: text, audio, series, or "plain" where values decide: table or image.
 
     Raises DataError for a --kind that the file cannot be.
     """
@@ -45,8 +47,8 @@ def chosen(path: Path, words: str, options: Options) -> str:
             f"{shown(path, 200)}: --kind {options.kind} ({WORDS[options.kind]}) does not fit this file, which can be "
             f"{' or '.join(can)}; leave --kind away"
         )
-    if can == ("text",):
-        return "text"
+    if can in (("text",), ("audio",)):
+        return can[0]
     if "series" in can and (
         options.kind == "series" or (options.kind == "auto" and series.looks_like(path, words, options))
     ):
