@@ -40,7 +40,7 @@ from training.evaluate import trained_model as trained_model
 from training.examples import Binarisation, Examples, binarise, example_batch
 from training.host import Pace
 from training.inputs.guard import checked_splits
-from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together
+from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together, waiting
 from training.players import Opponent, Rivals, check_players, make_rivals, play
 from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
@@ -209,7 +209,7 @@ def train_step(
 
     grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
     updates, opt_state = optimizer.update(together(grads), state.opt_state, params)
-    params = optax.apply_updates(params, updates)
+    params = optax.apply_updates(params, waiting(config.updates, state.step, updates))
     ema = () if not config.updates.ema else next_mean(config.updates, state, params)
     bad = ~jnp.isfinite(terms.values)  # a bad gradient shows in the next step's loss: see last_gradient_is_bad
     first = (state.bad_step < 0) & jnp.any(bad)

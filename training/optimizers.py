@@ -171,6 +171,10 @@ class Updates:
     """Batches whose gradients are averaged into one update."""
     ema: float = setting(0.0, static=True, at_least=0, below=1)
     """Decay per update of the running mean (bias-corrected) of the parameters, used for evaluation (0: none)."""
+    decoder_every: int = setting(1, at_least=1)
+    """Batches per move of all but encoder and posterior, at first, against idle codes (He et al. 2019; 1: no wait)."""
+    decoder_waits: int = setting(1000, at_least=1)
+    """Over how many batches it waits, where decoder_every is above 1; `--metrics aggregate` says what codes hold."""
 
 
 NO_SCHEDULE = ("optimistic_adam", "rprop", "sm3")  # take a number as learning rate, no function of the step
@@ -267,6 +271,20 @@ def build(
         multi = optax.MultiSteps(transformation, updates.accumulate)
         return optax.GradientTransformation(multi.init, multi.update)
     return transformation
+
+
+def waiting(cfg: Updates, step: Int[Array, ""], updates: Any) -> Any:
+    """Return the updates with those of decoder, likelihood and prior at 0, but for every `decoder_every`-th step.
+
+    The aggressive encoder of He et al. 2019 (Lagging Inference Networks, algorithm 1) with a fixed number of steps in
+    place of a test on the mutual information. The optimizer sees all gradients all the time.
+    """
+    if cfg.decoder_every == 1:
+        return updates
+    moves = (step >= cfg.decoder_waits) | (step % cfg.decoder_every == cfg.decoder_every - 1)
+    own = ("encoder", "posterior_module", "classifier")
+    keep = lambda path, update: update if path[0].key in own else jnp.where(moves, update, 0)
+    return jax.tree_util.tree_map_with_path(keep, updates)
 
 
 def next_mean(updates: Updates, state: Any, params: Any) -> Any:

@@ -56,6 +56,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     r"terms=Sparsity\.target": {"terms.sparsity.penalty": "kl"},
     r"terms=Contractive\.(second|noise)": {"terms.contractive.corruptions": 1},
     r"opponent.*": RIVALS,
+    r"updates\.decoder_waits": {"updates.decoder_every": 2},
 }
 # Fields that a part refuses in another part that it holds: a ConfigError instead of an effect.
 REFUSED = r"terms=Adversarial\.network=.*\.dropout"

@@ -77,6 +77,7 @@ BASES = {
         for f in dataclasses.fields(cls)
     },
     "optimizer.name": dataclasses.replace(BASE, optimizer=optimizers.Optax()),
+    "updates.decoder_waits": dataclasses.replace(BASE, updates=optimizers.Updates(decoder_every=2)),
     **dict.fromkeys(("opponent.optimizer", "opponent.lr", "opponent.turns"), ADVERSARIAL),
     "opponent.optimizer.b1": ADVERSARIAL,
     "opponent.optimizer.b2": ADVERSARIAL,
@@ -92,6 +93,8 @@ VALUES = {
     "updates.ema": 0.9,
     "updates.warmup": 1.0,
     "updates.accumulate": 2,
+    "updates.decoder_every": 3,
+    "updates.decoder_waits": 2,
     "lr": 1e-2,
     "epochs": 3,
     "batch_size": 8,
@@ -124,6 +127,19 @@ def test_every_field_changes_the_result(path):
     changed = replace_at(base, path, value)
     a, b = result(base)[0], result(changed)[0]
     assert not np.allclose(a, b, rtol=1e-7, atol=0), path
+
+
+def test_an_aggressive_encoder_moves_at_every_step_the_decoder_at_every_third_until_the_wait_is_over():
+    config = dataclasses.replace(BASE, updates=optimizers.Updates(decoder_every=3, decoder_waits=4))
+    state, moved = T.init(config, KEY, EXAMPLES), []
+    step = jax.jit(lambda s: T.train_step(s, config, T.make_optimizer(config, 70), KEY, EXAMPLES.take(jnp.arange(16))))
+    for _ in range(6):
+        new = step(state)
+        parts = ((getattr(s.model, part) for s in (state, new)) for part in ("encoder", "decoder"))
+        differ = lambda a, b: any(map(np.any, jax.tree.leaves(jax.tree.map(jnp.not_equal, a, b))))
+        moved.append(tuple(differ(nnx.state(a), nnx.state(b)) for a, b in parts))
+        state = new
+    assert moved == [(True, False), (True, False), (True, True), (True, False), (True, True), (True, True)]
 
 
 def test_matmul_precision_reaches_the_program():
