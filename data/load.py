@@ -16,10 +16,11 @@ from data.options import Options
 from data.scale import Stats, blocks, fit, measure
 from data.sets import bundled, sources
 from data.sets.named import NAMED
+from data.sets.speech import SOUNDS, load_sound
 from data.sets.texts import TEXTS, load_text_set
 from data.tfds import builders
 
-NAMES = ("digits", "sprites", *TEXTS, *NAMED)
+NAMES = ("digits", "sprites", *TEXTS, *SOUNDS, *NAMED)
 
 
 def load(
@@ -99,6 +100,8 @@ def _load(name: str, root: Path | None, seconds: float, options: Options) -> Dat
         return bundled.load_sprites()
     if name in TEXTS:
         return load_text_set(name, root)
+    if name.partition("#")[0] in SOUNDS:
+        return load_sound(name, root)
     if name in NAMED:
         return sources.load_named(name, root, seconds)
     kind, _, rest = name.partition(":")

@@ -60,6 +60,13 @@ def test_speakers_are_in_one_split_and_labels_come_from_names(folder):
     assert load(folder, "#logmel/16bands/0.1s").shape[1] == 16
 
 
+def test_generated_tones_need_no_file_and_spoken_digits_say_what_they_need():
+    found = data.load("tones#wave/16bands")
+    assert (found.labels, found.shape[1], len(found.splits["test"])) == (5, 1, 40)
+    with pytest.raises(DataError, match=r"free-spoken-digit-dataset-1\.0\.9\.tar\.gz .* or take tones"):
+        data.load("spoken_digit")
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_an_archive_is_its_folder(folder, tmp_path, kind):
     path = tmp_path / f"a.{kind}"
