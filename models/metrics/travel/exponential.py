@@ -35,7 +35,9 @@ def _walk(surface: Surface, z: Array, v: Array, steps: int) -> Array:
     def slope(z: Array, v: Array) -> tuple[Array, Array]:
         _, j = surface.jacobians(z)
         q, r = jnp.linalg.qr(j)
-        bend = jnp.einsum("nmi,nm->ni", q, surface.curvature(z, v)[1])
+        size = jnp.abs(jnp.diagonal(r, axis1=1, axis2=2))
+        singular = size.min(1) <= z.shape[1] * jnp.finfo(r.dtype).eps * size.max(1)  # else rounding would be divided by
+        bend = jnp.where(singular[:, None], jnp.nan, jnp.einsum("nmi,nm->ni", q, surface.curvature(z, v)[1]))
         return v, -jax.scipy.linalg.solve_triangular(r, bend[..., None])[..., 0]
 
     def step(state: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:

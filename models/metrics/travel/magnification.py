@@ -6,18 +6,23 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from models.metrics.travel.surface import Surface, checked
+from models.metrics.travel.surface import Surface, checked, finite
 from models.terms.geometry.volume import half_log_det
+
+NOWHERE = "the surface is not finite there; choose other codes"
 
 
 def magnification(surface: Surface, z: Any) -> Float[np.ndarray, " n"]:
     """Return log √det G = ½ log det JᵀJ at codes z (n, latent), nats; -inf where the metric is singular.
 
+    Raises ValueError for Jacobians that are not finite.
     The log-volume of the surface per volume of codes (Bishop et al. 1997). By QR: JᵀJ is never formed.
     """
     (z,) = checked(surface, z)
     with jax.default_matmul_precision("highest"):
-        return np.asarray(_log_volumes(surface, z))
+        volumes = np.asarray(_log_volumes(surface, z))
+    finite("Jacobians", np.where(np.isneginf(volumes), 0, volumes), NOWHERE)
+    return volumes
 
 
 @jax.jit
@@ -27,12 +32,17 @@ def _log_volumes(surface: Surface, z: Any) -> Any:
 
 
 def indicatrices(surface: Surface, z: Any, angles: int = 40) -> Float[np.ndarray, "n angles latent"]:
-    """Return at each code z (n, 2) the steps v that the surface takes for length 1: vᵀGv = 1, Tissot's ellipse."""
+    """Return at each code z (n, 2) the steps v that the surface takes for length 1: vᵀGv = 1, Tissot's ellipse.
+
+    Raises ValueError for codes of other than 2 units, or Jacobians that are not finite.
+    """
     (z,) = checked(surface, z)
     if z.shape[1] != 2:
         raise ValueError(f"an ellipse is drawn for codes of 2 units, got {z.shape[1]}: choose two of them")
     with jax.default_matmul_precision("highest"):
-        r = np.linalg.qr(np.asarray(jax.jit(lambda s, z: s.jacobians(z)[1])(surface, z), np.float64), mode="r")
+        j = np.asarray(jax.jit(lambda s, z: s.jacobians(z)[1])(surface, z), np.float64)
+    finite("Jacobians", j, NOWHERE)
+    r = np.linalg.qr(j, mode="r")
     t = np.linspace(0, 2 * np.pi, angles)
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = np.stack([np.linalg.pinv(one) for one in r])

@@ -3,6 +3,7 @@
 Most public ones do not: their formulas are among `suspects` here, and the message names the one that fits.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,6 +61,10 @@ def check_penalty(
     dense = lambda model: of_pass(done(model), of, "check_penalty")
     found, exact = profile(own), profile(lambda model, _: jnp.sum(jnp.square(jacobians(dense(model))), (1, 2)))
     errors = {"value": _gap(found.values, exact.values), "gradient": _gap(found.slope, exact.slope)}
+    if not (jnp.isfinite(exact.values).all() and jnp.isfinite(exact.slope).all()):
+        raise ValueError("||J||²_F or its gradient is not finite at these examples: there is nothing to compare with")
+    if not all(map(math.isfinite, errors.values())):
+        raise WrongPenaltyError("the penalty or its gradient is not finite where ||J||²_F is")
     if max(errors.values()) <= rtol:
         return errors
     raise WrongPenaltyError(_name(found, exact, suspects(dense, model, of), profile, dense(model), rtol))

@@ -36,6 +36,9 @@ def page_data(run: Any, x: Any, labels: Any = None) -> dict[str, Any]:
     with jax.default_matmul_precision("highest"):
         label = jnp.zeros(len(some), jnp.int32) if model.classes else None
         decoded = np.asarray(model.decode(jnp.asarray(some), None, label).mean).reshape(len(some), -1)
+    for what, values in (("codes", z), ("decoded pictures", decoded)):
+        if bad := int((~np.isfinite(values)).any(1).sum()):
+            raise ConfigError(f"{bad} of {len(values)} {what} are not finite: the latent page cannot show them")
     scale = lambda v: np.broadcast_to(np.asarray(v, np.float64), facts.shape).reshape(-1).tolist()
     return {
         "name": f"{facts.name}: {run.path.name}",
