@@ -12,7 +12,7 @@ from data.errors import DataError, nearest
 from data.files.formats import memory
 from data.splits import three_way
 from data.stored import check_shape, facts_of, kept_dtype
-from data.tfds import prepared
+from data.tfds import prepared, signals
 from data.tfds.registry import import_tfds
 
 _BLOCK = 1024
@@ -36,8 +36,9 @@ def keys(builder: Any, wanted: str = "") -> tuple[str, str | None]:
     asked = wanted or next((k for k in supervised[:1] if _refused(known.get(k))), "")
     if asked and (kind := _refused(known[asked])):
         others = [k for k in known if usable(known[k])]
+        disk = "" if kind == "video" else " from disk: leave --read stream away"
         way = f"; choose another feature: tfds:NAME#{others[0]}" if others else ""
-        raise DataError(f"{where}: feature {asked!r} is {kind}, which is not read yet{way}; it has {listed}")
+        raise DataError(f"{where}: feature {asked!r} is {kind}, which is not read{disk}{way}; it has {listed}")
     pictures = [k for k, f in known.items() if usable(f) and isinstance(f, tfds.features.Image)]
     numbers = [k for k, f in known.items() if usable(f) and k not in pictures and not k.lower().endswith("id")]
     preferred = [wanted, *supervised[:1], "image"]
@@ -194,6 +195,8 @@ def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: flo
     """Return the TFDS set "name[/config][:version][#feature]" in memory; without `train`, its other two splits."""
     name, _, wanted = name.partition("#")
     builder, source = builder_of(name, data_dir, cache_folder, seconds)
+    if train and (signal := signals.feature_of(builder, wanted)):
+        return signals.load_signals(builder, signal, name + (f"#{wanted}" if wanted else ""), source)
     x, y = keys(builder, wanted)
     where = f"tfds:{name}" + (f"#{wanted}" if wanted else "")
     sizes = {part: len(prepared.records(builder, part)) for part in prepared.parts(builder)}

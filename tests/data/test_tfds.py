@@ -14,9 +14,10 @@ import tensorflow_datasets as tfds
 import data
 from data.disk import load_disk
 from data.errors import DataError
+from data.files.kinds.text import to_strings
 from data.sets import named
 from data.splits import TailOfTrain
-from data.tfds import builders
+from data.tfds import builders, signals
 from data.tfds import conversion as preparing
 
 from .test_load import record_bytes
@@ -151,10 +152,42 @@ def test_audio_and_text_are_refused_by_their_kind() -> None:
     of = lambda **known: SimpleNamespace(
         info=SimpleNamespace(features=known, supervised_keys=tuple(known), full_name="fake")
     )
-    with pytest.raises(DataError, match="feature 'speech' is audio, which is not read yet"):
+    with pytest.raises(
+        DataError, match="feature 'speech' is audio, which is not read from disk: leave --read stream away"
+    ):
         builders.keys(of(speech=bare(tfds.features.Audio)))
     with pytest.raises(DataError, match="feature 'line' is text"):
         builders.keys(of(line=bare(tfds.features.Text)), "line")
+
+
+def test_audio_and_text_features_are_read_as_files_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings of two lengths and lines, with published splits, labels and the words after #."""
+    bare = lambda cls: cls.__new__(cls)
+    label = bare(tfds.features.ClassLabel)
+    monkeypatch.setattr(tfds.features.ClassLabel, "num_classes", 2)
+    known = {"audio": bare(tfds.features.Audio), "line": bare(tfds.features.Text), "label": label}
+    info = SimpleNamespace(features=known, supervised_keys=("audio", "label"), full_name="fake", splits={})
+    rng = np.random.default_rng(0)
+    wave = lambda i: (8000 * np.sin(np.arange(2000 + 100 * (i % 2)) * (0.1 + 0.1 * (i % 2)))).astype(np.int64)
+    row = lambda i: {"audio": wave(i), "line": f"line {i} of {rng.integers(9)}".encode(), "label": i % 2}
+    rows = {"train": [row(i) for i in range(30)], "test": [row(i) for i in range(8)]}
+    monkeypatch.setattr(signals.prepared, "records", lambda builder, part: rows[part])
+    monkeypatch.setattr(signals.prepared, "parts", lambda builder: list(rows))
+    monkeypatch.setattr(builders, "builder_of", lambda *_: (SimpleNamespace(info=info), "fake"))
+    heard = data.load("tfds:fake")
+    assert (heard.kind, heard.shape[1], heard.labels) == ("audio", 40, 2)
+    assert {key: len(split) for key, split in heard.splits.items()} == {"train": 27, "validation": 3, "test": 8}
+    assert heard.splits["test"].y.tolist() == [0, 1] * 4
+    waves = data.load("tfds:fake#audio/wave", options=data.Options(kind="audio", scale="none"))
+    np.testing.assert_allclose(waves.splits["test"].x[0, :2000, 0], wave(0) / 32768, atol=1e-6)
+    assert not waves.splits["test"].x[0, 2000:].any()
+    read = data.load("tfds:fake#line")
+    assert (read.kind, read.labels, read.reading["unit"]) == ("text", 2, "characters")
+    assert to_strings(read.splits["test"].x, read.reading) == [r["line"].decode() for r in rows["test"]]
+    words = data.load("tfds:fake#line/words/windows/8")
+    assert words.shape == (8,)
+    with pytest.raises(DataError, match=r"--kind text .* was asked for, its values are of kind audio"):
+        data.load("tfds:fake", options=data.Options(kind="text"))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64, np.float32, np.float64, np.uint16])

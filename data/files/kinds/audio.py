@@ -137,19 +137,24 @@ def load_audio(path: Path, words: str, options: Options, name: str) -> Dataset:
     return dataset_of(found, how, name, shown(path.resolve(), 400), sha256, options)
 
 
-def dataset_of(
-    found: Recordings, how: Hearing, name: str, source: str, sha256: dict[str, str], options: Options
-) -> Dataset:
-    """Return recordings as a set, labelled and split by their names."""
+def heard(found: Recordings, how: Hearing, name: str) -> tuple[np.ndarray, dict[str, Any], tuple[str, ...]]:
+    """Return recordings as examples (n, ...), what a later reading needs, and remarks. Raises DataError for silence."""
     waves, fitted = _fitted(found, how.seconds)
     if not np.abs(waves).max():
         raise DataError(f"{name}: every recording is silent: there is nothing to learn")
     mel = Mel(found.rate, how.bands, waves.shape[1])
     if how.form == "logmel" and waves.shape[1] < mel.window:
-        raise DataError(
-            f"{name}: {waves.shape[1]} samples are shorter than a window of {mel.window}; use #wave, or longer"
-        )
+        raise DataError(f"{name}: {waves.shape[1]} samples are fewer than a window of {mel.window}; use #wave")
     reading = {"audio": True, "form": how.form, **mel._asdict()}
+    shape = f"log-mel of {how.bands} bands" if how.form == "logmel" else "waves"
+    return features(waves, reading), reading, (f"{shape} at {found.rate} Hz, {fitted}", *found.remarks)
+
+
+def dataset_of(
+    found: Recordings, how: Hearing, name: str, source: str, sha256: dict[str, str], options: Options
+) -> Dataset:
+    """Return recordings as a set, labelled and split by their names."""
+    x, reading, remarks = heard(found, how, name)
     alone = len(found.waves) == 1
     labels, speakers = (None, None) if alone or options.label == "none" else named(found.places)
     classes = tuple(sorted(set(labels))) if labels else ()
@@ -157,16 +162,12 @@ def dataset_of(
     split = by_speaker(speakers) if speakers and options.split == "auto" else None
     try:
         ordered = options.split == "blocks" or (alone and options.split == "auto")
-        index, rule = split or divide(len(waves), y, "blocks" if ordered else "random")
+        index, rule = split or divide(len(x), y, "blocks" if ordered else "random")
     except DataError as error:
         raise DataError(f"{name}: {error}; give more recordings, or shorter pieces: file:...#0.1s") from None
-    x = features(waves, reading)
     splits = {key: cut(x, y, take) for key, take in index.items()}
-    low_high, _ = facts_of([x])
-    shape = f"log-mel of {how.bands} bands" if how.form == "logmel" else "waves"
-    remarks = (f"{shape} at {found.rate} Hz, {fitted}", *found.remarks)
     return Dataset(
-        name, source, splits, x.shape[1:], low_high, len(classes) or None, sha256 or {"waves": digest(waves)},
+        name, source, splits, x.shape[1:], facts_of([x])[0], len(classes) or None, sha256 or {"examples": digest(x)},
         notes=rule, classes=classes, reading=reading, remarks=remarks,
     )  # fmt: skip
 
