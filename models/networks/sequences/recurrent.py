@@ -86,6 +86,8 @@ class Cells(nnx.Module):
             out.append(self._cell(old, entered, old[0] @ recur[...]))
         return tuple(out), out[-1][0]
 
+    # what a step takes beyond its product are three activations a unit: neither unrolling the scan nor one sigmoid for
+    # both gates changes that
     def _cell(self, old: tuple[Array, ...], entered: Array, recurred: Array) -> tuple[Array, ...]:
         if self.cell == "gru":
             e, r = jnp.split(entered, 3, axis=1), jnp.split(recurred, 3, axis=1)
