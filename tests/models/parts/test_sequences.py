@@ -12,7 +12,8 @@ from flax import nnx
 from grads import jacobian
 from models import ELBO, Autoencoder, Batch, ConfigError, Model, Recurrent, Sizes, Transformer, likelihoods
 from models.metrics import per_example, summarize
-from models.networks import Dense, Mirror
+from models.networks import Conv, Dense, Mirror
+from models.networks.sequences.recurrent import started
 
 SYMBOLS, STEPS = 3, 4
 KEY = jax.random.key(0)
@@ -159,3 +160,33 @@ def test_what_does_not_fit_is_refused_in_one_line():
     for encoder in (gru, Transformer(width=4, heads=2, layers=1)):  # numbers are read, their first axis as steps
         series = build(encoder=encoder, decoder=Dense((3,)), likelihood=normal)
         assert series.encode(jnp.ones((3, STEPS, 2))).mean.shape == (3, 2)
+
+
+def test_a_series_is_convolved_over_its_steps_and_decoded_to_its_shape():
+    """An encoder's first layer is numpy's correlation of every column; both directions reach every step and column."""
+    cfg = Model(
+        encoder=Conv((3,), kernel=3, stride=2, activation="tanh"), latent=2, likelihood=likelihoods.NormalLikelihood()
+    )
+    model = Autoencoder(cfg, (5, 2), rngs=nnx.Rngs(0))
+    x = jax.random.normal(KEY, (1, 5, 2))
+    layer = model.encoder.convolutions[0].layer
+    kernel, padded = np.asarray(layer.kernel[...])[:, 0], np.pad(np.asarray(x[0]), ((1, 1), (0, 0)))
+    direct = [np.einsum("tc,tcf->f", padded[s : s + 3], kernel) for s in (0, 2, 4)]
+    np.testing.assert_allclose(layer(x[:, :, None])[0, :, 0], direct, rtol=1e-9, atol=1e-12)
+    j = jacobian(lambda z: model.decode(z[None]).mean[0])(jnp.ones(2))
+    assert j.shape == (5, 2, 2)
+    assert (np.abs(j).max(2) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_numbers_of_every_step_come_from_the_states_that_a_code_runs_through(name):
+    """The scan is its cells one after another; without likelihood tokens a code alone decides every step."""
+    cfg = Model(encoder=NETWORKS[name], latent=2, likelihood=likelihoods.NormalLikelihood())
+    model = Autoencoder(cfg, (3, 2), rngs=nnx.Rngs(0))
+    net, z = model.decoder, jnp.asarray([[0.5, -1.0]])
+    state, code = started(net.cells, net.first(z)), net.code(z)
+    for t in range(3):
+        state, h = net.cells.step(state, code, code)
+        np.testing.assert_allclose(model.decode(z).mean[0, t], net.out(h)[0], rtol=1e-9)
+    assert np.abs(np.diff(model.decode(z).mean[0], axis=0)).max() > 1e-6
+    assert model.encode(jnp.ones((1, 3, 2))).mean.shape == (1, 2)
