@@ -92,6 +92,10 @@ class _Way:
     single: FlatProblem | None = None
     forward: bool = True
     chunk: int | None = None
+    unrolled: bool = False
+
+
+UNROLLED = 32  # passes at most that are written one after the other
 
 
 def _way(problem: FlatProblem, lay: BatchAxes) -> _Way:
@@ -168,10 +172,16 @@ def _by_passes(problem: FlatProblem, lay: BatchAxes) -> _Way:
             columns = (problem.n if forward else problem.m) // lay.count
             works = derivative_work(problem, not forward)
             seconds, moved = machine.seconds(works, columns) + _writing(problem, lay), moved_bytes(works, columns)
-            memory = 2 * problem.column_bytes * columns + result_bytes(problem, lay)
+            result = result_bytes(problem, lay)
+            memory = 2 * problem.column_bytes * columns + result
+            note = f"{columns} {'tangents' if forward else 'cotangents'} of the whole batch"
             if memory > 4 * machine.cache:  # temporaries of the whole batch are fresh memory
                 seconds += moved / machine.bandwidth
-            note = f"{columns} {'tangents' if forward else 'cotangents'} of the whole batch"
+                if columns <= UNROLLED:  # those of one pass are used again by the next
+                    each = columns * machine.seconds(works, 1) + 2 * _writing(problem, lay)
+                    least = 2 * problem.column_bytes + 2 * result
+                    apart = Cost(operations(works, columns), moved, each, least, None, f"{note}, one by one")
+                    options.append(_Way(apart, forward=forward, unrolled=True))
             cost = Cost(operations(works, columns), moved, seconds, memory, None, note)
             options.append(_Way(cost, forward=forward))
     return min(options, key=lambda w: w.cost.seconds)
@@ -202,7 +212,7 @@ def build(problem: FlatProblem) -> Callable:
     """Emit the cheaper way."""
     lay = _checked(problem)
     way = _way(problem, lay)
-    return _build_examples(problem, lay, way) if way.method else _build_passes(problem, lay, way.forward)
+    return _build_examples(problem, lay, way) if way.method else _build_passes(problem, lay, way)
 
 
 def _build_examples(problem: FlatProblem, lay: BatchAxes, way: _Way) -> Callable:
@@ -228,7 +238,8 @@ def _build_examples(problem: FlatProblem, lay: BatchAxes, way: _Way) -> Callable
     return evaluate
 
 
-def _build_passes(problem: FlatProblem, lay: BatchAxes, forward: bool) -> Callable:
+def _build_passes(problem: FlatProblem, lay: BatchAxes, way: _Way) -> Callable:
+    forward = way.forward
     avals, axes = (problem.inputs, lay.in_axes) if forward else (problem.outputs, lay.out_axes)
     other_axes = lay.out_axes if forward else lay.in_axes
     singles = [_of_one(a, axis) for a, axis in zip(avals, axes, strict=True)]
@@ -240,7 +251,12 @@ def _build_passes(problem: FlatProblem, lay: BatchAxes, forward: bool) -> Callab
         else:
             outs, pull = jax.vjp(fun, *leaves)
             push = lambda *ct: pull(tuple(ct))
-        passes = jax.vmap(push)(*varying(_shared_seeds(avals, axes), leaves if forward else outs))
+        seeds = varying(_shared_seeds(avals, axes), leaves if forward else outs)
+        if way.unrolled:
+            each = [push(*(s[i] for s in seeds)) for i in range(len(seeds[0]))]
+            passes = [jnp.stack(p) for p in zip(*each, strict=True)]
+        else:
+            passes = jax.vmap(push)(*seeds)
         # (passes, ..., batch, ...) to (batch, ..., inputs) or (batch, outputs, ...)
         stacks = [jnp.moveaxis(p, axis + 1, 1) for p, axis in zip(passes, other_axes, strict=True)]
         at = -1 if forward else 1
