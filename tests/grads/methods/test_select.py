@@ -10,8 +10,9 @@ import pytest
 
 import grads
 from grads.costs.machine import _DEFAULTS, using
-from grads.methods import registry
+from grads.methods import registry, select
 from grads.testing.catalogue import problem
+from tests.grads.methods.test_chain import problem_of as traced
 
 
 @pytest.fixture(autouse=True)
@@ -338,24 +339,17 @@ def test_registered_method_is_used():
 
 
 def test_ties_go_to_fewer_operations():
-    """A page of scalars costs a few dispatches in every method; under `vmap` the operations are what counts."""
-    square = weight(11, 3, 3)
-
-    def fun(x):
-        h = jnp.cumsum(jnp.sin(x @ square))
-        return jax.nn.log_softmax(jnp.stack([h.sum(), h.prod(), *h, *jnp.cos(h)]))
-
-    plan = grads.explain(fun, jnp.ones(3))
-    known = {r.method.name: r.cost for r in plan.rows if r.cost and r.method.automatic and r.method.exact}
-    fastest = min(c.seconds for c in known.values())
-    tied = {name: c.operations for name, c in known.items() if c.seconds <= fastest + 2e-6}
-    assert len(set(tied.values())) > 1
-    assert tied[plan.method] == min(tied.values())
+    """A few dispatches tell nothing apart: under `vmap` they are shared, the operations are not."""
+    cost = lambda seconds, operations: grads.Cost(operations, 0, seconds, 0)
+    costs = {"fwd": cost(9e-6, 300), "rev": cost(8e-6, 500), "chain": cost(1e-5, 100), "batched": cost(1e-3, 1)}
+    rows = [select.Candidate(grads.get_method(name), c, None) for name, c in costs.items()]
+    ranked = select.ranked(traced(jnp.sin, jnp.ones(2)), rows)
+    assert [r.method.name for r in ranked] == ["chain", "fwd", "rev", "batched"]
 
 
 def test_passes_of_a_batch_one_by_one():
     """A convolutional decoder of many examples: the temporaries of all tangents at once would be fresh memory."""
-    kernel, start = weight(12, 4, 4, 16, 16), weight(13, 6, 16 * 7 * 7)
+    kernel, start = (w.astype(jnp.float32) for w in (weight(12, 4, 4, 16, 16), weight(13, 6, 16 * 7 * 7)))
 
     def decode(z):
         h = jnp.tanh(z @ start).reshape(-1, 7, 7, 16)
@@ -363,12 +357,8 @@ def test_passes_of_a_batch_one_by_one():
             h = jnp.tanh(jax.lax.conv_transpose(h, kernel, (2, 2), "SAME"))
         return h[..., :1]
 
-    z = weight(14, 128, 6)
+    z = weight(14, 16, 6).astype(jnp.float32)
     assert grads.explain(decode, z, batch_axis=0).cost.note == "6 tangents of the whole batch, one by one"
-    small = z[:2]
-    with using(dataclasses.replace(_DEFAULTS["cpu"], cache=1e3, bandwidth=1e8)):
-        plan = grads.explain(decode, small, batch_axis=0)
-        assert "one by one" in plan.cost.note
-        got = jax.jit(grads.jacobian(decode, batch_axis=0))(small)
-    expected = jax.jit(jax.vmap(jax.jacfwd(lambda v: decode(v[None])[0])))(small)
-    np.testing.assert_allclose(got, expected, atol=1e-12)
+    got = jax.jit(grads.jacobian(decode, batch_axis=0))(z)
+    expected = jax.jit(jax.vmap(jax.jacfwd(lambda v: decode(v[None])[0])))(z)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
