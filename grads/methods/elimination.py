@@ -29,6 +29,7 @@ from grads.programs.sparsity import known_integers
 _VALUE = object()  # stands for a number that is known when the program runs
 MOVES = 400  # tried on the best order, where the graph is small: under half a second
 _SMALL = 150
+SINGLES = 20  # operations on single numbers that cost as much as one on an array
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,14 @@ def _found(problem: FlatProblem) -> Elimination:
 
 
 def cost(problem: FlatProblem) -> Cost:
-    """The multiplications of the order, after one evaluation and one partial derivative per edge."""
+    """One evaluation, the partial derivatives (as much as one tangent), and what is done to single numbers: each is taken
+    out of an array, or is a product of two.
+    """
     found, machine, itemsize = _found(problem), current(), problem.dtype.itemsize
     edges = sum(len(to) for to in found.graph.edges.values())
     work = Work("elementwise", found.count + edges, 0, 0, math.inf, math.inf, itemsize)
-    seconds = machine.seconds(derivative_work(problem, False), 1) + machine.seconds([work], 1)
+    seconds = 2 * machine.seconds(derivative_work(problem, False), 1) + machine.seconds([work], 1)
+    seconds += (found.count + edges) * machine.dispatch / SINGLES
     seconds += problem.output_bytes / machine.bandwidth
     memory = (found.count + edges) * itemsize + problem.value_bytes + problem.output_bytes
     counts = ", ".join(f"{k} {found.tried[k]}" for k in ("fwd", "rev", "markowitz"))

@@ -73,6 +73,16 @@ def test_vectors_products_moves_and_constants():
         np.testing.assert_allclose(a, b, atol=1e-14)
 
 
+def test_products_of_single_numbers_are_not_free():
+    """A small network with fewer products than `chain` took six times its time under `vmap`."""
+    w = [jnp.asarray(np.random.default_rng(i).normal(size=s)) for i, s in enumerate([(10, 16), (16, 4), (4, 16)])]
+    norm = lambda x: (x - x.mean()) / jnp.sqrt(x.var() + 1e-5)
+    plan = grads.explain(lambda x: jax.nn.softmax(norm(jnp.tanh(norm(x @ w[0]) @ w[1]) @ w[2])), jnp.ones(10))
+    known = {r.method.name: r.cost for r in plan.rows if r.cost}
+    assert known["elimination"].operations < known["chain"].operations
+    assert known["elimination"].seconds > 2 * known["chain"].seconds
+
+
 def test_batched_and_differentiated():
     program = SCALAR_PROGRAMS["propane_combustion"]
     x = jnp.asarray(program.at)[None] * jnp.linspace(0.9, 1.1, 3)[:, None]
