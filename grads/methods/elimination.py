@@ -172,8 +172,8 @@ def _found(problem: FlatProblem) -> Elimination:
 
 
 def cost(problem: FlatProblem) -> Cost:
-    """One evaluation, the partial derivatives (as much as one tangent), and what is done to single numbers: each is taken
-    out of an array, or is a product of two.
+    """One evaluation, the partial derivatives (as much as one tangent), and what is done to single numbers: each is
+    taken out of an array, or is a product of two.
     """
     found, machine, itemsize = _found(problem), current(), problem.dtype.itemsize
     edges = sum(len(to) for to in found.graph.edges.values())
