@@ -17,7 +17,8 @@ from models.metrics import METRICS
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate") / "run"
-    assert train.main(["--run-dir", str(folder), "--epochs", "1", "--no-figures"]) == 0
+    more = ["--metrics", "active_units", "codes"]
+    assert train.main(["--run-dir", str(folder), "--epochs", "1", "--no-figures", *more]) == 0
     return folder
 
 
@@ -54,6 +55,21 @@ def test_numbers_of_a_run_are_kept_and_never_lost(run, tmp_path, capsys):
     out.write_text(json.dumps(kept))
     assert call(run, "--metrics", "errors", "--out", out) == 0
     assert "replaced in evaluation.json: errors" in capsys.readouterr().out
+
+
+def test_a_run_measures_at_its_end_what_its_command_names(run, capsys):
+    """The block of the run's own end is that of an evaluation under the same conditions: nothing is replaced."""
+    (block,) = blocks(run / "evaluation.json")
+    assert list(block["metrics"]) == ["active_units"]
+    assert "discrete" in block["not_measured"]["codes"]
+    assert call(run, "--metrics", "active_units") == 0
+    assert len(blocks(run / "evaluation.json")) == 1
+    assert "replaced" not in capsys.readouterr().out
+    with pytest.raises(SystemExit) as code:
+        train.main(["--run-dir", str(run.parent / "other"), "--metrics", "active_unit"])
+    assert code.value.code == 2
+    assert "nearest: active_units" in capsys.readouterr().err
+    assert not (run.parent / "other").exists()
 
 
 def test_a_file_of_examples_and_the_run_s_folder(run, tmp_path):
