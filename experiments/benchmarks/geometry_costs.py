@@ -7,7 +7,7 @@ take at most 10 s.
 Command: python -m experiments geometry_costs
 Cost: 2 minutes on 2 quiet cores; random images, untrained networks.
 
-Steps are whole ones: gradient and Adam, batch 128, in turns; ratios are medians over the turns of the ratio within a
+Steps are those of `train.py`, batch 128, in turns; ratios are medians over the turns of the ratio within a
 turn. Processor seconds stand beside those of the clock, which other jobs inflate. Writes
 experiments/results/geometry_costs.json.
 """
@@ -22,48 +22,47 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
+import train
 from experiments.benchmarks.measuring import write
 from experiments.running import store
-from experiments.tables.geometry.penalty_methods import dense, probes, term
+from experiments.tables.geometry.penalty_methods import dense, term
 from models import Autoencoder, Dense, Model, Sizes, posteriors
 from models.likelihoods import NormalLikelihood
 from models.metrics import report_card, travel
+from models.objectives import Reconstruction
+from models.terms import Contractive
 from models.terms.geometry.halves import encoder
+from training.examples import Examples
 
 VALUES, BATCH = 784, 128
 DEEP = (512, 256, 128, 64)
 PARTS = ("penalties", "card", "geodesics")
 
 
-def network(hidden: tuple[int, ...], latent: int) -> Autoencoder:
-    """Return an untrained autoencoder of 784 values; one layer has a sigmoid code, as contractive autoencoders have."""
+def model_of(hidden: tuple[int, ...], latent: int) -> Model:
+    """Return the config of an autoencoder; of one layer it has a sigmoid code, as contractive autoencoders have."""
     posterior = posteriors.PointPosterior(activation="identity" if hidden else "sigmoid")
-    cfg = Model(Dense(hidden, "tanh"), latent=latent, posterior=posterior, likelihood=NormalLikelihood())
-    return Autoencoder(cfg, Sizes((VALUES,)), rngs=nnx.Rngs(0))
+    return Model(Dense(hidden, "tanh"), latent=latent, posterior=posterior, likelihood=NormalLikelihood())
 
 
-def step_of(model: Autoencoder, x: jax.Array, penalty: Any) -> Callable[[], Any]:
-    """Return a compiled training step by Adam: squared error and 0.1 penalty (None: without); it waits for its end."""
-    graph, params, rest = nnx.split(model, nnx.Param, ...)
-    optimizer = optax.adam(1e-3)
+def network(model: Model) -> Autoencoder:
+    """Return an untrained autoencoder of 784 values."""
+    return Autoencoder(model, Sizes((VALUES,)), rngs=nnx.Rngs(0))
 
-    def loss(params: Any, key: Any) -> Any:
-        model = nnx.merge(graph, params, rest)
-        error = jnp.mean(jnp.sum(jnp.square(model.decode(model.encode(x).mean).mean - x), axis=1))
-        return error + (0.1 * jnp.mean(penalty(model, encoder(model, x), key)) if penalty else 0)
 
-    def step(params: Any, state: Any, key: Any) -> Any:
-        change, state = optimizer.update(jax.grad(loss)(params, key), state)
-        return optax.apply_updates(params, change), state
-
-    held = [params, optimizer.init(params)]
-    program = jax.jit(step).lower(*held, jax.random.key(0)).compile()
+def step_of(model: Model, term: Contractive | None) -> Callable[[], Any]:
+    """Return a compiled step of training (`train.train_step`), with or without a term, that waits for its end."""
+    config = train.Config(model=model, objective=Reconstruction(), terms=(term,) if term else (), batch_size=BATCH)
+    examples = Examples(jax.random.uniform(jax.random.key(1), (BATCH, VALUES)))
+    optimizer, key = train.make_optimizer(config, BATCH), jax.random.key(0)
+    held = [train.init(config, key, examples)]
+    batch = examples.batch(jnp.arange(BATCH))
+    program = jax.jit(lambda state, batch: train.train_step(state, config, optimizer, key, batch))
 
     def run() -> None:
-        held[:] = jax.block_until_ready(program(*held, jax.random.key(0)))
+        held[:] = [jax.block_until_ready(program(held[0], batch))]
 
     return run
 
@@ -83,19 +82,19 @@ def ratios(runs: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
 
 def penalties(turns: int) -> dict[str, Any]:
     """Return what penalties cost beside a plain step, and the closed form's value beside reverse mode's."""
-    x = jax.random.uniform(jax.random.key(1), (BATCH, VALUES))
-    wide, deep = network((), 1000), network(DEEP, 32)
-    steps = {"plain": step_of(wide, x, None), "closed_form": step_of(wide, x, term), "again": step_of(wide, x, None)}
+    closed, probe = Contractive(), Contractive(way="probe")
+    one, deep = model_of((), 1000), model_of(DEEP, 32)
+    steps = {"plain": step_of(one, None), "closed_form": step_of(one, closed), "again": step_of(one, None)}
     out = {"one_layer": ratios(steps, turns)}
-    out["deep"] = ratios({"plain": step_of(deep, x, None), "one_probe": step_of(deep, x, probes(1, "signs"))}, turns)
-    few = x[:16]
+    out["deep"] = ratios({"plain": step_of(deep, None), "one_probe": step_of(deep, probe)}, turns)
+    wide, few = network(one), jax.random.uniform(jax.random.key(1), (BATCH, VALUES))
     value = lambda way: jax.jit(lambda m: jnp.mean(way(m, encoder(m, few), None)))
-    closed, reverse = value(term), value(dense(jax.jacrev))
+    formula, reverse = value(term), value(dense(jax.jacrev))
     runs = {
-        "plain": lambda: jax.block_until_ready(closed(wide)),
+        "plain": lambda: jax.block_until_ready(formula(wide)),
         "jacrev": lambda: jax.block_until_ready(reverse(wide)),
     }
-    return out | {"value_of_16": {"jacrev_over_closed_form": ratios(runs, max(3, turns // 10))["jacrev_over_plain"]}}
+    return out | {"value": {"jacrev_over_closed_form": ratios(runs, max(3, turns // 10))["jacrev_over_plain"]}}
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
@@ -112,7 +111,7 @@ def peak_mib() -> float:
 
 def card(images: int) -> dict[str, float]:
     """Return the cost of the report card, compilation included, and the memory that it added to the peak."""
-    model, before = network(DEEP, 16), peak_mib()
+    model, before = network(model_of(DEEP, 16)), peak_mib()
     x = np.random.default_rng(0).random((images, VALUES), np.float32)
     found, cost = timed(lambda: report_card(model, x, jax.random.key(0)))
     return cost | {"images": found["examples"], "peak_mib": peak_mib(), "peak_before_mib": before}
@@ -120,7 +119,7 @@ def card(images: int) -> dict[str, float]:
 
 def geodesics(pairs: int = 64) -> dict[str, float]:
     """Return the cost of one call for 64 geodesics in a code of two units, with and without compilation."""
-    model = network((256, 128), 2)
+    model = network(model_of((256, 128), 2))
     ends = jax.random.normal(jax.random.key(2), (2, pairs, 2))
     first, cost = timed(lambda: jax.block_until_ready(travel.geodesics(travel.surface(model), *ends)))
     again = timed(lambda: jax.block_until_ready(travel.geodesics(travel.surface(model), *ends)))[1]

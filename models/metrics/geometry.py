@@ -52,7 +52,7 @@ def report_card(
     parts = []
     for start in range(0, batch.size, chunk):
         index = np.arange(start, start + chunk) % batch.size  # the last chunk is filled up: one program
-        some = Batch(*(None if a is None else jnp.asarray(a)[index] for a in batch))
+        some = Batch(*(None if a is None else np.asarray(a)[index] for a in batch))  # no copy of all of them
         rows = _jitted(graph, state, some, k_pairs)
         parts.append({name: np.asarray(value)[: batch.size - start] for name, value in rows.items()})
     rows = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
