@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from models.distributions.event import Event, Mask, PerExample, flat, sum_event
+from models.distributions.event import Event, Mask, PerExample, sum_event
 from models.distributions.finite import softplus
 
 
@@ -31,8 +31,7 @@ class Bernoulli(NamedTuple):
 
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ x l - log(1 + exp l), nats; finite with its gradient x - sigmoid(l) at any finite l."""
-        logits, x, mask = flat(self.logits, x, mask)
-        return sum_event(x * logits - softplus(logits), mask)
+        return sum_event(x * self.logits - softplus(self.logits), mask)
 
     def log_table(self) -> Float[Array, "batch *event levels"]:
         """Return log P of 0 and of 1, nats."""
