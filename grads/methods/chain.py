@@ -291,7 +291,7 @@ def _rows(factor: Factor, forward: bool, state: Sequence[Any]) -> list[jax.Array
     elif isinstance(factor, IdentityFactor):
         return unit_vectors([v.aval for v in state])
     else:
-        matrix = factor.matrix
+        matrix = factor.matrix.mT if forward else factor.matrix  # columns of J as rows of the stack
     avals = [v.aval for v in state]
     return [p.astype(a.dtype) for p, a in zip(cut(matrix, avals, 1), avals, strict=True)]
 

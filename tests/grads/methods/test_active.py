@@ -43,8 +43,10 @@ SELECTING = {
 def test_selections_are_seen_and_right():
     full = lambda move: lambda x: jnp.sin(move(jnp.tanh(x) * X)) @ jnp.ones((move(X).shape[-1], 3))
     functions = {name: full(move) for name, (move, _) in SELECTING.items()}
-    for name, fun in functions.items():
-        assert SELECTING[name][1] in [s.kind for s in segments_of(problem_of(fun, X))], name
+    functions["pushed"] = lambda x: jnp.cumsum(jnp.outer(x[jnp.asarray([2, 0, 3, 1])], X))  # a selection seeds what follows
+    functions["pulled"] = lambda x: jnp.cumsum(x[:50])[jnp.arange(40, 0, -1)]
+    for name, (_, kind) in SELECTING.items():
+        assert kind in [s.kind for s in segments_of(problem_of(functions[name], X))], name
     found = jax.jit(lambda x: {name: grads.jacobian(fun, method="chain")(x) for name, fun in functions.items()})(X)
     expected = jax.jit(lambda x: {name: jax.jacfwd(fun)(x) for name, fun in functions.items()})(X)
     for name in functions:
