@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.batch import Batch, as_batch, repeated
 from models.config import ConfigError
+from models.distributions import Bernoulli, softplus, sum_event
 
 
 def draw(q: Any, key: PRNGKeyArray) -> tuple[Array, Any]:
@@ -59,6 +60,16 @@ def prior_codes(model: Any, key: PRNGKeyArray, count: int, label: Any = None) ->
     return jax.vmap(lambda k: prior.sample(k)[0])(jax.random.split(k_draw, count))
 
 
+def log_of_many(p: Any, x: Array, mask: Any) -> Float[Array, " batch"]:
+    """Return log p(x) of many draws, nats: of bits the terms are made before they are summed.
+
+    XLA's CPU backend else makes them one at a time inside the sum, ten times as slowly; the numbers are the same.
+    """
+    if not isinstance(p, Bernoulli):
+        return p.log_prob(x, mask)
+    return sum_event(jax.lax.optimization_barrier(x * p.logits - softplus(p.logits)), mask)
+
+
 def weigher(model: Any, batch: Batch, key: PRNGKeyArray, samples: int, training: bool) -> tuple[Any, Any, Any, Any]:
     """Return (q, z, log_q, weigh): draws z (samples, batch, latent) and weigh(z, log_q) = log p(x, z) - log_q, nats.
 
@@ -81,7 +92,7 @@ def weigher(model: Any, batch: Batch, key: PRNGKeyArray, samples: int, training:
         p = model.decode(flat, for_decoder, many.label)
         if training:
             model.track(p, many)
-        log_joint = p.log_prob(many.x, many.mask) + model.prior(many.label, more).log_prob(flat)
+        log_joint = log_of_many(p, many.x, many.mask) + model.prior(many.label, more).log_prob(flat)
         return log_joint.reshape(samples, -1) - log_q
 
     return q, z, log_q, weigh

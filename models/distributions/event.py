@@ -1,6 +1,5 @@
 """What every density sums over: the batch is the first axis, the event is all the others."""
 
-import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,15 +24,6 @@ def unit_of(p: Any) -> str:
 def at_least_float32(x: Array) -> Array:
     """Return x, in float32 where it comes in a shorter dtype."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def flat(*arrays: Any) -> tuple[Any, ...]:
-    """Return arrays (batch, *event) as (batch, values), None as it is.
-
-    Densities whose terms are exponentials sum flat ones: over the axes of an image XLA's CPU backend evaluates them one
-    value at a time inside the sum, ten times as slowly.
-    """
-    return tuple(a if a is None else a.reshape(a.shape[0], math.prod(a.shape[1:])) for a in arrays)
 
 
 def sum_event(terms: Event, mask: Mask = None) -> PerExample:
