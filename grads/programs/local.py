@@ -65,7 +65,7 @@ _WHOLE = {4: 2**24, 8: 2**53}  # numbers up to here are whole in a float of so m
 
 
 def _selection(eqn: Any, x: Any, active: frozenset) -> str | None:
-    """"select" or "spread" where one operand's elements only move, by places that the program computes."""
+    """ "select" or "spread" where one operand's elements only move, by places that the program computes."""
     name, out = eqn.primitive.name, eqn.outvars[0]
     if [v for v in eqn.invars if isinstance(v, Var) and v in active] != [x] or out.aval.dtype != x.aval.dtype:
         return None
