@@ -210,7 +210,8 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     )  # fmt: skip
     run.encode(found.x[:1], None if (y := own(found, run)) is None else y[:1])  # refuses what does not fit
     rows = read_metrics(run.path / "metrics.jsonl")
-    drawn = write_all(folder, run.model, dataset, rows, jax.random.key(options.seed))
+    answer = getattr(run.config.objective, "answer", None)
+    drawn = write_all(folder, run.model, dataset, rows, jax.random.key(options.seed), answer)
     try:
         drawn.append(directions.write(folder / "directions.png", run.model, dataset, run.scaled(found.x[:4]), labels))
     except (ConfigError, ValueError) as error:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError, config, kind, setting, validate
-from models.networks import Conv, Dense, Mirror, Nothing, Recurrent, Transformer
+from models.networks import Conv, Dense, Mirror, Nothing, Recurrent, Transformer, ViT
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
 
@@ -25,9 +25,9 @@ def full(x: Array) -> Array:
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
 
-    encoder: Dense | Conv | Recurrent | Transformer | Nothing = Dense()  # type: ignore[call-arg]
+    encoder: Dense | Conv | ViT | Recurrent | Transformer | Nothing = Dense()  # type: ignore[call-arg]
     """network from example to code"""
-    decoder: Mirror | Dense | Conv | Recurrent | Transformer = Mirror()
+    decoder: Mirror | Dense | Conv | ViT | Recurrent | Transformer = Mirror()
     """network from code to example; mirror: the encoder reversed"""
     latent: int = setting(20, at_least=1)
     """dimensions of the code"""
@@ -114,12 +114,20 @@ class Autoencoder(nnx.Module):
         return self.posterior(self.numbers(x, key, label), key)
 
     def numbers(
-        self, x: Float[Array, "batch *shape"], key: PRNGKeyArray | None = None, label: Labels = None
+        self,
+        x: Float[Array, "batch *shape"],
+        key: PRNGKeyArray | None = None,
+        label: Labels = None,
+        patches: Int[Array, "batch seen"] | None = None,
     ) -> Float[Array, "batch numbers"]:
-        """Return what the encoder's head says of each example, and the flat example where the posterior looks at it."""
+        """Return what the encoder's head says of each example, and the flat example where the posterior looks at it.
+
+        patches: those that an encoder of patches is to see; None: all.
+        """
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        numbers = full(self.encoder(x if self.symbolic else self.cast(x), key, self.hot(label)))
+        some = () if patches is None else (patches,)
+        numbers = full(self.encoder(x if self.symbolic else self.cast(x), key, self.hot(label), *some))
         if not getattr(self.posterior_module, "sees_example", False):
             return numbers
         return jnp.concatenate([numbers, x.reshape(x.shape[0], -1).astype(numbers.dtype)], axis=1)

@@ -130,7 +130,8 @@ def measure(
 
     Names carry units (`negative_elbo_nats`, `bits_per_dim`, `mse`, ...). `objective` is the objective's own loss at
     full weights. A denoiser has `noisy_mse` beside `mse`: from corrupted examples to clean ones, beside clean to
-    clean. With `mean`, that of the training examples, there is `baseline_mse`, the error of whoever answers with it.
+    clean; a masked autoencoder has `masked_mse`, of the patches that it was not shown. With `mean`, that of the
+    training examples, there is `baseline_mse`, the error of whoever answers with it.
     A variational model has `active_units`, and per dimension `kl_per_dim_nats`, (latent,). Dynamic binarisation draws
     each example once, by `key`. The short last batch is filled up with examples that do not count.
     """
@@ -144,10 +145,10 @@ def measure(
         some = as_batch(some._replace(x=binarise(some.x, config.binarise, k_binary)))
         values = metrics.per_example(model, some, k_metrics)
         values["objective"] = example_loss(config, model, some, k_metrics, ramp_steps(config), training=False)[0]
-        if "mse" in values and hasattr(config.objective, "corrupted"):
-            label = model.seen_label(some)
-            q = model.encode(config.objective.corrupted(some.x, k_metrics), None, label)
-            values["noisy_mse"] = metrics.squared_error(some, model.decode(q.mean, None, label).mean)
+        if "mse" in values and hasattr(config.objective, "answer"):
+            found = config.objective.answer(model, some, k_metrics, model.seen_label(some))
+            judged = some if found.mask is None else some._replace(mask=found.mask)
+            values[f"{found.name}_mse"] = metrics.squared_error(judged, found.mean)
         if "mse" in values and mean is not None:
             values["baseline_mse"] = metrics.squared_error(some, mean[None])
         sums = {name: jnp.sum(jnp.where(index < n, value, 0)) for name, value in values.items()}

@@ -13,6 +13,6 @@ from models.networks.dense import Dense
 from models.networks.encoder import Encoder
 from models.networks.mirror import Mirror
 from models.networks.nothing import Nothing
-from models.networks.sequences import Recurrent, Transformer
+from models.networks.sequences import Recurrent, Transformer, ViT
 
-__all__ = ["Conv", "Decoder", "Dense", "Encoder", "Mirror", "Nothing", "Recurrent", "Transformer"]
+__all__ = ["Conv", "Decoder", "Dense", "Encoder", "Mirror", "Nothing", "Recurrent", "Transformer", "ViT"]

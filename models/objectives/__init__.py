@@ -15,6 +15,7 @@ from models.objectives.bound import Bound
 from models.objectives.corruption import corrupt
 from models.objectives.denoising import Denoising
 from models.objectives.elbo import ELBO, ramp
+from models.objectives.masked import Masked
 from models.objectives.passing import reconstruction_error, run
 from models.objectives.reconstruction import Reconstruction
 from models.objectives.sampling import Sampling
@@ -31,12 +32,13 @@ def sparse_as_term(values: dict[str, Any]) -> dict[str, Any]:
     return values | {"objective": reconstruction, "terms": [sparsity | {"kind": "Sparsity"}]}
 
 
-Objective = Reconstruction | Denoising | ELBO | Bound | SemiSupervised | Sampling
+Objective = Reconstruction | Denoising | Masked | ELBO | Bound | SemiSupervised | Sampling
 
 __all__ = [
     "ELBO",
     "Bound",
     "Denoising",
+    "Masked",
     "Objective",
     "Reconstruction",
     "Sampling",

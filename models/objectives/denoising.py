@@ -8,7 +8,7 @@ from jaxtyping import Array, PRNGKeyArray
 from models.batch import Batch, as_batch
 from models.config import ConfigError, config, setting
 from models.objectives.corruption import corrupt
-from models.objectives.passing import ERROR_TERMS, Error, Result, Step, reconstruction_error, run, watched
+from models.objectives.passing import ERROR_TERMS, Answer, Error, Result, Step, reconstruction_error, run, watched
 
 
 @config
@@ -36,6 +36,11 @@ class Denoising:
     def corrupted(self, x: Array, key: PRNGKeyArray) -> Array:
         """Return x with the noise that a call with this key adds."""
         return corrupt(self.corruption, x, jax.random.split(key)[0], self.level)
+
+    def answer(self, model: Any, batch: Batch, key: PRNGKeyArray, label: Any = None) -> Answer:
+        """Return the examples corrupted, and what the model makes of them."""
+        seen = self.corrupted(batch.x, key)
+        return Answer("noisy", seen, model.decode(model.encode(seen, None, label).mean, None, label).mean)
 
     def at(self, step: Step) -> "Denoising":
         """Return itself: nothing is scheduled."""

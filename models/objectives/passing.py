@@ -1,7 +1,7 @@
 """One batch's way through a model, and the distance at its end."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,16 @@ PerExample = Float[Array, " batch"]
 Result = tuple[PerExample, dict[str, PerExample], Pass]
 Error = Literal["squared", "cross_entropy", "nll"]
 Step = Int[Array, ""] | int
+
+class Answer(NamedTuple):
+    """What a model makes of examples that it was not shown whole, for metrics and pictures."""
+
+    name: str  # of the picture; its error is NAME_mse
+    seen: Array  # what the encoder was given, (batch, *shape)
+    mean: Array  # the answer
+    mask: Array | None = None  # which values it is judged by; None: all observed ones
+
+
 ERROR_TERMS = {"squared": "squared_error", "cross_entropy": "cross_entropy", "nll": "nll"}
 
 
@@ -27,18 +37,19 @@ def run(
     *,
     seen: Array | None = None,
     refine: Callable[..., Array] | None = None,
+    patches: Array | None = None,
 ) -> Pass:
     """Return the pass of a batch: q(z|x), a draw z of it and p(x|z); dropout and batch statistics in `training` only.
 
     seen: what the encoder is given in place of x. refine: (model, batch, numbers, key) -> better numbers of each
-    example's own posterior.
+    example's own posterior. patches: those that an encoder of patches is to see.
     """
     batch = as_batch(batch)
     for_encoder = for_decoder = None
     more = jax.random.fold_in(key, 7)
     if training:
         key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
-    numbers = own = model.numbers(batch.x if seen is None else seen, for_encoder, batch.label)
+    numbers = own = model.numbers(batch.x if seen is None else seen, for_encoder, batch.label, patches)
     if refine is not None:
         numbers = refine(model, batch, numbers, more)
     q = model.posterior(numbers, for_encoder)
@@ -46,7 +57,7 @@ def run(
     p = model.decode(z, for_decoder, batch.label)
     if training:
         model.track(p, batch)
-    return Pass(model, batch, q, z, log_q, p, more, training, own if seen is None else None)
+    return Pass(model, batch, q, z, log_q, p, more, training, own if seen is None and patches is None else None)
 
 
 def bound_terms(done: Pass, name: str) -> tuple[PerExample, Float[Array, "batch terms"]]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import train as T
-from models import Dense, Model, posteriors, terms
+from models import Dense, Model, ViT, posteriors, terms
 from models.config import ConfigError
-from models.objectives import ELBO, Denoising, Reconstruction
+from models.objectives import ELBO, Denoising, Masked, Reconstruction
 from training.cli.closing import collapsed
 from training.evaluate import Best, measure, patience_is_over, ramp_epochs, training_mean
 from training.examples import Examples
@@ -54,6 +54,13 @@ def test_a_denoiser_is_judged_from_noise_to_clean_beside_clean_to_clean():
     clean, _ = measured(dataclasses.replace(POINT, objective=Denoising(corruption="mask", level=0.0)))
     np.testing.assert_allclose(clean["noisy_mse"], clean["mse"], rtol=1e-9)
     assert clean["mse"] == values["mse"]
+
+
+def test_a_masked_autoencoder_is_judged_at_the_patches_it_was_not_shown():
+    encoder = ViT(patch=2, width=4, heads=2, layers=1)
+    model = dataclasses.replace(POINT.model, encoder=encoder)
+    values, _ = measured(dataclasses.replace(POINT, model=model, objective=Masked(visible=0.0)))
+    np.testing.assert_allclose(values["objective"], 12 * values["masked_mse"], rtol=1e-9)  # 3 of 4 patches of 4 pixels
 
 
 def test_baseline_is_the_error_of_the_training_mean():

@@ -79,9 +79,9 @@ def _mean(config: Any, known: Any) -> jax.Array:
 
 def draw(folder: RunFolder, config: Any, state: Any, inputs: Inputs, key: jax.Array) -> list[Path]:
     """Draw the figures of a run with this state."""
-    rows, noise = read_metrics(folder.metrics.path), getattr(config.objective, "corrupted", None)
+    rows, answer = read_metrics(folder.metrics.path), getattr(config.objective, "answer", None)
     model = trained_model(config, state)
-    return figures.write_all(folder.figures, model, inputs.dataset, rows, jax.random.fold_in(key, 3), noise)
+    return figures.write_all(folder.figures, model, inputs.dataset, rows, jax.random.fold_in(key, 3), answer)
 
 
 def draw_missing(folder: RunFolder, command: Any, key: jax.Array, state: Any, inputs: Inputs) -> None:

@@ -134,14 +134,22 @@ def curves(path: Path, rows: Sequence[dict[str, Any]], most: int = 6) -> bool:
 
 
 def reconstructions(
-    path: Path, originals: np.ndarray, decoded: np.ndarray, columns: int = 10, noisy: np.ndarray | None = None
+    path: Path,
+    originals: np.ndarray,
+    decoded: np.ndarray,
+    columns: int = 10,
+    noisy: np.ndarray | None = None,
+    given: str = "noisy",
 ) -> None:
-    """Draw originals above their reconstructions, both (n, *event), `noisy` between them; lines share a panel."""
+    """Draw originals above their reconstructions, both (n, *event), `noisy` (`given` in a word) between them.
+
+    Lines share a panel.
+    """
     title = "Originals and their reconstructions (test set)"
     shown, names = [originals, decoded], ["original", "decoded"]
     if noisy is not None:
         title = "Originals, what the model was given, and its answer (test set)"
-        shown, names = [originals, noisy, decoded], ["original", "corrupted", "decoded"]
+        shown, names = [originals, noisy, decoded], ["original", given, "decoded"]
     if not is_image(originals.shape[1:]):
         return _lines(path, title, [part[:6] for part in shown], names)
     groups = max(1, min(2, len(originals) // columns))

@@ -20,12 +20,12 @@ def write_all(
     dataset: Any,
     rows: Sequence[dict[str, Any]],
     key: jax.Array,
-    corrupted: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
+    answer: Callable[..., Any] | None = None,
 ) -> list[Path]:
     """Write curves, reconstructions, samples, latents and traversal as PNG into `folder`; return their paths.
 
-    Of a model without an encoder there are only curves and samples. With `corrupted`, (x, key) -> x as a denoiser is
-    given it, there is also `denoised`: clean, corrupted, decoded.
+    Of a model without an encoder there are only curves and samples. With `answer` of an objective that does not show
+    the model all, there is also `denoised` or `masked`: originals, what the model was given, its answer.
 
     `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; one that has labels sees those of the
     examples (or what it infers), all in turn for samples, and the first for moves of a latent. `dataset` is a
@@ -35,6 +35,7 @@ def write_all(
     make_folder(folder)
     names = ("curves", "reconstructions", "samples", "latent", "traversal")
     path = {name: folder / f"{name}.png" for name in names}
+    from models.batch import Batch
     from models.networks.nothing import NoEncoder
 
     classes = getattr(model, "classes", 0)
@@ -62,12 +63,12 @@ def write_all(
     grid = moved.reshape(len(plan["order"]), len(plan["values"]), *moved.shape[1:])
     titles = [f"z {i + 1}" for i in plan["order"]]
     drawing.traversal(path["traversal"], grid, plan["values"], titles, plan["title"])
-    if corrupted is not None:
-        path["denoised"] = folder / "denoised.png"
-        noisy = corrupted(jnp.asarray(x[:shown]), jax.random.fold_in(key, 1))
+    if answer is not None:
         label = None if seen is None else seen[:shown]
-        denoised = _decode(model, np.asarray(_posterior(model, noisy, label)["mean"]), label)
-        drawing.reconstructions(path["denoised"], x[:shown], denoised, noisy=np.asarray(noisy))
+        found = answer(model, Batch(jnp.asarray(x[:shown]), label), jax.random.fold_in(key, 1), label)
+        path["answer"] = folder / f"{'denoised' if found.name == 'noisy' else found.name}.png"
+        given, made = (dataset.display(np.asarray(a, np.float32)) for a in (found.seen, found.mean))
+        drawing.reconstructions(path["answer"], dataset.display(x[:shown]), made, noisy=given, given=found.name)
     if not drawing.curves(path["curves"], rows):
         del path["curves"]
     return list(path.values())

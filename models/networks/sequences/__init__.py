@@ -1,6 +1,7 @@
-"""Networks that read and write one step at a time: recurrent cells and transformers, with variable length."""
+"""Networks of steps: recurrent cells and transformers with variable length, and transformers over patches."""
 
 from models.networks.sequences.recurrent import Recurrent
 from models.networks.sequences.transformer import Transformer
+from models.networks.sequences.vit import ViT
 
-__all__ = ["Recurrent", "Transformer"]
+__all__ = ["Recurrent", "Transformer", "ViT"]

@@ -57,8 +57,8 @@ class Transformer(OverSteps):
 class Layer(nnx.Module):
     """x + attention(norm(x)), then x + perceptron(norm(x)) with four times the width inside."""
 
-    def __init__(self, cfg: Transformer, *, rngs: nnx.Rngs):
-        width = cfg.width
+    def __init__(self, cfg: Any, *, rngs: nnx.Rngs):
+        width = cfg.width  # cfg: of any network of such layers, with width, heads and dropout
         self.before, self.between = LayerNorm(width), LayerNorm(width)
         self.into, self.back = Linear(width, 3 * width, rngs=rngs), Linear(width, width, rngs=rngs)
         self.up, self.down = Linear(width, 4 * width, rngs=rngs), Linear(4 * width, width, rngs=rngs)
