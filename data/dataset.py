@@ -40,7 +40,7 @@ class Dataset:
     range: lowest and highest possible raw value; `(x - low) / (high - low)` is in [0, 1].
     labels: number of classes, or None without labels.
     sha256: file (or array) name -> hex digest of what was read.
-    binarisation: "published" when the stored values are already 0 and 1, else "none".
+    binarisation: "published" when the stored values are bits already: 0 and 1, or 0 and 255 (or 65535); else "none".
     factor_names: the columns of `Split.factors` (generated sets only).
     scale: from raw values to those a model sees, fitted on the training split.
     columns: names of a table's columns. classes: names of the classes where they have any.
@@ -108,7 +108,7 @@ class Dataset:
 
     @property
     def bits(self) -> bool:
-        """Whether every value is 0 or 1."""
+        """Whether every scaled value is 0 or 1: the raw ones are the two ends of the range."""
         return self.binarisation == "published"
 
     @property
@@ -151,7 +151,9 @@ class Dataset:
             kind = f"{what} of {self.shape[0]} steps x {self.shape[1]}"
         kind = f"recordings as {'x'.join(map(str, self.shape))} numbers" if self.audio else kind
         low, high = self.range
-        unit = "bits" if self.bits else f"values {low:g}..{high:g}"
+        unit = f"values {low:g}..{high:g}"
+        if self.bits:
+            unit = "bits" if high <= 1 else f"bits, stored as {low:g} and {high:g}"
         each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())
         labels = "no labels" if self.labels is None else f"{self.labels} classes"
         constant = self.constant

@@ -114,6 +114,7 @@ def _tfds(name: str, root: Path | None, options: Options, seconds: float) -> tup
     part, start, stop = cuts["train"]
     train = OnDisk(stored[part], x, y, builders.dtype_of(builder, x), start, stop, name)
     look = functools.cache(lambda: measure(train.blocks()))
-    if dataset.bits and not look().bits:
-        raise DataError(builders.no_bits(name, look().range[1]))
+    if dataset.bits:
+        bounds, kind = builders.with_train(look().range[1], look().top, dataset.range, name)
+        dataset = dataclasses.replace(dataset, range=bounds, binarisation=kind)
     return scaled(dataset, options, look), train

@@ -17,6 +17,7 @@ from data.errors import DataError
 from data.options import ScaleKind
 
 BLOCK = 1024  # examples that are looked at together
+ENDS = (1.0, 255.0, 65535.0)  # what stands for a set bit: 1, or white where bits are stored as 8 or 16-bit grey
 DIFFERENT = 10.0  # columns whose standard deviations differ by more than this factor are on different scales
 
 
@@ -66,7 +67,8 @@ class Scale(NamedTuple):
 class Stats:
     """What a pass over examples finds, for every entry of the last axis: (columns,) arrays.
 
-    whole: whether every value is a whole number. size: numbers per entry.
+    whole: whether every value is a whole number. size: numbers per entry. top: the one value found beside 0; 0 where
+    there is none, NaN where there are more.
     """
 
     size: int
@@ -75,6 +77,7 @@ class Stats:
     mean: np.ndarray
     std: np.ndarray
     whole: bool
+    top: float
 
     @property
     def range(self) -> tuple[float, float]:
@@ -94,14 +97,23 @@ class Stats:
 
     @property
     def bits(self) -> bool:
-        """Whether the values are zeros and ones."""
-        return self.eight_bit and self.range[1] <= 1
+        """Whether the values are zeros and ones, or stand for them: zeros and 255, zeros and 65535."""
+        return self.top in (0.0, *ENDS)
 
 
 def blocks(x: Any) -> Iterator[np.ndarray]:
     """Yield the examples of an array in blocks, in stored order."""
     for start in range(0, len(x), BLOCK):
         yield np.asarray(x[start : start + BLOCK])
+
+
+def only_value(x: np.ndarray, top: float = 0.0) -> float:
+    """Return the one value beside 0 in `x` and in what was seen before (`top`): 0 for none, NaN for several."""
+    if top != top:
+        return top
+    most = float(x.max()) or float(x.min())
+    one = most if top == 0 else top
+    return one if most in (0.0, one) and bool(((x == 0) | (x == one)).all()) else float("nan")
 
 
 def measure(parts: Iterable[np.ndarray]) -> Stats:
@@ -111,13 +123,14 @@ def measure(parts: Iterable[np.ndarray]) -> Stats:
 
 
 def _measured(parts: Iterable[np.ndarray]) -> Stats:
-    size, whole = 0, True
+    size, whole, top = 0, True, 0.0
     low = high = mean = squares = None
     for block in parts:
         flat = block.reshape(-1, block.shape[-1]).astype(np.float64, copy=False)
         if not len(flat):
             continue
         whole = whole and (block.dtype.kind in "bui" or bool(np.array_equal(flat, np.rint(flat))))
+        top = only_value(flat, top)
         n, m = len(flat), flat.mean(0)
         s = np.square(flat - m).sum(0)
         if mean is None or squares is None or low is None or high is None:
@@ -129,7 +142,7 @@ def _measured(parts: Iterable[np.ndarray]) -> Stats:
         mean, size = mean + gap * (n / total), total
     if mean is None or squares is None or low is None or high is None:
         raise DataError("there are no examples to measure")
-    return Stats(size, low, high, mean, np.sqrt(squares / size), whole)
+    return Stats(size, low, high, mean, np.sqrt(squares / size), whole, top)
 
 
 def chosen(kind: ScaleKind, found: Stats, picture: bool) -> str:
@@ -141,7 +154,7 @@ def chosen(kind: ScaleKind, found: Stats, picture: bool) -> str:
         return kind
     low, high = found.range
     if picture and found.eight_bit:
-        return "none" if found.bits else "unit"
+        return "none" if found.range[1] <= 1 else "unit"
     if low < 0 or high > 1:
         return "standardise"
     spread = found.std[~found.constant]

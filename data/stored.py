@@ -4,6 +4,7 @@ The same numbers give the same array whatever type and file they came in: whole 
 numbers float32 where that is exact, else float64.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from data.dataset import check_finite
 from data.errors import DataError
-from data.scale import blocks
+from data.scale import ENDS, blocks, only_value
 
 EXACT = 2**53  # whole numbers above this are not all float64
 
@@ -92,13 +93,19 @@ def facts_of(
 ) -> tuple[tuple[float | int, float | int], Literal["none", "published"]]:
     """Return (range, binarisation) of a set's arrays in stored form.
 
-    Bits: (0, 1) and "published". 8-bit pictures: (0, 255); pictures within [0, 1]: (0.0, 1.0); else the lowest and
-    highest value found.
+    Bits: (0, 1), or (0, 255) and (0, 65535) where these two values are all there is, and "published". Other 8-bit
+    pictures: (0, 255); pictures within [0, 1]: (0.0, 1.0); else the lowest and highest value found.
     """
     low, high = min(x.min() for x in arrays), max(x.max() for x in arrays)
     eight_bit, picture = all(x.dtype == np.uint8 for x in arrays), arrays[0].ndim == 4
     if eight_bit and high <= 1:
         return (0, 1), "published"
+    if low == 0 and high in ENDS:
+        if (
+            functools.reduce(lambda seen, block: only_value(block, seen), (b for x in arrays for b in blocks(x)), 0.0)
+            == high
+        ):
+            return (0, int(high)), "published"
     if picture and eight_bit:
         return (0, 255), "none"
     if picture and low >= 0 and high <= 1:

@@ -70,7 +70,6 @@ class StopSignals:
         os.close(self._reading)
         self._thread = None
 
-
     @contextlib.contextmanager
     def at_once(self, words: str, leave: Callable[[], None] = lambda: None) -> Iterator[None]:
         """In the block, the first signal ends the process: `leave()`, the words on stderr, the signal's exit code.

@@ -1,5 +1,6 @@
 """A large npy file left on disk: rows are read when asked for, so that memory holds a batch and no more."""
 
+import functools
 import hashlib
 import os
 import weakref
@@ -14,7 +15,7 @@ from data.errors import DataError, shown
 from data.files.formats import memory
 from data.files.npz import read_header
 from data.options import Options
-from data.scale import BLOCK, Stats, measure
+from data.scale import BLOCK, ENDS, Stats, measure, only_value
 from data.splits import SEED
 from data.stored import check_shape, kept_dtype
 
@@ -135,9 +136,9 @@ def load_rows(path: Path, options: Options) -> tuple[Dataset, Without, Stats]:
         min(low, *(float(s.x.min()) for s in splits.values())),
         max(high, *(float(s.x.max()) for s in splits.values())),
     )
-    bits = (found.bits and bounds == (0, 1)) or bounds == (0, 0)
-    if bits:
-        bounds = (0, 1)
+    top = functools.reduce(lambda seen, split: only_value(split.x, seen), splits.values(), found.top)
+    if bits := top in (0, *ENDS):
+        bounds = (0, max(1, top))
     elif len(rows.shape) == 3 and found.eight_bit and bounds[0] >= 0 and bounds[1] <= 255:
         bounds = (0, 255)
     name = f"file:{shown(path, 200)}"

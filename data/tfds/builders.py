@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from data import cache
 from data.dataset import Dataset, Parts, Split, array_digests
 from data.errors import DataError, nearest
 from data.files.formats import memory
+from data.scale import only_value
 from data.splits import three_way
 from data.stored import check_shape, facts_of, kept_dtype
 from data.tfds import prepared, signals
@@ -186,9 +187,19 @@ def builder_of(name: str, data_dir: Path | None, cache_folder: Path, seconds: fl
     return prepare(name, data_dir, cache_folder, seconds, [str(p) for p in places]), f"tfds:{name}"
 
 
-def no_bits(where: str, most: float) -> str:
-    """Return what is wrong with a training split beside others of 0 and 1."""
-    return f"{where}: validation and test hold 0 and 1, train holds up to {most:g}; prepare the set again"
+def with_train(
+    most: float, top: float, bounds: tuple[float | int, float | int], where: str
+) -> tuple[tuple[float | int, float | int], Literal["none", "published"]]:
+    """Return (range, binarisation) of a set whose validation and test hold bits, given what train holds.
+
+    most: its highest value. top: its one value beside 0, see `scale.Stats`. Grey levels beside 0 and 255 are pictures.
+    Raises DataError for more than 0 and 1 beside 0 and 1.
+    """
+    if top in (0.0, bounds[1]):
+        return bounds, "published"
+    if bounds[1] == 1:
+        raise DataError(f"{where}: validation and test hold 0 and 1, train holds up to {most:g}; prepare the set again")
+    return bounds, "none"
 
 
 def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: float, train: bool = True) -> Dataset:
@@ -208,8 +219,9 @@ def load_tfds(name: str, data_dir: Path | None, cache_folder: Path, seconds: flo
     }
     labels = None if y is None else int(builder.info.features[y].num_classes)
     low_high, binarisation = facts_of([splits["validation"].x, splits["test"].x])
-    if train and low_high == (0, 1) and splits["train"].x.max() > 1:
-        raise DataError(no_bits(where, float(splits["train"].x.max())))
+    if train and binarisation == "published":
+        seen = splits["train"].x
+        low_high, binarisation = with_train(float(seen.max()), only_value(seen), low_high, where)
     notes = f"{words}; x is feature {x!r}" + (f", y is {y!r}" if y else "")
     shape = tuple(splits["test"].x.shape[1:])
     return Dataset(where, source, splits, shape, low_high, labels, array_digests(splits), binarisation, notes)

@@ -123,7 +123,7 @@ def check_binary(config: Any, dataset: data.Dataset) -> None:
     if config.binarise == "none":
         return
     if dataset.bits:
-        raise ConfigError(f"binarise must be none for {dataset.name}: its pixels are already 0 or 1")
+        raise ConfigError(f"binarise must be none for {dataset.name}: its pixels are bits already")
     low, high = dataset.range
     if not (dataset.scale.kind == "unit" or (dataset.scale.kind == "none" and low >= 0 and high <= 1)):
         raise ConfigError(

@@ -89,9 +89,11 @@ def spread(dataset: data.Dataset) -> float:
 def levels_of(dataset: data.Dataset) -> int:
     """Return how many levels in [0, 1] the scaled values of pictures have; 0 where they are no levels."""
     low, high = dataset.range
+    if dataset.bits and dataset.picture and dataset.scale.kind in ("unit", "none"):
+        return 2
     raw = next(iter(dataset.splits.values())).x
     whole = raw.dtype.kind in "bui" and dataset.picture and dataset.scale.kind in ("unit", "none")
-    if not whole or (dataset.scale.kind == "none" and not dataset.bits):
+    if not whole or dataset.scale.kind == "none":
         return 0
     return int(high - low) + 1
 
