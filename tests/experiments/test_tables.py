@@ -246,7 +246,7 @@ def test_the_list_loads_no_jax():
     code = "import sys; from experiments.__main__ import main; main([]); sys.exit('jax' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
     entries = {text.split()[0]: text for text in re.split(r"\n(?=\S)", out)}
-    others = {"convolution", "first_runs", "groups", "ledger", "parts", "throughput", "jacobians"}
+    others = {"convolution", "first_runs", "geometry_costs", "groups", "ledger", "parts", "throughput", "jacobians"}
     assert set(entries) == {*TABLES, *others}
     for name in TABLES:  # a table whose result is committed says so, and no other does
         assert ("done (" in entries[name]) == (store.RESULTS / f"{name}.json").exists(), name
