@@ -78,7 +78,7 @@ def test_without_data_the_run_s_own_test_split_is_used(run, tmp_path):
     ("argv", "message"),
     [
         (("encode", "--out", "z.png"), "makes no pictures"),
-        (("encode", "--out", "z.pdf"), "must end in .npz, .csv, .png or .txt"),
+        (("encode", "--out", "z.pdf"), "must end in .npz, .csv, .png, .txt or .wav"),
         (("encode", "--out", "none/z.npz"), "does not exist"),
         (("encode", "--data", "none.npy"), "no such file"),
         (("interpolate", "--between", "0", "9999"), "no row of the 450 examples"),

@@ -113,7 +113,7 @@ VALUES = {
     "schedule": "cosine",
 }
 OWN = [p for p, _ in flat(T.Config()) if not p.startswith(("model.", "objective."))]  # theirs: tests/test_objectives.py
-READING = {"scale", "split", "label", "ignore", "resize", "channels"}  # what is read: see test_inputs
+READING = {"scale", "split", "label", "ignore", "resize", "channels", "kind"}  # what is read: test_inputs, tests/data
 HOST = {"dataset", "read", "patience", "criterion", "seed", "matmul_precision"} | READING  # see the tests below
 
 
