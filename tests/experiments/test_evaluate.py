@@ -75,7 +75,7 @@ def test_a_run_measures_at_its_end_what_its_command_names(run, capsys):
 def test_a_file_of_examples_and_the_run_s_folder(run, tmp_path):
     np.save(tmp_path / "some.npy", load_digits().images[:30, ..., None].astype(np.uint8))
     assert call(run, "--metrics", "errors", "--data", tmp_path / "some.npy") == 0
-    (block,) = blocks(run / "evaluation.json")
+    (block,) = (b for b in blocks(run / "evaluation.json") if b["of"]["data"] == str(tmp_path / "some.npy"))
     scores = train.load_run(run).score(load_digits().images[:30, ..., None])
     assert block["metrics"]["errors"]["numbers"]["mse"]["value"] == pytest.approx(np.mean(scores["mse"]), rel=1e-5)
 
