@@ -14,7 +14,6 @@ WORDS = {
     "series": "values in order of time: .ts, csv with a column of time, arrays",
     "text": "texts: txt, md, rst, log",
     "audio": "sound: wav, a folder, zip or tar of them",
-    "ratings": "ratings of items by users: csv",
 }
 
 
