@@ -119,6 +119,18 @@ def curves(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
     return True
 
 
+def named_rows(axes: Any, kept: Pictures, count: int) -> None:
+    """Draw `count` pictures of every row side by side, the rows below each other with their names."""
+    picture = tiles(np.concatenate(list(kept.values())), len(kept), count)
+    axes.imshow(picture, interpolation="nearest", aspect="equal")
+    height = picture.shape[0] / len(kept)
+    axes.set_yticks((np.arange(len(kept)) + 0.5) * height - 0.5, list(kept))
+    axes.set_xticks([])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
 def pictures(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
     """Draw the first test examples and, below, every row's reconstructions of them (seed 0)."""
     original = pictures["original"]
@@ -128,15 +140,7 @@ def pictures(path: Path, record: Mapping[str, Any], pictures: Pictures) -> bool:
     count = len(original)
     margin = 0.4 + 0.095 * max(map(len, kept))  # inches, for the names
     with figure(path, 0.62 * count + margin, 0.62 * len(kept) + 0.6) as fig:
-        axes = fig.subplots()
-        picture = tiles(np.concatenate(list(kept.values())), len(kept), count)
-        axes.imshow(picture, interpolation="nearest", aspect="equal")
-        height = picture.shape[0] / len(kept)
-        axes.set_yticks((np.arange(len(kept)) + 0.5) * height - 0.5, list(kept))
-        axes.set_xticks([])
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
+        named_rows(fig.subplots(), kept, count)
         fig.suptitle("First test examples and their reconstructions", fontsize=11)
     return True
 

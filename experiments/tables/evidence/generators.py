@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.reporting.plots import headline
+from experiments.reporting.plots import headline, named_rows
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
@@ -35,7 +35,7 @@ from models.posteriors import PointPosterior
 from models.priors.fitted import fit_prior, with_prior_module
 from models.terms import MMD, Adversarial, CodeNorm
 from train import Config
-from training.pictures.drawing import figure, is_image, tiles
+from training.pictures.drawing import figure, is_image
 from training.players import Opponent
 
 PICTURES, GAN_RATE = 12, 2e-4
@@ -107,15 +107,7 @@ def grid(path: Path, record: dict[str, Any], arrays: Any) -> bool:
     kept = {name: found["samples"][0].reshape(-1, *shape) for name, found in arrays.items()}
     margin = 0.5 + 0.095 * max(map(len, kept))  # inches, for the names
     with figure(path, 0.62 * PICTURES + margin, 0.62 * len(kept) + 0.7) as fig:
-        axes = fig.subplots()
-        picture = tiles(np.concatenate(list(kept.values())), len(kept), PICTURES)
-        axes.imshow(picture, interpolation="nearest", aspect="equal")
-        height = picture.shape[0] / len(kept)
-        axes.set_yticks((np.arange(len(kept)) + 0.5) * height - 0.5, list(kept))
-        axes.set_xticks([])
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
+        named_rows(fig.subplots(), kept, PICTURES)
         headline(fig, record)
     return True
 
