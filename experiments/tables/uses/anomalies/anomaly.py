@@ -181,53 +181,48 @@ def units(protocol: AnomalyProtocol, x: np.ndarray) -> int:
 
 Score = Callable[[AnomalyProtocol, str | None, str, int], np.ndarray]
 """Of a fold's test rows, (m,): high means anomalous."""
+Detector = Callable[[AnomalyProtocol, Fold, int], np.ndarray]
+"""The same of a fold at hand."""
 
 
-def by_sklearn(make: Callable[[AnomalyProtocol, Fold, int], Any]) -> Score:
-    """Return the score of a scikit-learn detector."""
-
-    def score(protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) -> np.ndarray:
-        found = fold(protocol, folder, name, seed)
-        return -make(protocol, found, seed).fit(found.train).score_samples(found.test)
-
-    return score
+def of_fold(detector: Detector) -> Score:
+    """Return the score of a detector."""
+    return lambda protocol, folder, name, seed: detector(protocol, fold(protocol, folder, name, seed), seed)
 
 
-def forest(protocol: AnomalyProtocol, found: Fold, seed: int) -> Any:
-    """Return an isolation forest."""
+def forest(protocol: AnomalyProtocol, found: Fold, seed: int) -> np.ndarray:
+    """Return the score of an isolation forest."""
     from sklearn.ensemble import IsolationForest
 
-    return IsolationForest(random_state=seed)
+    return -IsolationForest(random_state=seed).fit(found.train).score_samples(found.test)
 
 
-def outlier_factor(protocol: AnomalyProtocol, found: Fold, seed: int) -> Any:
+def outlier_factor(protocol: AnomalyProtocol, found: Fold, seed: int) -> np.ndarray:
     """Return the local outlier factor of 20 neighbours."""
     from sklearn.neighbors import LocalOutlierFactor
 
-    return LocalOutlierFactor(novelty=True)
+    return -LocalOutlierFactor(novelty=True).fit(found.train).score_samples(found.test)
 
 
-def one_class(protocol: AnomalyProtocol, found: Fold, seed: int) -> Any:
-    """Return a support vector machine of one class."""
+def one_class(protocol: AnomalyProtocol, found: Fold, seed: int) -> np.ndarray:
+    """Return the score of a support vector machine of one class."""
     from sklearn.svm import OneClassSVM
 
-    return OneClassSVM()
+    return -OneClassSVM().fit(found.train).score_samples(found.test)
 
 
-def neighbours(protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) -> np.ndarray:
+def neighbours(protocol: AnomalyProtocol, found: Fold, seed: int) -> np.ndarray:
     """Return the distance to the fifth training row."""
     from sklearn.neighbors import NearestNeighbors
 
-    found = fold(protocol, folder, name, seed)
     return NearestNeighbors(n_neighbors=5).fit(found.train).kneighbors(found.test)[0][:, -1]
 
 
-def components(protocol: AnomalyProtocol, folder: str | None, name: str, seed: int) -> np.ndarray:
-    """Return the squared error of principal components."""
+def components(protocol: AnomalyProtocol, found: Fold, seed: int) -> np.ndarray:
+    """Return the squared error of as many principal components as a code has units."""
     from sklearn.decomposition import PCA
 
-    found = fold(protocol, folder, name, seed)
-    pca = PCA(units(protocol, found.train)).fit(found.train)
+    pca = PCA(units(protocol, found.train), random_state=seed).fit(found.train)
     return np.square(found.test - pca.inverse_transform(pca.transform(found.test))).sum(1)
 
 
@@ -248,18 +243,27 @@ def row(score: Score) -> Case:
     """Return the case of a score: its AUROC and AUPRC on every set, and their means."""
 
     def of(protocol: AnomalyProtocol, seed: int, data: Data) -> Mapping[str, Any]:
-        from sklearn.metrics import average_precision_score, roc_auc_score
-
-        out, areas, precisions = {}, [], []
-        for name in list(tables(data.folder))[: protocol.sets or None]:
-            found = fold(protocol, data.folder, name, seed)
-            values = np.nan_to_num(score(protocol, data.folder, name, seed), nan=np.inf, posinf=1e30)
-            areas.append(roc_auc_score(found.anomalous, values))
-            precisions.append(average_precision_score(found.anomalous, values))
-            out[f"auroc_{name}"] = areas[-1]
-        return {"missing_auroc": 1 - np.mean(areas), "auroc": np.mean(areas), "auprc": np.mean(precisions)} | out
+        names = list(tables(data.folder))[: protocol.sets or None]
+        finite = lambda values: np.nan_to_num(values, nan=np.inf, posinf=1e30)
+        pair = lambda name: (
+            fold(protocol, data.folder, name, seed).anomalous,
+            finite(score(protocol, data.folder, name, seed)),
+        )
+        return judged({name: pair(name) for name in names})
 
     return Case(of)
+
+
+def judged(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
+    """Return mean AUROC and AUPRC of sets, and the AUROC of each, from {set: (anomalous, score)}."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    each = {f"auroc_{name}": roc_auc_score(*pair) for name, pair in scores.items()}
+    area, precision = (
+        np.mean(list(each.values())),
+        np.mean([average_precision_score(*pair) for pair in scores.values()]),
+    )
+    return {"missing_auroc": 1 - area, "auroc": area, "auprc": precision} | each
 
 
 DEFAULT = "VAE, likelihood of 32 draws"
@@ -272,11 +276,11 @@ OURS = {
     "the same, of all rows": row(by_model("normal", "likelihood", all_rows=True)),
 }
 USUAL = {
-    "PCA": row(components),
-    "isolation forest": row(by_sklearn(forest)),
-    "local outlier factor": row(by_sklearn(outlier_factor)),
-    "one-class SVM": row(by_sklearn(one_class)),
-    "k nearest neighbours": row(neighbours),
+    "PCA": row(of_fold(components)),
+    "isolation forest": row(of_fold(forest)),
+    "local outlier factor": row(of_fold(outlier_factor)),
+    "one-class SVM": row(of_fold(one_class)),
+    "k nearest neighbours": row(of_fold(neighbours)),
 }
 
 

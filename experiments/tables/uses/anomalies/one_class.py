@@ -28,7 +28,15 @@ from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
 from experiments.running.trained import trained
-from experiments.tables.uses.anomalies.anomaly import said
+from experiments.tables.uses.anomalies.anomaly import (
+    AnomalyProtocol,
+    Detector,
+    Fold,
+    components,
+    forest,
+    neighbours,
+    said,
+)
 from models import ELBO, Dense, Model, Reconstruction, posteriors
 from models.likelihoods import BernoulliLikelihood
 from train import Config
@@ -109,26 +117,13 @@ def answers(
     return {k: np.asarray(v) for k, v in out.items()}
 
 
-def components(protocol: OneClassProtocol, seen: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
-    """Return the squared error of as many principal components as a code has units."""
-    from sklearn.decomposition import PCA
+def usual(detector: Detector) -> Scores:
+    """Return the score of a detector of rows."""
 
-    pca = PCA(min(protocol.latent, *seen.shape), random_state=seed).fit(seen)
-    return np.square(new - pca.inverse_transform(pca.transform(new))).sum(1)
+    def score(protocol: OneClassProtocol, seen: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
+        return detector(AnomalyProtocol(latent=protocol.latent), Fold(seen, new, np.zeros(len(new))), seed)
 
-
-def forest(protocol: OneClassProtocol, seen: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
-    """Return the score of an isolation forest."""
-    from sklearn.ensemble import IsolationForest
-
-    return -IsolationForest(random_state=seed).fit(seen).score_samples(new)
-
-
-def neighbours(protocol: OneClassProtocol, seen: np.ndarray, new: np.ndarray, seed: int) -> np.ndarray:
-    """Return the distance to the fifth training image."""
-    from sklearn.neighbors import NearestNeighbors
-
-    return NearestNeighbors(n_neighbors=5).fit(seen).kneighbors(new)[0][:, -1]
+    return score
 
 
 def row(score: Scores) -> Case:
@@ -192,9 +187,9 @@ STUDY = Study(
         "autoencoder, error": row(model("error", point=True)),
         ERROR: row(model("error")),
         VAE: row(model("likelihood")),
-        PCA_ROW: row(components),
-        FOREST: row(forest),
-        "k nearest neighbours": row(neighbours),
+        PCA_ROW: row(usual(components)),
+        FOREST: row(usual(forest)),
+        "k nearest neighbours": row(usual(neighbours)),
     },
     protocol=OneClassProtocol(),
     metric="missing_auroc",

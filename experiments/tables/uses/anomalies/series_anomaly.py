@@ -11,7 +11,6 @@ Caveats: Beats: fitted to 60% of the normal ones. Series: fitted to the first 40
     window is anomalous whose middle lies in a labelled time. Without --data-dir, one made series of daily waves.
 """
 
-import csv
 import functools
 import json
 from collections.abc import Mapping
@@ -22,11 +21,24 @@ import numpy as np
 
 from data import DataError
 from data.dataset import digest
+from data.files.kinds.series import Cutting, recorded
+from data.options import Options
 from experiments.reporting.plots import headline
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.tables.uses.anomalies.anomaly import AnomalyProtocol, Fold, fitted, forest, one_class, units, words
+from experiments.tables.uses.anomalies.anomaly import (
+    AnomalyProtocol,
+    Detector,
+    Fold,
+    components,
+    fitted,
+    forest,
+    judged,
+    neighbours,
+    one_class,
+    words,
+)
 from training.pictures.drawing import figure
 
 
@@ -61,16 +73,14 @@ def known(folder: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     beats, windows = root / "ecg5000" / "ECG5000_TRAIN.ts", root / "nab" / "combined_windows.json"
     if not beats.is_file() or not windows.is_file():
         raise DataError(f"{folder} holds no ecg5000/ECG5000_TRAIN.ts and nab/combined_windows.json: leave it away")
-    lines = beats.read_text().partition("@data")[2].split()
-    rows = [line.rpartition(":") for line in lines]
-    out["beats"] = np.array([row[0].split(",") for row in rows], float), np.array([row[2] != "1" for row in rows])
+    found, _ = recorded(beats, Cutting(), Options(), {})
+    out["beats"] = np.stack(found.series)[..., 0], np.array(found.classes)[found.y] != "1"
     for name, spans in json.loads(windows.read_text()).items():
         path = root / "nab" / name
         if path.is_file() and spans:
-            with path.open() as file:
-                times, values = zip(*list(csv.reader(file))[1:], strict=True)
-            inside = [any(a <= time <= b for a, b in spans) for time in times]  # ISO times sort as text
-            out[path.stem] = np.array(values, float), np.array(inside)
+            found, _ = recorded(path, Cutting(), Options(), {})
+            inside = [any(a <= time <= b for a, b in spans) for time in found.times or ()]  # ISO times sort as text
+            out[path.stem] = found.series[0][:, 0], np.array(inside)
     return out
 
 
@@ -102,43 +112,24 @@ def model(what: str, noise: bool = True) -> Any:
     return score
 
 
-def usual(make: Any) -> Any:
-    """Return the score of a scikit-learn detector."""
-    return lambda protocol, found, seed: -make(protocol.fit(), found, seed).fit(found.train).score_samples(found.test)
-
-
-def components(protocol: SeriesProtocol, found: Fold, seed: int) -> np.ndarray:
-    """Return the squared error of as many principal components as a code has units."""
-    from sklearn.decomposition import PCA
-
-    pca = PCA(units(protocol.fit(), found.train)).fit(found.train)
-    return np.square(found.test - pca.inverse_transform(pca.transform(found.test))).sum(1)
-
-
-def neighbours(protocol: SeriesProtocol, found: Fold, seed: int) -> np.ndarray:
-    """Return the distance to the fifth training row."""
-    from sklearn.neighbors import NearestNeighbors
-
-    return NearestNeighbors(n_neighbors=5).fit(found.train).kneighbors(found.test)[0][:, -1]
+def usual(detector: Detector) -> Any:
+    """Return the score of a detector of rows."""
+    return lambda protocol, found, seed: detector(protocol.fit(), found, seed)
 
 
 def row(score: Any) -> Case:
     """Return the case of a score: AUROC and AUPRC, means over the sets and each; its course over the test rows."""
 
     def of(protocol: SeriesProtocol, seed: int, data: Data) -> Mapping[str, Any]:
-        from sklearn.metrics import average_precision_score, roc_auc_score
-
-        out, areas, precisions = {}, [], []
+        scores, out = {}, dict[str, Any]()
         for name in known(data.folder):
             found = fold(protocol, data.folder, name, seed)
             values = score(protocol, found, seed)
-            areas.append(roc_auc_score(found.anomalous, values))
-            precisions.append(average_precision_score(found.anomalous, values))
-            out[f"auroc_{name}"] = areas[-1]
+            scores[name] = found.anomalous, values
             some = slice(None, None, max(1, len(values) // 400))
             out |= {f"score of {name}": values[some], f"labels of {name}": found.anomalous[some]}
             out[f"value of {name}"] = found.test[some, found.test.shape[1] // 2]
-        return {"missing_auroc": 1 - np.mean(areas), "auroc": np.mean(areas), "auprc": np.mean(precisions)} | out
+        return judged(scores) | out
 
     return Case(of)
 
@@ -174,10 +165,10 @@ STUDY = Study(
         "autoencoder, error": row(model("error", noise=False)),
         "VAE, error": row(model("error")),
         VAE: row(model("likelihood")),
-        PCA_ROW: row(components),
+        PCA_ROW: row(usual(components)),
         FOREST: row(usual(forest)),
         "one-class SVM": row(usual(one_class)),
-        "k nearest neighbours": row(neighbours),
+        "k nearest neighbours": row(usual(neighbours)),
     },
     protocol=SeriesProtocol(),
     metric="missing_auroc",
