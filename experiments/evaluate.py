@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from training.trained.measured import FILE, conditions, keep, own_data, shown, table
+from training.trained.measured import FILE, conditions, own_data, report, shown
 
 SPLITS = ("test", "validation", "train", "all")
 
@@ -60,15 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = train.load_run(options.run, options.which)
         with jax.default_matmul_precision(run.config.matmul_precision):
             subject = subject_of(run, options)
-            found, reasons = registry.measure(subject, options.metrics)
-        out = Path(options.out or run.path / FILE)
-        notes = keep(out, conditions(run, subject, options.split, options.data), found, reasons, options.samples)
+            of = conditions(run, subject, options.split, options.data)
+            lines, code = report(subject, options.metrics, of, Path(options.out or run.path / FILE))
     except (ConfigError, DataError, RunError) as error:
         print(f"experiments.evaluate: {error}", file=sys.stderr)
         return 1
-    refused = [f"{name}: not measured: {why}" for name, why in reasons.items()]
-    print("\n".join([*table(found), *refused, *notes, f"written: {out}"]))
-    return 0 if found else 1
+    print("\n".join(lines))
+    return code
 
 
 def subject_of(run: Any, options: argparse.Namespace) -> Any:

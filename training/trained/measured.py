@@ -22,7 +22,7 @@ def measured(command: Any, path: Path, load_run: Callable[[Path], Any]) -> int:
 
     from data import DataError
     from models.config import ConfigError
-    from models.metrics import Subject, registry
+    from models.metrics import Subject
     from training.store.errors import RunError
 
     try:
@@ -32,14 +32,22 @@ def measured(command: Any, path: Path, load_run: Callable[[Path], Any]) -> int:
         names = inputs.dataset.factor_names
         subject = Subject(run.model, parts["test"], parts.get("train"), factor_names=names, folder=run.path)
         with jax.default_matmul_precision(run.config.matmul_precision):
-            found, reasons = registry.measure(subject, command.metrics)
-        notes = keep(run.path / FILE, conditions(run, subject, "test"), found, reasons, subject.samples)
+            lines, code = report(subject, command.metrics, conditions(run, subject, "test"), run.path / FILE)
     except (ConfigError, DataError, RunError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 1
+    print("\n".join(lines))
+    return code
+
+
+def report(subject: Any, names: Any, of: Mapping[str, Any], out: Path) -> tuple[list[str], int]:
+    """Measure (all cheap metrics where `names` is none), keep the numbers in `out`; return lines and the exit code."""
+    from models.metrics import registry
+
+    found, reasons = registry.measure(subject, names)
+    notes = keep(out, of, found, reasons, subject.samples)
     refused = [f"{name}: not measured: {why}" for name, why in reasons.items()]
-    print("\n".join([*(table(found) if found else []), *refused, *notes, f"written: {run.path / FILE}"]))
-    return 0 if found else 1
+    return [*(table(found) if found else []), *refused, *notes, f"written: {out}"], 0 if found else 1
 
 
 def own_data(run: Any, data_dir: str | None) -> Any:
