@@ -173,3 +173,4 @@ def test_collapse_is_said_with_what_helps():
     assert "training mean" in (collapsed(fine | {"mse": 0.2}) or "")
     assert "--objective.beta" in (collapsed(fine | {"kl_nats": 0.01}) or "")
     assert collapsed({"mse": 0.1, "baseline_mse": 0.2}) is None
+    assert collapsed({"mse": 0.3, "baseline_mse": 0.2, "masked_mse": 0.1}) is None  # it was shown all: no matter
