@@ -40,7 +40,7 @@ def plain_cost(problem: FlatProblem, reverse: bool, chunked: bool) -> Cost:
     memory = 2 * widest live set * columns in flight + values of the function + output (twice, where chunks are stacked
     and then transposed).
     """
-    machine, works = current(), derivative_work(problem, reverse)
+    works, machine = derivative_work(problem, reverse), current()
     total = problem.m if reverse else problem.n
     chunk = (problem.options.chunk_size or default_chunk(problem, reverse)) if chunked else total
     chunk = max(1, min(chunk, total)) if total else 1

@@ -108,8 +108,8 @@ def cost(problem: FlatProblem) -> Cost:
 
 def step_cost(problem: FlatProblem, chain: JacobianChain, root: Step) -> Cost:
     """Cost of a step and of the steps it builds on, with the chunk that meets the memory limit."""
-    machine, itemsize = current(), problem.dtype.itemsize
-    primal = machine.seconds(derivative_work(problem, False), 1)
+    works, machine, itemsize = derivative_work(problem, False), current(), problem.dtype.itemsize
+    primal = machine.seconds(works, 1)
     made = [s for s in chain.walk(root) if s.action != "leaf"]  # a leaf is never written out
     moved = sum([(chain.widths[s.start] * chain.widths[s.stop] + chain.held(s)) * itemsize for s in made])
     chunk = chunk_of(problem, chain, root)

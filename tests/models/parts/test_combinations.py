@@ -14,10 +14,12 @@ from models import (
     Bound,
     ConfigError,
     Dense,
+    Masked,
     Model,
     Reconstruction,
     Sampling,
     SemiSupervised,
+    ViT,
     likelihoods,
     objectives,
     posteriors,
@@ -48,7 +50,9 @@ def options():
 def config_of(choice):
     names = ("posterior", "prior", "likelihood", "labels")
     # wider than the code and smooth: otherwise the decoder's volume is 0, and its log, a term, is no number
-    model = Model(encoder=Dense((8,), "tanh"), latent=6, **{name: choice[name] for name in names})
+    patches = ViT(patch=2, width=8, layers=1, heads=2)
+    encoder = patches if isinstance(choice["objective"], Masked) else Dense((8,), "tanh")
+    model = Model(encoder=encoder, latent=6, **{name: choice[name] for name in names})
     run = train.Config(
         model=model, objective=choice["objective"], terms=choice["terms"], epochs=1, batch_size=4, lr=1e-3
     )
