@@ -177,6 +177,7 @@ def _digests(facts: Mapping[str, Any]) -> str:
 def text(record: Mapping[str, Any]) -> str:
     """Return what a table prints."""
     note = f"\nNot the paper's protocol: {record['differs']}." if record["differs"] else ""
+    note += "".join(f"\nLeft out: {row} {why}." for row, why in record.get("left_out", {}).items())
     return f"{record['title']}\n\n{tables(record)}\n\n{footer(record)}{note}"
 
 
@@ -186,6 +187,7 @@ def section(record: Mapping[str, Any], level: int = 3, figures: str = "") -> str
     figures: the path from the page to the folder of the figures; empty: no figures.
     """
     note = f" Not the paper's protocol: {record['differs']}." if record["differs"] else ""
+    note += "".join(f" Left out: {row}." for row in record.get("left_out", {}))
     parts = [
         f"{'#' * level} {record['title']}",
         f"{record['claim']} Source: {record['source']}",

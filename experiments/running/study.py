@@ -9,6 +9,7 @@ defines `STUDY` where a table's defines `TABLE`; command line, profiles, resumpt
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,8 @@ class Case(NamedTuple):
     differs: str = ""
     exact: bool = False
     """no seed changes it: computed once"""
+    needs: str = ""
+    """the extra without whose library the row is left out, which is said"""
 
 
 class Study(NamedTuple):
@@ -76,8 +79,20 @@ class Study(NamedTuple):
 
 
 def rows_of(study: Study, profile: Profile) -> dict[str, Case]:
-    """Return the rows that a profile runs."""
-    return {name: case for name, case in study.rows.items() if not profile.only or name in profile.only}
+    """Return the rows that a profile runs, but those that need a library that is not installed."""
+    chosen = {name: case for name, case in study.rows.items() if not profile.only or name in profile.only}
+    absent = left_out(chosen)
+    return {name: case for name, case in chosen.items() if name not in absent}
+
+
+def left_out(rows: Mapping[str, Case]) -> dict[str, str]:
+    """Return, of the rows that need a library that is not installed, why they do not run."""
+    absent = {name: case.needs for name, case in rows.items() if case.needs and find_spec(MODULES[case.needs]) is None}
+    return {name: f"needs {MODULES[extra]}: pip install -e .[{extra}]" for name, extra in absent.items()}
+
+
+MODULES = {"umap": "umap", "images": "skimage", "compression": "constriction"}
+"""{extra: its module}"""
 
 
 def protocol_of(study: Study, profile: Profile) -> Any:
@@ -115,6 +130,9 @@ def run_study(
     """
     chosen = study.profiles[profile]
     rows, protocol, seeds = rows_of(study, chosen), protocol_of(study, chosen), seeds or chosen.seeds
+    absent = left_out(study.rows)
+    for row, why in absent.items():
+        print(f"{row} is left out: it {why}", file=sys.stderr, flush=True)
     data = data_of(protocol, data_dir)
     parts = (*store.TABLES, *([own] if own else []))
     finished = store.Finished(folder / ".partial" / f"{name}-{profile}", parts)
@@ -144,6 +162,7 @@ def run_study(
         **store.provenance(sum(r["seconds"] for results in found.values() for r in results), parts),
         "data": ({data.dataset.name: data.dataset.record()} if data.dataset else {}) | own_data,
     }
+    record |= {"left_out": absent} if absent else {}
     record["claims"] = claims_of(study.claims, record["rows"])
     arrays = {
         row: {k: [np.asarray(r["arrays"][k], float) for r in results] for k in results[0]["arrays"]}

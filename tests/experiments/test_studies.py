@@ -89,6 +89,15 @@ def test_a_study_goes_on_where_it_stopped_and_reports_its_claims(tmp_path, monke
     assert not (tmp_path / ".partial" / "beta-smoke").exists()
 
 
+def test_a_row_without_its_library_is_left_out_and_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(study.MODULES, "umap", "no_such_module")
+    rows = STUDY.rows | {"b": STUDY.rows["b"]._replace(needs="umap")}
+    record, _ = study.run_study(STUDY._replace(rows=rows), "toy", "smoke", folder=tmp_path)
+    assert list(record["rows"]) == ["a"]
+    assert record["left_out"] == {"b": "needs no_such_module: pip install -e .[umap]"}
+    assert "b is left out: it needs no_such_module" in capsys.readouterr().err
+
+
 def test_what_a_profile_changes_must_exist():
     with pytest.raises(ConfigError, match="scael"):
         study.protocol_of(STUDY, STUDY.profiles["bad"])

@@ -15,6 +15,7 @@ PROJECT = tomllib.loads((source.ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = ("requirements.lock", "requirements-test.lock", "requirements-extras.lock")  # each holds the one before
 UNLOCKED = {"tensorflow-cpu"}  # of the extras that no test needs; those for GPU and TPU are extras of jax
 CALLED = {"PIL": "pillow", "sklearn": "scikit-learn", "tensorflow": "tensorflow-cpu", "mlflow": "mlflow-skinny"}
+CALLED |= {"skimage": "scikit-image", "umap": "umap-learn"}
 OURS = {*source.PACKAGES, "train", "tests", *sys.stdlib_module_names}
 
 
