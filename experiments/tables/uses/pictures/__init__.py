@@ -1,0 +1,1 @@
+"""What is done with pictures: compressed, restored, cut into what they show."""

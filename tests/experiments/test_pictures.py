@@ -1,0 +1,81 @@
+"""Uses of pictures: quantised codes as files, what their quality is, sheets of many."""
+
+import numpy as np
+import pytest
+
+from experiments.running.quality import psnr_db, ssim
+from experiments.tables.uses.pictures import image_compression as files
+from models.config import ConfigError
+from models.metrics.compression.symbols import FIXED, frequencies, read, written
+
+
+def codes(n, rng):
+    return rng.binomial(9, [0.1, 0.5, 0.9], size=(n, 3)) - np.array([0, 40, -7])
+
+
+def test_codes_come_back_from_a_file_of_their_entropy():
+    rng = np.random.default_rng(0)
+    under, rows = frequencies(codes(4000, rng)), codes(1000, rng)
+    rows = under.nearest(rows)
+    file = written(rows, under)
+    assert (read(file, under) == rows).all()
+    logs = np.take_along_axis(under.log_p, (rows - under.lowest).T, axis=1)
+    ideal = -logs.sum() / np.log(2) / 8
+    assert ideal <= len(file) <= 1.01 * ideal + FIXED + 8
+    assert len(written(rows[:0], under)) == FIXED
+
+
+def test_a_damaged_file_and_a_foreign_code_are_refused():
+    rows = codes(50, np.random.default_rng(0))
+    under = frequencies(rows)
+    file = written(rows, under)
+    for content in (file[1:], file[:-1], b"", file + bytes(16)):
+        with pytest.raises(ConfigError, match="the file holds"):
+            read(content, under)
+    with pytest.raises(ConfigError, match="outside the range"):
+        written(rows + 100, under)
+    assert (read(written(under.nearest(rows + 100), under), under) == under.lowest + under.log_p.shape[1] - 1).all()
+
+
+def test_what_is_measured_is_what_the_file_decodes_to():
+    rng = np.random.default_rng(0)
+    basis = rng.normal(size=(3, 16))
+    decode = lambda z: (0.5 + 0.05 * z @ basis).reshape(-1, 4, 4, 1)
+    seen, new = rng.normal(size=(500, 3)), rng.normal(size=(20, 3))
+    for coded, step in zip(files.quantised(seen, new, 1.0, decode, 48), files.STEPS, strict=True):
+        under = frequencies(np.round(seen / step).astype(int))
+        again = np.clip(np.round(255 * decode(read(coded.files[0], under) * step)), 0, 255) / 255
+        assert np.abs(again - coded.back).max() < 1e-6
+        assert coded.decoder == 48 + under.log_p.size
+        near = np.clip(decode(under.nearest(np.round(new / step).astype(int)) * step), 0, 1)
+        assert np.abs(near - coded.back).max() < 0.501 / 255
+
+
+@pytest.mark.parametrize("shape", [(7, 28, 28, 1), (4, 16, 20, 3)])
+def test_a_sheet_gives_its_pictures_back(shape):
+    pictures = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    sheet = files.tiled(pictures)
+    assert not any(side % 16 for side in sheet.shape[:2])
+    assert (files.untiled(sheet, shape) == pictures).all()
+    assert (files.untiled(files.opened(files.saved(sheet, "png", 0)), shape) == pictures).all()
+
+
+def test_bits_at_a_quality_lie_between_two_rates():
+    curve = np.array([[0.1, 10], [0.2, 9], [0.4, 20], [0.8, 19]])
+    assert files.bits_at(curve, 15) == pytest.approx(0.2)  # √(0.1 * 0.4): what is dearer and worse does not count
+    assert files.bits_at(curve, 5) == pytest.approx(0.1)
+    assert files.bits_at(curve, 21) == np.inf
+
+
+def test_quality_is_that_of_scikit_image():
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    rng = np.random.default_rng(0)
+    a, b = rng.uniform(size=(2, 3, 20, 24, 2))
+    b = 0.7 * a + 0.3 * b
+    window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    theirs = np.mean([structural_similarity(*pair, channel_axis=2, **window) for pair in zip(a, b, strict=True)])
+    assert ssim(a, b) == pytest.approx(theirs, rel=1e-12)
+    assert psnr_db(a, b) == pytest.approx(peak_signal_noise_ratio(a, b, data_range=1.0), rel=1e-12)
+    assert ssim(a, a) == pytest.approx(1)
+    assert psnr_db(a, a) == np.inf
