@@ -25,6 +25,14 @@ class Claim(NamedTuple):
     """the number that was published or seen before"""
 
 
+def best(rows: Numbers, names: Sequence[str], metric: str, most: bool = False) -> np.ndarray:
+    """Return the values, (seeds,), of the named row with the least mean (most: largest); KeyError where none ran."""
+    ran = [rows[name][metric] for name in names if name in rows]
+    if not ran:
+        raise KeyError(names)
+    return (max if most else min)(ran, key=np.mean)
+
+
 def claims_of(claims: Sequence[Claim], rows: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return every claim's part of a record; one that needs rows or numbers that were not run is left out."""
     numbers = {row: {k: np.asarray(v, float) for k, v in facts["metrics"].items()} for row, facts in rows.items()}

@@ -22,6 +22,25 @@ def mask(x: Batch, key: PRNGKeyArray, level: Level) -> Batch:
     return jnp.where(jax.random.uniform(key, x.shape) < level, 0, x)
 
 
+def block(x: Batch, key: PRNGKeyArray, level: Level) -> Batch:
+    """Set to 0 a square of every image whose side is √level of the shorter side, anywhere (Pathak et al. 2016).
+
+    Sides are rounded to pixels. Raises ConfigError for examples that are no images.
+    """
+    if x.ndim != 4:
+        raise ConfigError(f"corruption block needs images (H, W, C), got examples of shape {x.shape[1:]}: use mask")
+    n, height, width = x.shape[:3]
+    side = jnp.round(jnp.sqrt(level) * min(height, width))
+
+    def inside(key: PRNGKeyArray, size: int) -> Array:
+        first = jnp.floor(jax.random.uniform(key, (n, 1)) * (size - side + 1))
+        at = jnp.arange(size)[None] - first
+        return (at >= 0) & (at < side)
+
+    rows, columns = (inside(k, size) for k, size in zip(jax.random.split(key), (height, width), strict=True))
+    return jnp.where(rows[:, :, None, None] & columns[:, None, :, None], 0, x)
+
+
 def salt_and_pepper(x: Batch, key: PRNGKeyArray, level: Level) -> Batch:
     """Set each value, with probability `level`, to 0 or 1 by a fair coin: the extremes of data in [0, 1]."""
     uniform = jax.random.uniform(key, x.shape)
@@ -37,6 +56,7 @@ def unknown(x: Batch, key: PRNGKeyArray, level: Level) -> Batch:
 CORRUPTIONS: dict[str, Callable[[Array, Array, Level], Array]] = {
     "gaussian": gaussian,
     "mask": mask,
+    "block": block,
     "salt_and_pepper": salt_and_pepper,
     "unknown": unknown,
 }

@@ -15,10 +15,12 @@ from models.objectives.passing import ERROR_TERMS, Answer, Error, Result, Step, 
 class Denoising:
     """Distance between the clean x and the reconstruction of a corrupted x (Vincent et al. 2008, 2010)."""
 
-    corruption: Literal["gaussian", "mask", "salt_and_pepper", "unknown"] = "gaussian"
-    """gaussian: add noise; mask: set values to 0; salt_and_pepper: to 0 or 1; unknown: symbols to the unknown one"""
+    corruption: Literal["gaussian", "mask", "block", "salt_and_pepper", "unknown"] = "gaussian"
+    """gaussian: add noise; mask: set values to 0; block: a square of an image; salt_and_pepper: to 0 or 1; unknown:
+    symbols to the unknown one"""
     level: float = setting(0.3, at_least=0)
-    """gaussian: standard deviation in the units of x; mask, salt_and_pepper, unknown: share of values; 0: clean"""
+    """gaussian: standard deviation in the units of x; all others: share of values (block: of the area of a
+    square image); 0: clean"""
     error: Error = "squared"
     """squared: sum of squared errors; cross_entropy: nats (Bernoulli); nll: -log p(x|z), nats"""
 

@@ -207,3 +207,18 @@ def test_objectives_that_do_not_fit_the_model_are_named(objective, model, words)
 def test_kl_sparsity_needs_codes_between_0_and_1():
     with pytest.raises(ConfigError, match="activation sigmoid"):
         term_of(Sparsity("kl"), build())
+
+
+def test_a_block_is_a_square_of_its_share_anywhere_inside():
+    x = jnp.ones((200, 10, 14, 2))
+    gone = np.asarray(corrupt("block", x, KEY, 0.16) == 0)  # 4 pixels a side
+    assert (gone.sum((1, 2, 3)) == 4 * 4 * 2).all()
+    rows, columns = gone.any((2, 3)), gone.any((1, 3))
+    assert (rows.sum(1) == 4).all()
+    assert (columns.sum(1) == 4).all()
+    assert set(rows.argmax(1)) == set(range(7))
+    assert set(columns.argmax(1)) == set(range(11))
+    assert (np.diff(np.flatnonzero(columns[0])) == 1).all()
+    assert (corrupt("block", x, KEY, 0.0) == x).all()
+    with pytest.raises(ConfigError, match="block needs images"):
+        corrupt("block", x.reshape(200, -1), KEY, 0.2)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.reporting.plots import headline
-from experiments.running.claims import Claim
+from experiments.running.claims import Claim, best
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
 from experiments.running.trained import trained
@@ -182,8 +182,8 @@ LEARNED = {
 
 def trust_lead(rows: Any) -> Any:
     """Return the trustworthiness of the better of t-SNE and UMAP minus that of the best autoencoder, per seed."""
-    best = lambda names: max((rows[n]["trustworthiness"] for n in names if n in rows), key=np.mean)
-    return best((TSNE, UMAP)) - best(LEARNED)
+    of = lambda names: best(rows, names, "trustworthiness", most=True)
+    return of((TSNE, UMAP)) - of(tuple(LEARNED))
 
 
 STUDY = Study(

@@ -25,7 +25,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.reporting.plots import headline, named_rows
-from experiments.running.claims import Claim
+from experiments.running.claims import Claim, best
 from experiments.running.quality import psnr_db, ssim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
@@ -111,11 +111,11 @@ def bits_at(curve: np.ndarray, decibels: float) -> float:
 
     The logarithm of bits is linear between two rates, of those that no cheaper one is better than.
     """
-    best = np.maximum.accumulate(curve[:, 1])
-    keep = np.append(True, best[1:] > best[:-1])
-    if best[-1] < decibels:
+    most = np.maximum.accumulate(curve[:, 1])
+    keep = np.append(True, most[1:] > most[:-1])
+    if most[-1] < decibels:
         return float("inf")
-    return float(np.exp(np.interp(decibels, best[keep], np.log(curve[keep, 0]))))
+    return float(np.exp(np.interp(decibels, most[keep], np.log(curve[keep, 0]))))
 
 
 def opened(content: bytes) -> np.ndarray:
@@ -282,8 +282,7 @@ PCA_ROW, AUTO, VAE, VQ = "PCA, rounded", "autoencoder, rounded", "VAE, rounded",
 
 def ratio(rows: Any, others: tuple[str, ...]) -> Any:
     """Return the bits of the best of ours over those of the best of others, per seed."""
-    best = lambda names: min((rows[name]["bits_per_pixel"] for name in names if name in rows), key=np.mean)
-    return best((AUTO, VAE, VQ)) / best(others)
+    return best(rows, (AUTO, VAE, VQ), "bits_per_pixel") / best(rows, others, "bits_per_pixel")
 
 
 STUDY = Study(
