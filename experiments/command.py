@@ -14,14 +14,14 @@ from typing import Any
 from data import DataError
 from experiments.reporting import plots, report
 from experiments.reporting.words import describe, shelf
-from experiments.running import measures, run_table, store
+from experiments.running import run_table, store
+from experiments.running.listed import listed, options_of
 from experiments.running.study import Study, run_study
 from experiments.running.table import Table
 from models.config import ConfigError
 from training import RunError
 from training.store.environment import cores
 
-MORE = {"geometry": (measures.Geometry(),)}
 FLAG = "--xla_force_host_platform_device_count"
 
 
@@ -42,7 +42,7 @@ def parse(table: Table | Study, name: str, argv: list[str]) -> argparse.Namespac
     parser.add_argument("--seeds", type=int, help="runs per row, seeds 0..N-1 (default: the profile's)")
     parser.add_argument("--data-dir", help="folder of data files, one subfolder per set")
     parser.add_argument("--results", type=Path, default=None, help="folder to write to (default: experiments/results)")
-    parser.add_argument("--metrics", choices=MORE, help="measure this of every row's test examples as well")
+    options_of(parser.add_argument, "every row's")
     parser.add_argument("--plan", default="auto", help="how rows run: auto (measured), rows, sequential, map, vmap")
     options = parser.parse_args(argv)
     if options.seeds is not None and options.seeds < 1:
@@ -67,7 +67,7 @@ def main(table: Table | Study, name: str, argv: list[str]) -> int:
         if isinstance(table, Study):
             record, pictures = run_study(table, *given, own=path.relative_to(store.ROOT).as_posix())
         else:
-            record, pictures = run_table.run_table(table, *given, options.plan, MORE.get(options.metrics, ()))
+            record, pictures = run_table.run_table(table, *given, options.plan, listed(options))
         words = describe(path)
         command = shlex.join(["python", "-m", "experiments", name, *argv])
         record = record | {"title": words.title, "claim": words.claim, "source": words.source, "command": command}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from training.trained.measured import FILE, conditions, own_data, report, shown
+from training.trained.measured import FILE, conditions, own_data, report, shown_splits
 
 SPLITS = ("test", "validation", "train", "all")
 
@@ -77,7 +77,7 @@ def subject_of(run: Any, options: argparse.Namespace) -> Any:
     if options.data:
         return Subject(run.model, cut(from_file(run, options.data), options.limit), **more)
     inputs = own_data(run, options.data_dir)
-    parts = {name: shown(run, inputs, name) for name in inputs.splits}
+    parts = shown_splits(run, inputs, inputs.splits)
     if options.split in parts:
         test = parts[options.split]
     else:

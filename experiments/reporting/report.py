@@ -9,6 +9,7 @@ import numpy as np
 from experiments.reporting.pairs import LEAST_SEEDS, compared, interquartile_of, rival, values_of
 from experiments.reporting.statistics import Interval, t_interval
 from experiments.running.claims import claim_verdict
+from experiments.running.listed import lines_of
 
 HEADER = ("row", "ours", "paper", "bound", "verdict")
 IQM = "interquartile mean [95% bootstrap]"
@@ -178,6 +179,7 @@ def text(record: Mapping[str, Any]) -> str:
     """Return what a table prints."""
     note = f"\nNot the paper's protocol: {record['differs']}." if record["differs"] else ""
     note += "".join(f"\nLeft out: {row} {why}." for row, why in record.get("left_out", {}).items())
+    note += "".join(f"\n{line}" for line in lines_of(record.get("units", {}), record.get("not_measured", {})))
     return f"{record['title']}\n\n{tables(record)}\n\n{footer(record)}{note}"
 
 
@@ -194,6 +196,7 @@ def section(record: Mapping[str, Any], level: int = 3, figures: str = "") -> str
         *([f"Caveats: {record['caveats']}"] if record.get("caveats") else []),
         tables(record),
         f"`{record['command']}`: {footer(record)}{note}",
+        *lines_of(record.get("units", {}), record.get("not_measured", {})),
     ]
     if figures:
         parts += [f"![{record['title']}]({figures}/{name})" for name in record["figures"]]

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train
-from experiments.running.measures import finished
+from experiments.running.listed import Inputs, finished
 from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
 from models.likelihoods import AutoLikelihood
@@ -233,6 +233,7 @@ def iterate_group(
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
     splits, dataset = data_of(first, data_dir)
+    inputs = Inputs(splits, dataset)
     splits, configs = limited(splits, examples, seen, known), fitting(configs, dataset)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
@@ -240,16 +241,21 @@ def iterate_group(
     for take, out, seconds in run_with(plans()[name], configs, splits, measures):
         for row, i in enumerate(take):
             one = jax.tree.map(lambda a, row=row: a[row], out)
-            yield i, result(one, seconds / len(take), measures) | {"plan": name}
+            yield i, result(one, seconds / len(take), configs[i], inputs, measures) | {"plan": name}
 
 
-def result(out: dict[str, Any], seconds: float, measures: tuple[Any, ...] = ()) -> dict[str, Any]:
-    """Return a run's outputs as plain numbers.
+def result(
+    out: dict[str, Any],
+    seconds: float,
+    config: Any = None,
+    inputs: Inputs | None = None,
+    measures: tuple[Any, ...] = (),
+) -> dict[str, Any]:
+    """Return a run's outputs as plain numbers. config, inputs: for measures that work on the host.
 
-    Keys: test, perhaps seen (metrics with units in the names), history {"train", "validation"} of lists over the epochs
-    that ran, epochs, best_epoch, diverged (None, or the first bad step and its term
-    or metric), seconds (its share of the
-    call), pictures (an array).
+    Keys: test, perhaps seen (metrics with units in the names), with such measures units and not_measured, history
+    {"train", "validation"} of lists over the epochs that ran, epochs, best_epoch, diverged (None, or the first bad step
+    and its term or metric), seconds (its share of the call), pictures (an array).
     """
     ran = int(out["epochs"])
     history = {
@@ -258,11 +264,15 @@ def result(out: dict[str, Any], seconds: float, measures: tuple[Any, ...] = ()) 
     }
     bad = Ends(int(out["bad_step"]), out["bad_terms"])
     measured = {part: {k: float(v) for k, v in out[part].items()} for part in ("test", "seen") if part in out}
-    measured["test"] |= finished(measures, out["rows"])
+    more: dict[str, Any] = {}
+    if out["rows"] and bad.bad_step < 0:
+        assert inputs is not None
+        more = finished(measures, out["rows"], config, inputs, measured["test"])
+        measured["test"] |= more.pop("numbers")
     last = {f"validation {name}": values[-1] for name, values in history.get("validation", {}).items()}
     bad_metric = first_bad_metric(last | {f"test {name}": value for name, value in measured["test"].items()})
     wrong = {"step": int(out["step"]), "term": bad_metric} if bad_metric else None
-    return measured | {
+    return measured | more | {
         "history": history,
         "epochs": ran,
         "best_epoch": int(out["best_epoch"]),

@@ -19,7 +19,7 @@ def run(config: train.Config, splits: Splits, measures: tuple[Any, ...] = ()) ->
     config: a `train.Config` whose floats and seed may be traced. Keys and early stopping are those of
     `train.fit`, so the numbers are those of the same run by command line. `history` holds (epochs,) arrays,
     nan after the end; `epochs` counts those that ran, `best_epoch` the one that was tested. measures: what more is
-    measured on the test split, see `experiments.running.measures`; `rows`: what those leave that end on the host.
+    measured on the test split, see `experiments.running.measures`; `rows`: what those leave that work on the host.
     """
     key = jax.random.key(config.seed)
     done = train.train(config, key, splits)

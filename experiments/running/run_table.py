@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from experiments.running import group, store
+from experiments.running.listed import columns_of
 from experiments.running.reconstructions import PICTURES
 from experiments.running.table import Pca, Row, Table, rows_of
 from models.config import to_dict
@@ -116,7 +117,7 @@ def run_table(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Run what is missing of a table; return its record (JSON-ready) and pictures of seed 0 by row.
 
-    more: measures of every row, beside those of its own, with the columns that they name.
+    more: metrics of the list (`listed.Listed`) of every row, beside the measures of its own, as further columns.
 
     Pictures hold the originals under "original", where all rows share their data. Raises ConfigError,
     data.DataError, training.RunError.
@@ -136,11 +137,13 @@ def run_table(
         found[job.row][job.seed] = result
         before += result["seconds"] if result.get("resumed") else 0.0
         announce(table, job, result, done, total)
+    runs = [result for by_seed in found.values() for result in by_seed.values()]
+    units = {name: unit for run in runs for name, unit in run.get("units", {}).items()}
     record = {
         "name": name,
         "profile": profile,
         "metric": table.metric,
-        "columns": [*table.columns, *(column for measure in more for column in measure.columns)],
+        "columns": [*table.columns, *columns_of(more, units)],
         "differs": chosen.differs,
         "seeds": list(range(seeds)),
         "rows": {row: row_record(table, rows[row], found[row]) for row in rows},
@@ -148,8 +151,21 @@ def run_table(
         **store.provenance(time.monotonic() - begin + before),
         "data": {job.config.dataset: data_record(job.config, data_dir) for jobs in groups for job in jobs[:1]},
     }
+    if units or any(run.get("not_measured") for run in runs):
+        record |= {"units": units, "not_measured": reasons_of(found)}
     pictures = {row: np.asarray(by_seed[0]["pictures"], np.float32) for row, by_seed in found.items()}
     return record, {"original": originals(groups, data_dir)} | pictures
+
+
+def reasons_of(found: Mapping[str, Mapping[int, dict[str, Any]]]) -> dict[str, list[str]]:
+    """Return {"metric: why": the rows that could not have it}."""
+    out: dict[str, list[str]] = {}
+    for row, by_seed in found.items():
+        for run in by_seed.values():
+            for name, why in run.get("not_measured", {}).items():
+                rows = out.setdefault(f"{name}: {why}", [])
+                rows.extend([row] * (row not in rows))
+    return out
 
 
 def announce(table: Table, job: TableRun, result: dict[str, Any], done: int, total: int) -> None:
@@ -177,7 +193,8 @@ def row_record(table: Table, row: Row, by_seed: Mapping[int, dict[str, Any]]) ->
     """Return a row's part of the record: its config, the paper's number, bound, metrics of every seed, curves."""
     runs = [by_seed[seed] for seed in sorted(by_seed)]
     out: dict[str, Any] = {"paper": row.paper, "bound": row.bound, "differs": row.differs}
-    out["metrics"] = {name: [run["test"][name] for run in runs] for name in runs[0]["test"]}
+    names = dict.fromkeys(name for run in runs for name in run["test"])
+    out["metrics"] = {name: [run["test"].get(name, math.nan) for run in runs] for name in names}
     if isinstance(row.run, Pca):
         return out | {"exact": True, "config": {"kind": "Pca", **row.run._asdict()}}
     shown = runs[0]["history"]["validation"]

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import train
@@ -15,6 +14,7 @@ from models.autoencoder import Autoencoder
 from models.config import ConfigError
 from models.metrics import Shown, Subject, registry
 from training.evaluate import trained_model
+from training.trained import measured
 
 
 def trained(config: train.Config, seed: int, data: Data) -> Autoencoder:
@@ -37,9 +37,7 @@ def _state(config: train.Config, splits: dict[str, Any]) -> train.TrainState:
 
 def shown(data: Data, split: str) -> Shown:
     """Return the examples of a split as a model sees them, on the host."""
-    batch = data.splits[split].batch(jnp.arange(len(data.splits[split])))
-    of = data.dataset.splits.get(split)
-    return Shown(jax.tree.map(np.asarray, batch), of and of.y, of and of.factors)
+    return measured.shown(data.splits, data.dataset, split)
 
 
 def subject_of(model: Autoencoder, seed: int, data: Data, limit: int | None = None) -> Subject:

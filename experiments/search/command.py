@@ -8,11 +8,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.running.listed import lines_of
 from experiments.search.options import Job, parse
-from experiments.search.problem import DEFAULT, MEASURED
+from experiments.search.problem import DEFAULT
 from experiments.search.record.ledger import Ledger, LedgerError, Record
 from experiments.search.report.progress import SweepProgress, process_age
-from experiments.search.report.table import TriedPoint, best, describe_point, front, points_of, to_csv
+from experiments.search.report.table import (
+    TriedPoint,
+    best,
+    describe_point,
+    front,
+    not_measured_of,
+    points_of,
+    to_csv,
+    units_of,
+)
 from experiments.search.stopping import when_stopped
 from experiments.search.sweep import SweepError, fingerprint, run_sweep
 from experiments.search.workers.choice import make_engine
@@ -74,7 +84,7 @@ def write_results(job: Job, records: list[Record]) -> None:
 def train_line(job: Job, point: TriedPoint | None) -> str:
     """Return the command that trains a point by itself; "" where there is none or `train.py` knows no such problem."""
     o = job.options
-    if point is None or o.problem not in (DEFAULT, *MEASURED.values()):
+    if point is None or o.problem.partition("?")[0] != DEFAULT:
         return ""
     where = ["--data-dir", o.data_dir] if o.data_dir else []
     return shlex.join(["python", "train.py", "--from-trial", f"{o.out}:{point.point}", *where])
@@ -101,6 +111,7 @@ def summary(job: Job, records: list[Record], first: float | None = None) -> list
         lines.append(f"best: {describe_point(winner, job.plan.objectives[0])} (point {winner.point})")
         if job.plan.seeds * max(job.plan.folds, 1) == 1:
             lines.append("one run per point: the best of many is too good; add --seeds 5 around it")
+    lines += lines_of(units_of(records), not_measured_of(records))
     if line := train_line(job, winner):
         lines.append(f"train it: {line}")
     return [*lines, f"wrote {job.options.out}/results.csv and {job.options.out}/sweep.html"]

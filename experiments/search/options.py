@@ -5,7 +5,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from experiments.search.problem import DEFAULT, MEASURED, SweepProblem, load_problem
+from experiments.running.listed import listed, options_of
+from experiments.search.problem import DEFAULT, SweepProblem, load_problem, named
 from experiments.search.proposals.choice import make_sampler
 from experiments.search.proposals.designs import Grid
 from experiments.search.proposals.sampler import Sampler
@@ -63,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add("--generation", type=int, default=0, metavar="N", help="points proposed at once (default: 8 if adaptive)")
     add("--minimize", metavar="M[,M]", help="metrics to minimise; two or more make a front")
     add("--maximize", metavar="M[,M]", help="metrics to maximise")
-    add("--metrics", choices=MEASURED, help="measure this of every trial's test examples as well, as columns test_...")
+    options_of(add, "every trial's")
     add("--halving", metavar="FIELD:LOW:HIGH", help="successive halving over an int field, as epochs:1:27")
     add("--asha", action="store_true", help="with --halving: promote as results come in, not bracket by bracket")
     add("--eta", type=int, default=3, help="halving keeps 1 of ETA and multiplies the budget by it (default 3)")
@@ -149,7 +150,7 @@ def _plan(o: argparse.Namespace, problem: SweepProblem, points: int | None) -> S
 def parse(words: Sequence[str]) -> Job:
     """Return the sweep that a command line describes. Raises SpaceError, one line, when it is not possible."""
     options, rest = parser().parse_known_args(words)
-    options.problem = MEASURED.get(options.metrics, options.problem)
+    options.problem = named(options.problem, listed(options))
     problem = load_problem(options.problem)
     if options.fields:
         _print_fields(problem.config)

@@ -20,7 +20,6 @@ import numpy as np
 import data
 import train
 from experiments.running import group
-from experiments.running.measures import Geometry
 from experiments.search.problem import Fold, SweepProblem
 from experiments.search.space.space import Space
 from experiments.search.workers.programs import compiling
@@ -73,7 +72,8 @@ def row(found: Mapping[str, Any], criterion: Callable[[Any], Any], patience: int
     """Return a trial's metrics from a run's result (`running.group.result`), and why it diverged, if it did.
 
     Validation metrics of the epoch that was tested, test metrics with the prefix test_, "loss" (what is minimised
-    by default and what early stopping watches); with patience also epochs_run and best_epoch.
+    by default and what early stopping watches); with patience also epochs_run and best_epoch. Of metrics by name also
+    "units" and "not_measured".
     """
     history, at = found["history"]["validation"], (found["best_epoch"] or found["epochs"]) - 1
     metrics: dict[str, Any] = {name: values[at] for name, values in history.items()}
@@ -83,6 +83,8 @@ def row(found: Mapping[str, Any], criterion: Callable[[Any], Any], patience: int
     metrics["loss"] = next(metrics[name] for name in names if name in metrics)
     if patience:
         metrics |= {"epochs_run": found["epochs"], "best_epoch": found["best_epoch"]}
+    metrics |= {"units": {f"test_{name}": unit for name, unit in found.get("units", {}).items()}}
+    metrics |= {"not_measured": found.get("not_measured", {})}
     if bad := found["diverged"]:
         metrics["reason"] = f"{bad['term']} was not finite at step {bad['step']}"
     return metrics
@@ -107,6 +109,7 @@ def run_group(
     check_read(configs[0].read)
     configs = fitting(configs)
     first = configs[0]
+    whole = group.Inputs(*group.data_of(first, os.environ.get("AUTOENCODERS_DATA")))
     splits = splits_of(first, fold)
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
@@ -114,7 +117,8 @@ def run_group(
         group.executable(plan, plan.devices * plan.rows, first, splits, measures)
     for take, out, seconds in group.run_with(plan, configs, splits, measures):
         for i in range(len(take)):
-            found = group.result(jax.tree.map(lambda a, i=i: a[i], out), seconds / len(take), measures)
+            one = jax.tree.map(lambda a, i=i: a[i], out)
+            found = group.result(one, seconds / len(take), configs[take[i]], whole, measures)
             yield row(found, first.objective.criterion, first.patience)
 
 
@@ -136,5 +140,9 @@ def check_read(read: str) -> None:
         raise ConfigError(f"read must be 'memory' or 'auto' in a sweep, got {read!r}: a group's runs share their data")
 
 
-problem = SweepProblem(train.Config(), run_group, "loss", check)
-with_geometry = dataclasses.replace(problem, run_group=functools.partial(run_group, measures=(Geometry(),)))
+def measuring(measures: tuple[Any, ...]) -> SweepProblem:
+    """Return the problem with measures of every trial."""
+    return dataclasses.replace(problem, run_group=functools.partial(run_group, measures=measures))
+
+
+problem = SweepProblem(train.Config(), run_group, "loss", check, measuring)

@@ -9,7 +9,7 @@ Cost: 4 rows, 3 seeds, 8 epochs of 50,000 Fashion-MNIST images, 784-256-code.
 Expected: no published numbers; errors of what is decoded from the exact codes, whose entropy is at most 64 bits.
 """
 
-from experiments.running.measures import CodeUse
+from experiments.running.listed import Listed
 from experiments.running.table import Profile, Row, Table, changed
 from models import Dense, Model, posteriors, priors
 from models.likelihoods import NormalLikelihood
@@ -49,11 +49,11 @@ def smoke(name: str, row: Row) -> Row:
 
 TABLE = Table(
     rows={
-        name: Row(config(*parts), bound=None if name == VQ else VQ, measures=(CodeUse(),))
+        name: Row(config(*parts), bound=None if name == VQ else VQ, measures=(Listed(("codes",)),))
         for name, parts in NAMES.items()
     },
     metric="coded_squared_error",
-    columns=("rate_bits", "entropy_bits", "perplexity", "used_percent"),
+    columns=("code_rate_bits", "code_entropy_bits", "perplexity", "code_use"),
     figures=("intervals", "curves", "pictures"),
     profiles={
         "smoke": Profile(seeds=1, change=smoke, only=("finite scalar, 32 places of 4",), differs="digits, one epoch"),

@@ -44,17 +44,18 @@ def rate_distortion(subject: Subject) -> dict[str, Measured]:
 
 
 def kl(subject: Subject) -> dict[str, Measured]:
-    """Return kl_per_dim_nats where KL splits over dimensions, and kl_level_L_nats of a hierarchy, level 1 on top."""
+    """Return kl_per_dim_nats where KL splits over dimensions, and kl_level_L_nats: of every level of a hierarchy given
+    those above it, level 1 on top. A code without levels is one level.
+    """
     rows = subject.each(per_dimension, "kl")["kl"]
-    if rows.shape[1] != subject.model.latent:
-        return {"kl_nats": mean_of(rows.sum(1), "nats")}
-    out = {"kl_per_dim_nats": mean_of(rows, "nats")}
     levels: Any = getattr(subject.model.posterior_module, "levels", None)
-    if hasattr(levels, "groups"):
-        ends = np.cumsum(levels.groups)
-        parts = [rows[:, end - width : end] for end, width in zip(ends, levels.groups, strict=True)]
-        out |= {f"kl_level_{i}_nats": mean_of(part.sum(1), "nats") for i, part in enumerate(parts, 1)}
-    return out
+    groups = getattr(levels, "groups", None)
+    if rows.shape[1] != subject.model.latent:
+        return {"kl_nats" if groups else "kl_level_1_nats": mean_of(rows.sum(1), "nats")}
+    groups = groups or (subject.model.latent,)
+    parts = [rows[:, end - width : end] for end, width in zip(np.cumsum(groups), groups, strict=True)]
+    by_level = {f"kl_level_{i}_nats": mean_of(part.sum(1), "nats") for i, part in enumerate(parts, 1)}
+    return {"kl_per_dim_nats": mean_of(rows, "nats")} | by_level
 
 
 def active_units(subject: Subject) -> dict[str, Measured]:

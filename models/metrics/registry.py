@@ -3,7 +3,7 @@
     function(subject) -> {name: Measured(value, unit, error)}
 
 A new metric is one function and one line of METRICS; the command line (`python -m experiments.evaluate`) chooses by
-name. They run on the host: a table measures its columns inside its program (`experiments.running.measures`).
+name. They run on the host, for tables and sweeps as well (`experiments.running.listed`).
 """
 
 from collections.abc import Callable, Iterable
@@ -40,6 +40,8 @@ class Metric(NamedTuple):
     needs: tuple[Need, ...] = ()
     cheap: bool = True
     """seconds for a test set: measured when nobody names metrics"""
+    shown: tuple[str, ...] = ()
+    """which of many numbers are columns of a table (none named: all)"""
 
     def why_not(self, subject: Subject) -> str:
         """Return why the subject cannot have this metric, empty where it can."""
@@ -217,7 +219,20 @@ METRICS: tuple[Metric, ...] = (
         (no_compression,),
         cheap=False,
     ),
-    Metric("geometry", "the report card of both Jacobians", _geometry, (an_encoder, two_examples), cheap=False),
+    Metric(
+        "geometry",
+        "the report card of both Jacobians",
+        _geometry,
+        (an_encoder, two_examples),
+        cheap=False,
+        shown=(
+            "encoder_jacobian_squared",
+            "decoder_jacobian_squared",
+            "orthogonality_distance",
+            "metric_condition_median",
+            "log_volume_gap_nats",
+        ),
+    ),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
 

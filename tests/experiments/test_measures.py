@@ -11,9 +11,8 @@ from flax import nnx
 import train
 from experiments.running import group, measures
 from experiments.running.gradients import GradientNoise, moments
-from models import Autoencoder, ConfigError, Dense, Model, posteriors, priors
+from models import Autoencoder, Dense, Model
 from models.batch import Batch
-from models.metrics import report_card
 from training.examples import Examples
 
 KEY = jax.random.key(0)
@@ -35,31 +34,6 @@ def test_means_are_over_all_examples():
     found = measures.means(train.Config(), EXAMPLES, KEY, lambda batch, key: {"x": batch.x, "one": batch.x[:, 0] ** 0})
     np.testing.assert_allclose(found["x"], X.mean(0), rtol=1e-12)
     assert found["one"] == 1
-
-
-def test_use_of_codes():
-    model = build(posterior=posteriors.VQPosterior(entries=3, width=1), prior=priors.CodesPrior())
-    found = measures.CodeUse()(train.Config(), model, EXAMPLES, KEY)
-    q = model.encode(X)
-    counts = np.stack([np.bincount(place, minlength=3) for place in np.asarray(q.indices).T]) / 7
-    entropy = -sum(p * np.log2(p) for p in counts.ravel() if p)
-    error = np.square(X - model.decode(q.mean).mean).sum(1).mean()
-    wanted = (error, 2 * np.log2(3), entropy, 2 ** (entropy / 2), 100 * (counts > 0).mean())
-    names = ("coded_squared_error", "rate_bits", "entropy_bits", "perplexity", "used_percent")
-    np.testing.assert_allclose([found[name] for name in names], wanted, rtol=1e-9)
-    with pytest.raises(ConfigError, match="discrete codes"):
-        measures.CodeUse()(train.Config(), build(), EXAMPLES, KEY)
-
-
-def test_kl_of_levels_is_that_of_their_units():
-    chain = {"posterior": posteriors.ChainPosterior((1, 1), hidden=3, context=3), "prior": priors.ChainPrior((1, 1), 3)}
-    levels = measures.LevelKl()(train.Config(), build(**chain), EXAMPLES, KEY)
-    assert set(levels) == {"kl_level_1_nats", "kl_level_2_nats"}
-    flat = build()
-    alone = measures.LevelKl()(train.Config(), flat, EXAMPLES, KEY)["kl_level_1_nats"]
-    np.testing.assert_allclose(alone, flat.encode(X).kl(flat.prior()).mean(), rtol=1e-9)
-    with pytest.raises(ConfigError, match="no levels"):
-        measures.LevelKl()(train.Config(), build(prior=priors.MixturePrior(2)), EXAMPLES, KEY)
 
 
 def test_estimators_agree_in_mean_and_differ_in_noise():
@@ -101,18 +75,3 @@ def test_few_labels_are_the_first_of_every_class_and_stand_as_often_as_asked():
     np.testing.assert_array_equal(group.with_few_labels(some, 3, 2, True).label, [0, 1, 2] * 2)
     with pytest.raises(ValueError, match="6 labels"):
         group.with_few_labels(some, 6, 1, False)
-
-
-def test_geometry_of_a_run_is_the_report_card_of_its_test_examples(monkeypatch):
-    """Rows inside the program, the card on the host: the numbers of `report_card`, but for random pairs and turns."""
-    monkeypatch.setattr(measures, "CARD", 4)
-    model, measure = build(), measures.Geometry(examples=7)
-    rows = jax.device_get(jax.jit(lambda: measure(train.Config(), model, EXAMPLES, KEY))())
-    found = measures.finished((measure,), {"0": rows})
-    card = report_card(model, X, KEY, chunk=4)
-    card["geometry_active_units"] = card.pop("active_units")
-    drawn = {name for name in card if "secant" in name or name.endswith(("_random", "_rotated"))}
-    whole = {name for name, v in card.items() if isinstance(v, float)} - drawn - {"examples"}
-    assert set(found) - drawn == whole
-    np.testing.assert_allclose([found[n] for n in sorted(whole)], [card[n] for n in sorted(whole)], rtol=1e-9)
-    assert np.isnan(measure.finish(rows | {"r_g": rows["r_g"] * np.nan}, 0)["decoder_jacobian_squared"])

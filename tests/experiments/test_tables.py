@@ -90,7 +90,8 @@ def test_smoke_profile_of_every_table(name, tmp_path):
 
 
 def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    whole = run("digits", tmp_path / "calm")[1]
+    more = ("--metrics", "active_units", "probes", "--metrics-limit", "50")
+    whole = run("digits", tmp_path / "calm", *more)[1]
     done = []
 
     def interrupt(table, job, result, count, total):
@@ -99,7 +100,7 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(run_table, "announce", interrupt)
-    plan = ("--plan", "sequential")
+    plan = ("--plan", "sequential", *more)
     assert run("digits", tmp_path / "cut", *plan) == (130, None)
     code, record = run("digits", tmp_path / "cut", *plan)
     assert code == 0
@@ -107,6 +108,14 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
     for row, before in whole["rows"].items():
         for name, values in before["metrics"].items():
             assert record["rows"][row]["metrics"][name] == pytest.approx(values, rel=1e-5)
+    assert {"linear_probe", "knn_probe"} <= set(record["columns"])
+    assert record["units"] == whole["units"]
+    why = "active_units: codes are points (posterior point): they have no density"
+    (rows,) = [rows for found, rows in record["not_measured"].items() if found == why]
+    assert rows == [row for row, what in record["rows"].items() if not what.get("exact")]
+    said = report.text(record)
+    assert f"not measured: {why} (" in said
+    assert "linear_probe: accuracy" in said
 
 
 def test_a_damaged_finished_run_runs_again(tmp_path):

@@ -28,7 +28,7 @@ def measured(command: Any, path: Path, load_run: Callable[[Path], Any]) -> int:
     try:
         run = load_run(path)
         inputs = own_data(run, command.data_dir)
-        parts = {name: shown(run, inputs, name) for name in inputs.splits if name in ("train", "test")}
+        parts = shown_splits(run, inputs, [name for name in inputs.splits if name in ("train", "test")])
         names = inputs.dataset.factor_names
         subject = Subject(run.model, parts["test"], parts.get("train"), factor_names=names, folder=run.path)
         with jax.default_matmul_precision(run.config.matmul_precision):
@@ -74,17 +74,22 @@ def recorded_folder(run: Any) -> str | None:
     return folder if folder and Path(folder).is_dir() else None
 
 
-def shown(run: Any, inputs: Any, part: str) -> Any:
-    """Return the examples of a split as the model sees them; dynamic binarisation draws each once, by a fixed key."""
+def shown_splits(run: Any, inputs: Any, names: Any) -> dict[str, Any]:
+    """Return the examples of splits of a run's data as its model sees them, by name."""
+    return {name: shown(inputs.splits, inputs.dataset, name, run.config.binarise) for name in names}
+
+
+def shown(splits: Mapping[str, Any], dataset: Any, part: str, how: Any = "none") -> Any:
+    """Return the examples of a split as a model sees them; dynamic binarisation draws each once, by a fixed key."""
     import jax
     import jax.numpy as jnp
 
     from models.metrics import Shown
     from training.examples import binarise
 
-    batch = inputs.splits[part].batch(jnp.arange(len(inputs.splits[part])))
-    batch = batch._replace(x=binarise(batch.x, run.config.binarise, jax.random.key(0)))
-    split = inputs.dataset.splits.get(part)
+    batch = splits[part].batch(jnp.arange(len(splits[part])))
+    batch = batch._replace(x=binarise(batch.x, how, jax.random.key(0)))
+    split = dataset.splits.get(part)
     return Shown(jax.tree.map(np.asarray, batch), split and split.y, split and split.factors)
 
 

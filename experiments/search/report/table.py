@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import statistics as plain
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -41,8 +42,24 @@ def to_csv(records: Sequence[Record], fields: Sequence[str]) -> str:
         row += [spec["budget"].get(name, "") for name in budget]
         row += [_cell(spec["values"].get(name, "")) for name in fields]
         row += [_cell(result["metrics"].get(name, "")) for name in metrics]
-        writer.writerow([*row, result["reason"]])
+        writer.writerow([*row, result["reason"] or "; ".join(reasons(r))])
     return out.getvalue()
+
+
+def reasons(record: Record) -> list[str]:
+    """Return "metric: why" of all that a trial could not have."""
+    return [f"{name}: {why}" for name, why in record["result"].get("not_measured", {}).items()]
+
+
+def not_measured_of(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Return {"metric: why": how many trials could not have it, in words}."""
+    count = Counter(why for r in records for why in reasons(r))
+    return {why: [f"{n} trial{'s' * (n > 1)}"] for why, n in count.items()}
+
+
+def units_of(records: Iterable[Record]) -> dict[str, str]:
+    """Return the units of metrics that trials measured by name."""
+    return {name: unit for r in records for name, unit in r["result"].get("units", {}).items()}
 
 
 class TriedPoint(NamedTuple):

@@ -34,10 +34,11 @@ def failure(error: BaseException) -> Result:
 
 def judge(row: Mapping[str, Any]) -> Result:
     """Return the result of a trial that ended: ok, or diverged when a metric is not finite."""
-    metrics = {k: float(v) for k, v in row.items() if k != "reason"}
+    words = {k: dict(row[k]) for k in ("units", "not_measured") if row.get(k)}
+    metrics = {k: float(v) for k, v in row.items() if k not in ("reason", "units", "not_measured")}
     bad = [f"{k} is {v}" for k, v in metrics.items() if not math.isfinite(v)]
     reason = str(row.get("reason") or (", ".join(bad[:3])))
-    return {"status": "diverged" if reason else "ok", "reason": reason, "metrics": metrics}
+    return {"status": "diverged" if reason else "ok", "reason": reason, "metrics": metrics} | words
 
 
 def run_trials(

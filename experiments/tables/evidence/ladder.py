@@ -12,7 +12,8 @@ Caveats: 1,600 steps are too few for depth to pay off in the likelihood. Level 1
 
 from typing import Any
 
-from experiments.running.measures import LevelKl, Likelihood
+from experiments.running.listed import Listed
+from experiments.running.measures import Likelihood
 from experiments.running.table import Profile, Row, Table, changed
 from models import Dense, Model, posteriors, priors
 from models.objectives import ELBO
@@ -20,6 +21,7 @@ from train import Config
 
 SHIPPED = ELBO(warmup_steps=800, free_bits=0.1)
 FLAT = "one level"
+LEVELS = Listed(("kl",))
 DEPTHS = {2: (8, 16), 3: (4, 8, 12)}
 
 
@@ -35,13 +37,13 @@ def row(groups: tuple[int, ...] = (), objective: ELBO = SHIPPED) -> Row:
         epochs=8,
         batch_size=100,
     )
-    return Row(config, bound=FLAT if groups else None, examples=20_000, measures=(Likelihood(50), LevelKl()))
+    return Row(config, bound=FLAT if groups else None, examples=20_000, measures=(Likelihood(50), LEVELS))
 
 
 def smoke(name: str, row: Row) -> Row:
     """Return a row on digits: one epoch of a small network, few draws."""
     fields = {"dataset": "digits", "binarise": "static", "model.encoder.hidden": (16,), "epochs": 1}
-    return changed(row, fields)._replace(measures=(Likelihood(2), LevelKl()), examples=200)
+    return changed(row, fields)._replace(measures=(Likelihood(2), LEVELS), examples=200)
 
 
 TABLE = Table(

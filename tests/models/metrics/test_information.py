@@ -96,6 +96,7 @@ def test_active_units_and_kl_by_dimension_and_level(gaussian):
     levels = information.kl(Subject(Autoencoder(chain, (D,), rngs=nnx.Rngs(0)), gaussian.test))
     by_level = sum(levels[f"kl_level_{i}_nats"].value for i in (1, 2))
     assert by_level == pytest.approx(sum(levels["kl_per_dim_nats"].value))
+    assert information.kl(gaussian)["kl_level_1_nats"].value == pytest.approx(rate.value, rel=1e-9)  # one level
 
 
 def test_use_of_codes():
