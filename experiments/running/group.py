@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train
-from experiments.running.listed import Inputs, finished
+from experiments.running.listed import Given, finished
 from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
 from models.likelihoods import AutoLikelihood
@@ -233,7 +233,7 @@ def iterate_group(
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
     splits, dataset = data_of(first, data_dir)
-    inputs = Inputs(splits, dataset)
+    inputs = Given(splits, dataset)
     splits, configs = limited(splits, examples, seen, known), fitting(configs, dataset)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
@@ -248,7 +248,7 @@ def result(
     out: dict[str, Any],
     seconds: float,
     config: Any = None,
-    inputs: Inputs | None = None,
+    inputs: Given | None = None,
     measures: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
     """Return a run's outputs as plain numbers. config, inputs: for measures that work on the host.

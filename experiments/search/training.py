@@ -109,7 +109,7 @@ def run_group(
     check_read(configs[0].read)
     configs = fitting(configs)
     first = configs[0]
-    whole = group.Inputs(*group.data_of(first, os.environ.get("AUTOENCODERS_DATA")))
+    whole = group.Given(*group.data_of(first, os.environ.get("AUTOENCODERS_DATA")))
     splits = splits_of(first, fold)
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)
