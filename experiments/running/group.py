@@ -17,13 +17,13 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train
-from experiments.running.listed import Given, finished
+from experiments.running.listed import finished
 from experiments.running.one_run import Splits, run
 from models.autoencoder import Model
 from models.likelihoods import AutoLikelihood
 from training.devices import measured_choice
 from training.evaluate import first_bad_metric
-from training.inputs import DATA_FIELDS, load_inputs, needs_labels, resolved
+from training.inputs import DATA_FIELDS, Inputs, load_inputs, needs_labels, resolved
 from training.terms import first_bad_term
 
 SMALL = 1e13  # operations (6 per weight and example) of a group below which measuring costs more than it can save
@@ -233,7 +233,7 @@ def iterate_group(
     if len(grouped(configs)) > 1:
         raise ValueError("these configs differ in structure: split them with `grouped` first")
     splits, dataset = data_of(first, data_dir)
-    inputs = Given(splits, dataset)
+    inputs = Inputs(splits, dataset)
     splits, configs = limited(splits, examples, seen, known), fitting(configs, dataset)
     if first.batch_size > len(splits["train"]):
         raise ValueError(f"batch_size {first.batch_size} exceeds the {len(splits['train'])} training examples")
@@ -248,7 +248,7 @@ def result(
     out: dict[str, Any],
     seconds: float,
     config: Any = None,
-    inputs: Given | None = None,
+    inputs: Inputs | None = None,
     measures: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
     """Return a run's outputs as plain numbers. config, inputs: for measures that work on the host.

@@ -17,6 +17,7 @@ from models.config import ConfigError
 from models.metrics import Subject, registry
 from training.evaluate import trained_model
 from training.examples import Examples
+from training.inputs import Inputs
 from training.trained.measured import shown
 
 ERROR = "_standard_error"
@@ -42,13 +43,6 @@ def listed(options: Any) -> tuple["Listed", ...]:
     return (Listed(names, options.metrics_limit, options.metrics_samples),)
 
 
-class Given(NamedTuple):
-    """What a run was trained and is judged on: whole splits, and the data set that they come from."""
-
-    splits: Mapping[str, Examples]
-    dataset: Any
-
-
 class Listed(NamedTuple):
     """Metrics by name; an `experiments.running.measures` measure."""
 
@@ -62,7 +56,7 @@ class Listed(NamedTuple):
         """Return the arrays of the model."""
         return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(model))}
 
-    def finish(self, leaves: Mapping[str, Any], config: Any, inputs: Given, taken: Collection[str]) -> dict[str, Any]:
+    def finish(self, leaves: Mapping[str, Any], config: Any, inputs: Inputs, taken: Collection[str]) -> dict[str, Any]:
         """Return {"numbers", "units", "not_measured"} of the model with these arrays.
 
         numbers: every metric's, with `NAME_standard_error` where there is one; those that are lists are left out.
@@ -87,7 +81,7 @@ class Listed(NamedTuple):
                     numbers[column + ERROR] = m.error
         return {"numbers": numbers, "units": units, "not_measured": reasons}
 
-    def subject(self, leaves: Mapping[str, Any], config: Any, inputs: Given) -> Subject:
+    def subject(self, leaves: Mapping[str, Any], config: Any, inputs: Inputs) -> Subject:
         """Return what is judged: the model of these arrays on the test split, all training examples beside it."""
         blank = lambda c: trained_model(c, train.init(c, jax.random.key(0), inputs.splits["train"]))
         structure = jax.tree.structure(jax.eval_shape(blank, config))
@@ -99,7 +93,7 @@ class Listed(NamedTuple):
 
 
 def finished(
-    measures: tuple[Any, ...], arrays: Mapping[str, Any], config: Any, inputs: Given, taken: Collection[str]
+    measures: tuple[Any, ...], arrays: Mapping[str, Any], config: Any, inputs: Inputs, taken: Collection[str]
 ) -> dict[str, Any]:
     """Return what measures make on the host of the arrays, by position, that they left in a program: as `finish`."""
     out: dict[str, Any] = {"numbers": {}, "units": {}, "not_measured": {}}

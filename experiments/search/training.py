@@ -25,6 +25,7 @@ from experiments.search.space.space import Space
 from experiments.search.workers.programs import compiling
 from models.config import ConfigError, nearest
 from training.examples import Examples
+from training.inputs import Inputs
 
 Splits = dict[str, Examples]
 
@@ -109,7 +110,7 @@ def run_group(
     check_read(configs[0].read)
     configs = fitting(configs)
     first = configs[0]
-    whole = group.Given(*group.data_of(first, os.environ.get("AUTOENCODERS_DATA")))
+    whole = Inputs(*group.data_of(first, os.environ.get("AUTOENCODERS_DATA")))
     splits = splits_of(first, fold)
     plan = plan_of(width)
     shapes = jax.tree.map(lambda a: (a.shape, str(a.dtype)), splits)

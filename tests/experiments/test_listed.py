@@ -8,7 +8,7 @@ import pytest
 import train
 from experiments.__main__ import main as experiments
 from experiments.running import group
-from experiments.running.listed import Given, Listed, columns_of, finished, lines_of
+from experiments.running.listed import Listed, columns_of, finished, lines_of
 from experiments.search import training
 from experiments.search.__main__ import main as search
 from experiments.search.problem import load_problem, named
@@ -16,6 +16,7 @@ from experiments.search.report.table import not_measured_of, to_csv, units_of
 from experiments.search.workers.execute import judge
 from models import Dense, Model, posteriors, priors
 from models.metrics import Measured, registry
+from training.inputs import Inputs
 from training.optimizers import Updates
 
 QUICK = Listed(("errors", "codes", "mig", "probes"))
@@ -72,7 +73,7 @@ def test_names_that_are_taken_numbers_that_are_none_and_lists(monkeypatch):
     }
     monkeypatch.setattr(registry, "measure", lambda subject, names: ({"errors": made}, {}))
     monkeypatch.setattr(Listed, "subject", lambda *of: None)
-    found = finished((QUICK,), {"0": {}}, train.Config(), Given({}, None), {"mse"})
+    found = finished((QUICK,), {"0": {}}, train.Config(), Inputs({}, None), {"mse"})
     assert found["numbers"] == {"errors_mse": 2.0, "errors_mse_standard_error": 0.5, "own": 1.0}
     assert found["units"] == {"errors_mse": "", "own": "bits"}
     assert found["not_measured"] == {"bad": "it is nan"}
@@ -81,7 +82,7 @@ def test_names_that_are_taken_numbers_that_are_none_and_lists(monkeypatch):
 def test_a_run_that_diverged_is_not_measured():
     out = {"history": {}, "epochs": 1, "best_epoch": 1, "bad_step": 3, "bad_terms": {"loss": np.nan}, "step": 4}
     out |= {"test": {"mse": np.nan}, "rows": {"0": {}}, "pictures": np.zeros(1)}
-    assert group.result(out, 1.0, train.Config(), Given({}, None), (QUICK,))["test"].keys() == {"mse"}
+    assert group.result(out, 1.0, train.Config(), Inputs({}, None), (QUICK,))["test"].keys() == {"mse"}
 
 
 @pytest.mark.parametrize(
