@@ -1,10 +1,11 @@
-"""Uses of pictures: quantised codes as files, what their quality is, sheets of many."""
+"""Uses of pictures: quantised codes as files, what their quality is, sheets of many; holes; what is where."""
 
 import numpy as np
 import pytest
 
 from experiments.running.quality import psnr_db, ssim
 from experiments.tables.uses.pictures import image_compression as files
+from experiments.tables.uses.pictures import restoration, segmentation
 from models.config import ConfigError
 from models.metrics.compression.symbols import FIXED, frequencies, read, written
 
@@ -79,3 +80,33 @@ def test_quality_is_that_of_scikit_image():
     assert psnr_db(a, b) == pytest.approx(peak_signal_noise_ratio(a, b, data_range=1.0), rel=1e-12)
     assert ssim(a, a) == pytest.approx(1)
     assert psnr_db(a, a) == np.inf
+
+
+def test_a_hole_is_a_square_of_patches_and_a_normal_is_filled_by_its_conditional_mean():
+    rng = np.random.default_rng(0)
+    known = restoration.holes((50, 8, 12, 1), 2, rng)
+    assert ((~known).sum((1, 2, 3)) == 16).all()
+    assert restoration.hole_share(known) == 16 / 64
+    assert not np.array([np.argwhere(~one)[0] % 2 for one in known]).any()  # from the edge of a patch
+    seen = rng.normal(size=(20_000, 2)) @ np.array([[1.0, 0.8], [0, 0.6]])  # correlation 0.8
+    seen = seen.reshape(-1, 1, 2, 1)
+    new, half = np.array([[[[1.5], [0.0]]]]), np.array([[[[True], [False]]]])
+    filled = restoration.linear(restoration.RestorationProtocol(), 0, restoration.Damaged(seen, new, half))
+    assert filled[0, 0, 0, 0] == 1.5
+    assert filled[0, 0, 1, 0] == pytest.approx(1.2, abs=0.03)
+
+
+def test_scenes_know_what_they_show_and_where():
+    protocol = segmentation.SceneProtocol(noise=0.0)
+    made = segmentation.scenes(segmentation.shapes, protocol, None, "train", 0, 40)
+    assert ((made.x[..., 0] > 0.3) <= (made.shows > 0)).all()  # what is bright is of some class
+    assert (made.x[made.shows > 0] > 0).all()
+    assert (made.centre.sum((1, 2, 3)) <= segmentation.OBJECTS).all()
+    assert made.centre.any((1, 2, 3)).all()
+    assert (segmentation.joined(segmentation.cells(made.shows)) == made.shows).all()
+    around = segmentation.window(12)(protocol, 0, made.x)(made.x)
+    assert (around[:, 2, 3].reshape(-1, 12, 12) == made.x[:, 4:16, 8:20, 0]).all()
+    assert (around[:, 0, 0].reshape(-1, 12, 12)[:, 4:, 4:] == made.x[:, :8, :8, 0]).all()
+    truth = np.array([0, 1, 1, 2])
+    assert segmentation.overlap(truth, truth, 3) == 1
+    assert segmentation.overlap(truth, np.array([1, 1, 0, 2]), 3) == pytest.approx((1 / 3 + 1) / 2)
