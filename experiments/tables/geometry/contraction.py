@@ -6,13 +6,14 @@ Source: Rifai et al. 2011, Contractive auto-encoders, table 1, MNIST: test error
     noise), 1.57 (binary noise), 1.68 (weight decay), 1.78 % (plain); mean norms 0.73, 0.86, 7.87, 5.00, 17.5 in units
     that are not given; saturation 86, 18, 68, 13, 50 %.
 Command: python -m experiments contraction --data-dir DATA
-Cost: 7 rows, 3 seeds: 784-1000 tied, sigmoid, 15 epochs of 5,000 images, then 15 epochs of classification.
+Cost: 11 rows, 5 seeds: 784-1000 tied, sigmoid, 15 epochs of 5,000 images, then 15 epochs of classification.
 Expected: the order of the errors; norms in the ratios 24 (plain over contractive) and 10.8 (binary noise over
     contractive), as far as so short a training goes.
-Caveats: 5,000 of the 50,000 training images and no search over weights, noise and rates, so errors are several percent
-    and not the published ones: orders and ratios are what can be compared. Two standard errors of 10,000 test images
-    are about 0.4 % at an error of 5 %. Weights are tied, else the penalty is met by scaling the code down and the
-    decoder up. The best epoch of classification is chosen on the validation split.
+Caveats: 5,000 of the 50,000 training images and a search over two to four weights or levels of noise a method, none
+    over rates, so errors are several percent and not the published ones: orders and ratios are what can be compared.
+    Of each method, the claims take the row of the lowest mean validation error. Two standard errors of 10,000 test
+    images are about 0.4 % at an error of 5 %. Weights are tied, else the penalty is met by scaling the code down and
+    the decoder up. The best epoch of classification is chosen on the validation split.
 """
 
 import functools
@@ -70,12 +71,16 @@ class Start(NamedTuple):
 noisy = lambda corruption, level: Start(Denoising(corruption, level, "cross_entropy"))
 ROWS: dict[str, tuple[Start, float | None]] = {
     "plain": (Start(), 1.78),
-    "weight decay": (Start(decay=1e-3), 1.68),
+    "weight decay 1e-3": (Start(decay=1e-3), 1.68),
+    "weight decay 1e-4": (Start(decay=1e-4), None),
     "binary noise 0.25": (noisy("mask", 0.25), 1.57),
+    "binary noise 0.5": (noisy("mask", 0.5), None),
     "Gaussian noise 0.3": (noisy("gaussian", 0.3), 1.18),
-    "contractive 0.1": (Start(penalty=0.1), None),
+    "Gaussian noise 0.6": (noisy("gaussian", 0.6), None),
     "contractive 0.3": (Start(penalty=0.3), 1.14),
     "contractive 1": (Start(penalty=1.0), None),
+    "contractive 3": (Start(penalty=3.0), None),
+    "contractive 10": (Start(penalty=10.0), None),
 }
 
 
@@ -100,8 +105,10 @@ def row(protocol: ContractionProtocol, seed: int, data: Data, start: Start) -> d
         sets[name] = (data.x(name, n), data.y(name, n))
     encoder: Any = found.encoder
     head = encoder.head
+    wrong = tuned(protocol, head.kernel[...], head.bias[...], sets, jax.random.key(seed))
     return {
-        "wrong_percent": float(tuned(protocol, head.kernel[...], head.bias[...], sets, jax.random.key(seed))),
+        "wrong_percent": float(wrong["test"]),
+        "validation_wrong_percent": float(wrong["validation"]),
         "jacobian_norm": float(np.mean(np.sqrt(square))),
         "saturated_percent": 100 * float(saturated),
         "participation": float(np.mean(spectrum.sum(1) ** 2 / (spectrum**2).sum(1))),
@@ -126,7 +133,7 @@ def told(model: Any, x: np.ndarray) -> tuple[np.ndarray, Any, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnums=0)
 def tuned(protocol: ContractionProtocol, kernel: Any, bias: Any, sets: dict[str, Any], key: Any) -> Any:
-    """Return the wrong percentage of test images of the whole classifier, trained, at its best epoch on validation."""
+    """Return the wrong percentages of the whole classifier, trained, at its best epoch on validation, by split."""
     x, y = sets["train"]
     n, batch = len(x), min(protocol.batch, len(x))
     k_start, k_order = jax.random.split(key)
@@ -158,17 +165,18 @@ def tuned(protocol: ContractionProtocol, kernel: Any, bias: Any, sets: dict[str,
 
     start = ((params, optimizer.init(params)), (jnp.float32(jnp.inf), params))
     (_, best), _ = jax.lax.scan(epoch, start, jax.random.split(k_order, protocol.tune_epochs))
-    return wrong(best[1], "test")
+    return {"validation": best[0], "test": wrong(best[1], "test")}
 
 
 def scatter(path: Path, record: dict[str, Any], arrays: Any) -> bool:
     """Draw error against the norm of J before fine-tuning (every seed), and the mean spectra."""
     from matplotlib import colormaps
+    from matplotlib.ticker import LogFormatter
 
     with figure(path, 10.4, 4.0) as fig:
         left, right = fig.subplots(1, 2)
         for i, name in enumerate(arrays):
-            colour, metrics = colormaps["tab10"](i), record["rows"][name]["metrics"]
+            colour, metrics = colormaps["tab20"](i), record["rows"][name]["metrics"]
             left.plot(metrics["jacobian_norm"], metrics["wrong_percent"], "o", color=colour, alpha=0.35, markersize=4)
             ends = [interval_of(record, name, m).estimate for m in ("jacobian_norm", "wrong_percent")]
             left.plot(*ends, "o", color=colour, label=name)
@@ -177,20 +185,33 @@ def scatter(path: Path, record: dict[str, Any], arrays: Any) -> bool:
         left.set(xscale="log", xlabel="mean ||J||_F before fine-tuning", ylabel="test error after it, %")
         right.set(yscale="log", xlabel="singular value of J", ylabel="root mean square, 32 test images")
         fig.legend(*left.get_legend_handles_labels(), loc="outside center right", fontsize=8)
+        for axis in (left.xaxis.set_major_formatter, left.xaxis.set_minor_formatter):
+            axis(LogFormatter(minor_thresholds=(2, 0.5)))
         headline(fig, record)
     return True
 
 
-BEST = "contractive 0.3"
-ratio = lambda a, b, number: lambda rows: rows[a][number] / rows[b][number]
-minus = lambda a, b: lambda rows: rows[a]["wrong_percent"] - rows[b]["wrong_percent"]
+def chosen(method: str, rows: Any) -> Any:
+    """Return the numbers of the row of a method whose mean validation error is lowest."""
+    names = [name for name in rows if name.startswith(method)]
+    return rows[min(names, key=lambda name: float(np.mean(rows[name]["validation_wrong_percent"])))]
+
+
+def ratio(number: str, a: str, b: str) -> Any:
+    """Return the function of the rows that divides a number of a method by another's."""
+    return lambda rows: chosen(a, rows)[number] / chosen(b, rows)[number]
+
+
+def minus(a: str, b: str) -> Any:
+    """Return the function of the rows that subtracts the test error of a method from another's."""
+    return lambda rows: chosen(a, rows)["wrong_percent"] - chosen(b, rows)["wrong_percent"]
 
 
 def order(rows: Any) -> np.ndarray:
     """Return Spearman's rank correlation of norm and error over all rows, for each seed."""
     from scipy.stats import spearmanr
 
-    both = [np.stack([rows[name][number] for name in ROWS]) for number in ("jacobian_norm", "wrong_percent")]
+    both = [np.stack([rows[name][number] for name in rows]) for number in ("jacobian_norm", "wrong_percent")]
     return np.array([spearmanr(a, b).statistic for a, b in zip(both[0].T, both[1].T, strict=True)])
 
 
@@ -198,22 +219,35 @@ STUDY = Study(
     rows={name: Case(functools.partial(row, start=start), paper=paper) for name, (start, paper) in ROWS.items()},
     protocol=ContractionProtocol(),
     metric="wrong_percent",
-    columns=("jacobian_norm", "saturated_percent", "participation"),
+    columns=("validation_wrong_percent", "jacobian_norm", "saturated_percent", "participation"),
     claims=(
-        Claim("test error, contractive minus plain, %", minus(BEST, "plain"), high=0, expected=1.14 - 1.78),
-        Claim("test error, contractive minus weight decay, %", minus(BEST, "weight decay"), high=0, expected=-0.54),
+        Claim("test error, contractive minus plain, %", minus("contractive", "plain"), high=0, expected=1.14 - 1.78),
         Claim(
-            "test error, contractive minus Gaussian noise, %", minus(BEST, "Gaussian noise 0.3"), high=0, expected=-0.04
+            "test error, contractive minus weight decay, %",
+            minus("contractive", "weight"),
+            high=0,
+            expected=1.14 - 1.68,
+        ),
+        Claim(
+            "test error, contractive minus Gaussian noise, %",
+            minus("contractive", "Gaussian"),
+            high=0,
+            expected=1.14 - 1.18,
         ),
         Claim("rank correlation of norm and error over the rows", order, 0.7),
-        Claim("norm, plain over contractive", ratio("plain", BEST, "jacobian_norm"), 2, expected=17.5 / 0.73),
+        Claim("norm, plain over contractive", ratio("jacobian_norm", "plain", "contractive"), 2, expected=17.5 / 0.73),
         Claim(
             "norm, binary noise over contractive",
-            ratio("binary noise 0.25", BEST, "jacobian_norm"),
+            ratio("jacobian_norm", "binary", "contractive"),
             2,
             expected=7.87 / 0.73,
         ),
-        Claim("saturated units, contractive, %", lambda r: r[BEST]["saturated_percent"], 70, expected=86.36),
+        Claim(
+            "saturated units, contractive, %",
+            lambda rows: chosen("contractive", rows)["saturated_percent"],
+            70,
+            expected=86.36,
+        ),
     ),
     figures=(scatter,),
     profiles={
@@ -227,12 +261,12 @@ STUDY = Study(
                 "measured": 32,
                 "tune_lr": 0.05,
             },
-            ("plain", "weight decay", "Gaussian noise 0.3", "contractive 0.3"),
+            ("plain", "weight decay 1e-3", "binary noise 0.25", "Gaussian noise 0.3", "contractive 0.3"),
             differs="digits, 32 units, 1 and 2 epochs",
         ),
-        "cpu": Profile(3, differs="5,000 training images, no search"),
+        "cpu": Profile(5, differs="5,000 training images, a small search"),
         "paper": Profile(
-            5, {"examples": 50_000, "validated": 10_000, "epochs": 100, "tune_epochs": 100}, differs="no search"
+            5, {"examples": 50_000, "validated": 10_000, "epochs": 100, "tune_epochs": 100}, differs="a small search"
         ),
     },
 )
