@@ -58,7 +58,7 @@ def load_file(path: str, options: Options) -> Dataset:
         columns=found.columns,
         classes=found.classes or names,
         reading=dict(found.how),
-        remarks=(*found.remarks, *_hints(splits["train"], found, options)),
+        remarks=(*found.remarks, *_hints(splits["train"], found, options, binarisation == "published")),
     )
 
 
@@ -111,21 +111,22 @@ def _split(
     }, f"given: {given}; {tenth}: a tenth of train, {words.split(', a tenth')[0]}, seed 0"
 
 
-def _hints(train: Split, found: Reading, options: Options) -> list[str]:
+def _hints(train: Split, found: Reading, options: Options, bits: bool) -> list[str]:
     """Return what a user may want to know: rows that look like pictures laid flat, neighbours that look alike."""
     out = []
     x = train.x
+    rows = x.ndim == 2 and x.dtype == np.uint8 and not bits  # zeros and 255 are scaled as bits already
     side = round(x.shape[-1] ** 0.5)
-    if x.ndim == 2 and x.dtype == np.uint8 and side >= 8 and side * side == x.shape[-1] and x.max() > 15:
+    if rows and side >= 8 and side * side == x.shape[-1] and x.max() > 15:
         out.append(
             f"rows of {side * side} whole numbers up to {x.max()}: if these are {side} x {side} pictures, "
             "use --scale unit"
         )
-    bits = round((8 * x.shape[-1]) ** 0.5)
-    if x.ndim == 2 and x.dtype == np.uint8 and bits >= 16 and bits * bits == 8 * x.shape[-1] and x.max() > 127:
+    wide = round((8 * x.shape[-1]) ** 0.5)
+    if rows and wide >= 16 and wide * wide == 8 * x.shape[-1] and x.max() > 127:
         out.append(
-            f"rows of {x.shape[-1]} bytes: if these are packed bits of {bits} x {bits} pictures, save "
-            f"np.unpackbits(x, axis=1).reshape(-1, {bits}, {bits})"
+            f"rows of {x.shape[-1]} bytes: if these are packed bits of {wide} x {wide} pictures, save "
+            f"np.unpackbits(x, axis=1).reshape(-1, {wide}, {wide})"
         )
     if options.split == "auto" and train.y is None and "all" in found.parts and not found.ordered and len(x) >= 50:
         some = found.parts["all"].x[:1000].reshape(min(1000, len(found.parts["all"].x)), -1).astype(np.float64)

@@ -4,9 +4,19 @@ import dataclasses
 import math
 from typing import Any
 
+import numpy as np
+
 from models.config.declare import ConfigError, is_config, is_list, part_types
 from models.config.kinds import by_kind, find_kind, kind, one_of_each
 from models.config.values import coerce
+
+
+def _as_stored(item: int | float) -> float:
+    """Return a number as a run holds it: floats have 32 bits, so 1e39 is infinite, 1e-50 is 0, 0.9999999999 is 1."""
+    if isinstance(item, int):
+        return float(item)
+    with np.errstate(over="ignore", under="ignore"):
+        return float(np.float32(item))
 
 
 def validate(cfg: Any, prefix: str = "") -> None:
@@ -40,8 +50,9 @@ def validate(cfg: Any, prefix: str = "") -> None:
                 continue
             if isinstance(item, int) and abs(item) >= 2**31:  # XLA's indices, and our counters, are 32-bit integers
                 raise ConfigError(f"{prefix}{f.name} must be below 2**31 = {2**31}, got {value!r}")
-            if math.isnan(item):
-                raise ConfigError(f"{prefix}{f.name} must be a number, got {value!r}")
+            stored = _as_stored(item)
+            if not math.isfinite(stored):
+                raise ConfigError(f"{prefix}{f.name} must be a finite number below 3.4e38 (float32), got {value!r}")
             for word, sign, ok in (
                 ("above", ">", lambda a, b: a > b),
                 ("at_least", ">=", lambda a, b: a >= b),
@@ -49,7 +60,7 @@ def validate(cfg: Any, prefix: str = "") -> None:
                 ("at_most", "<=", lambda a, b: a <= b),
             ):
                 bound = limits.get(word)
-                if bound is not None and not ok(item, bound):
+                if bound is not None and not (ok(item, bound) and ok(stored, bound)):
                     raise ConfigError(f"{prefix}{f.name} must be {sign} {bound}, got {value!r}")
     if hasattr(cfg, "check"):
         cfg.check()

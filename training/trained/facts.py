@@ -94,6 +94,11 @@ class Facts:
         return shown if self.picture else np.asarray(x)
 
     @property
+    def bits(self) -> bool:
+        """Whether raw values are two alone: `low` and `high`, which stand for 0 and 1."""
+        return bool(self.record.get("binarisation") == "published")
+
+    @property
     def picture(self) -> bool:
         """Whether an example is a picture."""
         return len(self.shape) == 3

@@ -23,12 +23,12 @@ from models.metrics import Shown, Subject
 from models.metrics.compression import compressed, decompressed
 from models.networks import Nothing
 from models.priors import FittedKind, fit_prior, with_prior_module
-from training.examples import binarise
 from training.store import schema
 from training.store.arrays import params_sha256
 from training.trained import exported
 from training.trained.facts import Facts
 from training.trained.heat import heat
+from training.trained.values import as_seen
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
 
@@ -165,7 +165,7 @@ class LoadedRun:
             raise ConfigError("a plain autoencoder (posterior point) has no likelihood: score it without samples")
         if isinstance(self.config.model.encoder, Nothing):
             raise ConfigError("this model has no encoder (encoder none): it has samples, and no scores of examples")
-        x, single = self._examples(x)
+        x, single = self._examples(x, exact=True)
         label, key = self._labels(label, len(x), "score"), _key(key)
         out = self._chunks("score", lambda m, x, y, k: metrics.per_example(m, Batch(x, y), k), x, label, key=key)
         if samples:
@@ -260,44 +260,9 @@ class LoadedRun:
         """Return raw examples as the model sees them: scaled, made binary where the run does that, (n, *shape)."""
         return self._examples(x)[0]
 
-    def _examples(self, x: Any) -> tuple[np.ndarray, bool]:
+    def _examples(self, x: Any, exact: bool = False) -> tuple[np.ndarray, bool]:
         """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one."""
-        x = np.asarray(self.facts.values(x))
-        if len(self.shape) > 1 and self.shape[-1] == 1 and self.shape[:-1] in (x.shape, x.shape[1:]):
-            x = x[..., None]  # grey pictures without their channel, series of one column
-        single = x.shape == self.shape
-        x = x[None] if single else x
-        if x.shape[1:] != self.shape:
-            raise ConfigError(f"this run takes examples of shape {self.shape}, one or a batch of them, got {x.shape}")
-        if not len(x):
-            raise ConfigError("there is no example to work on: the batch is empty")
-        if x.dtype.kind not in "buif":
-            raise ConfigError(f"examples must be numbers, got dtype {x.dtype}")
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise ConfigError(f"{int((~np.isfinite(x)).sum())} of {x.size} values are not finite; remove or fill them")
-        self._check_range(x)
-        scaled = self.facts.scale.apply(x)
-        how = self.config.binarise
-        if how != "none":  # draws by a fixed key: the same example has the same bits every time
-            bits = binarise(jnp.asarray(scaled), "dynamic" if how == "static" else how, jax.random.key(0))
-            scaled = np.asarray(bits)
-        return scaled, single
-
-    def _check_range(self, x: np.ndarray) -> None:
-        """Refuse levels that are none of the training data's: real values, such as a table's, may lie anywhere."""
-        low, high = self.facts.low, self.facts.high
-        found = float(x.min()), float(x.max())
-        if not self.facts.whole or not self.facts.picture:
-            return
-        if found[0] < low or found[1] > high:
-            raise ConfigError(
-                f"values must lie in {low:g} to {high:g}, as in training; got {found[0]:g} to {found[1]:g}"
-            )
-        if high - low > 1 and found[1] <= 1 and x.dtype.kind == "f" and (x != np.round(x)).any():
-            raise ConfigError(
-                f"values are fractions of 1, this run's data were whole numbers from {low:g} to {high:g}: "
-                "pass them as they were, the run scales them itself"
-            )
+        return as_seen(self.facts, self.config, x, exact)
 
     def _chunks(self, name: str, f: Callable[..., Any], *arrays: Any, key: PRNGKeyArray | None = None) -> Any:
         """Return f(model, *chunks[, key of the chunk]), concatenated; a short chunk is filled up, then cut."""

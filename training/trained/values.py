@@ -1,0 +1,71 @@
+"""What a trained model is given: raw values, checked against what it was trained on, scaled as in training."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from models.config import ConfigError
+from models.objectives import Denoising
+from training.examples import binarise
+from training.inputs.support import outside
+from training.trained.facts import Facts
+
+
+def as_seen(facts: Facts, config: Any, x: Any, exact: bool = False) -> tuple[np.ndarray, bool]:
+    """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one.
+
+    Raises ConfigError, one line, for another shape or type, and for values outside the data's range or the likelihood's
+    support; a denoiser's may be off its support, unless `exact`.
+    """
+    shape = facts.shape
+    x = np.asarray(facts.values(x))
+    if len(shape) > 1 and shape[-1] == 1 and shape[:-1] in (x.shape, x.shape[1:]):
+        x = x[..., None]  # grey pictures without their channel, series of one column
+    single = x.shape == shape
+    x = x[None] if single else x
+    if x.shape[1:] != shape:
+        raise ConfigError(f"this run takes examples of shape {shape}, one or a batch of them, got {x.shape}")
+    if not len(x):
+        raise ConfigError("there is no example to work on: the batch is empty")
+    if x.dtype.kind not in "buif":
+        raise ConfigError(f"examples must be numbers, got dtype {x.dtype}")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        raise ConfigError(f"{int((~np.isfinite(x)).sum())} of {x.size} values are not finite; remove or fill them")
+    _check_range(facts, x)
+    scaled = facts.scale.apply(x)
+    how = config.binarise
+    if how != "none":  # draws by a fixed key: the same example has the same bits every time
+        bits = binarise(jnp.asarray(scaled), "dynamic" if how == "static" else how, jax.random.key(0))
+        scaled = np.asarray(bits)
+    elif exact or not isinstance(config.objective, Denoising):  # whose inputs may be as noisy as in training
+        _check_support(facts, config.model.likelihood, x, scaled)
+    return scaled, single
+
+
+def _check_support(facts: Facts, likelihood: Any, x: np.ndarray, scaled: np.ndarray) -> None:
+    """Refuse values that are none in the training data: grey among bits, fractions among levels, counts, symbols."""
+    low, high = facts.low, facts.high
+    if facts.bits and (bad := (x != low) & (x != high)).any():
+        raise ConfigError(
+            f"this run's data were bits, stored as {low:g} and {high:g}; got {x[bad][0]:g}: "
+            f"threshold the values first, such as np.where(x > {(low + high) / 2:g}, {high:g}, {low:g})"
+        )
+    if said := outside(likelihood, scaled):
+        raise ConfigError(f"{said}; pass values as they were in training, the run scales them itself")
+
+
+def _check_range(facts: Facts, x: np.ndarray) -> None:
+    """Refuse levels that are none of the training data's: real values, such as a table's, may lie anywhere."""
+    low, high = facts.low, facts.high
+    found = float(x.min()), float(x.max())
+    if not facts.whole or not facts.picture:
+        return
+    if found[0] < low or found[1] > high:
+        raise ConfigError(f"values must lie in {low:g} to {high:g}, as in training; got {found[0]:g} to {found[1]:g}")
+    if high - low > 1 and found[1] <= 1 and x.dtype.kind == "f" and (x != np.round(x)).any():
+        raise ConfigError(
+            f"values are fractions of 1, this run's data were whole numbers from {low:g} to {high:g}: "
+            "pass them as they were, the run scales them itself"
+        )
