@@ -101,3 +101,10 @@ def test_a_damaged_large_file_is_one_line(tmp_path, small_memory, damage):
         path.write_bytes(content.replace(b"(90, 70)", b"(9" + b"9" * 5 + b",)", 1))
     with pytest.raises(DataError, match=r"truncated|column by column|shape|header"):
         disk.load_disk(f"file:{path}")
+
+
+def test_pictures_laid_flat_bring_a_hint_unless_they_are_bits(tmp_path):
+    grey = np.random.default_rng(1).integers(0, 256, (40, 64)).astype(np.uint8)
+    for x, hinted in ((grey, True), ((grey > 127) * np.uint8(255), False)):
+        np.save(tmp_path / "a.npy", x)
+        assert any("8 x 8 pictures" in r for r in data.load(f"file:{tmp_path / 'a.npy'}").remarks) is hinted

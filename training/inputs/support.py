@@ -53,8 +53,10 @@ def outside(likelihood: Any, x: np.ndarray) -> str | None:
     support, name = support_of(likelihood), kind(type(likelihood))
     if support in WHOLE:
         codes, top, bad = _not_whole(likelihood, x)
+        if not bad.any():
+            return None
         more = f" and below {top.max():g}" if np.isfinite(top).all() else ""
-        return f"likelihood {name} needs whole numbers from 0{more}, got {codes[bad][0]:g}" if bad.any() else None
+        return f"likelihood {name} needs whole numbers from 0{more}, got {codes[bad][0]:g}"
     bad = np.zeros(x.shape, bool) if support == "real" else (x < -ROUNDED) | (x > 1 + ROUNDED)
     if bad.any():
         return f"likelihood {name} needs values in [0, 1] after scaling, got {x[bad][0]:g}"
