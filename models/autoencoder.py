@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError, config, kind, setting, validate
-from models.networks import Conv, Dense, Mirror, Nothing, Recurrent, Transformer, ViT
+from models.networks import Conv, Dense, Dictionary, Mirror, Nothing, Recurrent, Transformer, ViT
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
 
@@ -27,7 +27,7 @@ class Model:
 
     encoder: Dense | Conv | ViT | Recurrent | Transformer | Nothing = Dense()  # type: ignore[call-arg]
     """network from example to code"""
-    decoder: Mirror | Dense | Conv | ViT | Recurrent | Transformer = Mirror()
+    decoder: Mirror | Dense | Conv | ViT | Recurrent | Transformer | Dictionary = Mirror()
     """network from code to example; mirror: the encoder reversed"""
     latent: int = setting(20, at_least=1)
     """dimensions of the code"""
@@ -98,7 +98,9 @@ class Autoencoder(nnx.Module):
         self.symbolic = getattr(cfg.likelihood, "support", "") == "symbols"
         sizes = sizes._replace(symbols=channels if self.symbolic else 0)
         self.encoder = cfg.encoder.build_encoder(sizes, numbers, classes, rngs)
-        self.decoder = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
+        self.decoder: Any = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
+        if hasattr(self.decoder, "start_encoder"):
+            self.decoder.start_encoder(self.encoder)
         self.likelihood_module = cfg.likelihood.build(sizes, rngs)
         self.posterior_module = cfg.posterior.build(cfg.latent, rngs)
         if isinstance(cfg.prior, priors.AutoregressivePrior):  # its network is as large as the posterior's code
@@ -127,10 +129,17 @@ class Autoencoder(nnx.Module):
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
         some = () if patches is None else (patches,)
-        numbers = full(self.encoder(x if self.symbolic else self.cast(x), key, self.hot(label), *some))
+        dictionary = hasattr(self.decoder, "seen")
+        looked = self.decoder.seen(x) if dictionary else x
+        numbers = full(self.encoder(looked if self.symbolic else self.cast(looked), key, self.hot(label), *some))
+        numbers = self.decoder.limited(numbers) if dictionary else numbers
         if not getattr(self.posterior_module, "sees_example", False):
             return numbers
         return jnp.concatenate([numbers, x.reshape(x.shape[0], -1).astype(numbers.dtype)], axis=1)
+
+    def target(self, batch: Batch) -> Batch:
+        """Return the batch as the decoder is judged by it: a transcoder's inputs are hidden, else all as it is."""
+        return self.decoder.target(batch) if hasattr(self.decoder, "target") else batch
 
     def posterior(self, numbers: Float[Array, "batch numbers"], key: PRNGKeyArray | None = None) -> Any:
         """Return the posterior that these numbers of the encoder's head stand for."""

@@ -48,6 +48,7 @@ class Pass(NamedTuple):
     key: PRNGKeyArray  # for what else is random
     training: bool
     numbers: Any = None  # the encoder's for batch.x itself, where the pass has them
+    head: Any = None  # the encoder's numbers that q was made of
 
 
 def as_batch(x: Any) -> Batch:

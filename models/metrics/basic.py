@@ -35,12 +35,13 @@ def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> di
     if isinstance(model.encoder, NoEncoder):
         return {}
     batch = as_batch(batch)
-    x, label, mask = batch
+    label = batch.label
     out: dict[str, Any] = {}
     if model.labels == "inferred":
         label = model.seen_label(batch)
         out = {"accuracy": (label == batch.label).astype(float)} if batch.label is not None else {}
-    q = model.encode(x, None, label)
+    q = model.encode(batch.x, None, label)
+    x, _, mask = model.target(batch)
     p = model.decode(q.mean, None, label)
     unit = unit_of(p)
     mask = p.observed(x, mask) if hasattr(p, "observed") else mask  # a text counts up to its end

@@ -10,9 +10,21 @@
 from models.networks.conv import Conv
 from models.networks.decoder import Decoder
 from models.networks.dense import Dense
+from models.networks.dictionary import Dictionary
 from models.networks.encoder import Encoder
 from models.networks.mirror import Mirror
 from models.networks.nothing import Nothing
 from models.networks.sequences import Recurrent, Transformer, ViT
 
-__all__ = ["Conv", "Decoder", "Dense", "Encoder", "Mirror", "Nothing", "Recurrent", "Transformer", "ViT"]
+__all__ = [
+    "Conv",
+    "Decoder",
+    "Dense",
+    "Dictionary",
+    "Encoder",
+    "Mirror",
+    "Nothing",
+    "Recurrent",
+    "Transformer",
+    "ViT",
+]

@@ -50,14 +50,16 @@ def run(
     if training:
         key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
     numbers = own = model.numbers(batch.x if seen is None else seen, for_encoder, batch.label, patches)
+    target: Batch = model.target(batch)
     if refine is not None:
-        numbers = refine(model, batch, numbers, more)
+        numbers = refine(model, target, numbers, more)
     q = model.posterior(numbers, for_encoder)
     z, log_q = draw(q, key)
     p = model.decode(z, for_decoder, batch.label)
     if training:
-        model.track(p, batch)
-    return Pass(model, batch, q, z, log_q, p, more, training, own if seen is None and patches is None else None)
+        model.track(p, target)
+    own = own if seen is None and patches is None else None
+    return Pass(model, target, q, z, log_q, p, more, training, own, numbers)
 
 
 def bound_terms(done: Pass, name: str) -> tuple[PerExample, Float[Array, "batch terms"]]:

@@ -9,6 +9,7 @@ from models.posteriors.chain import ChainPosterior
 from models.posteriors.flow import FlowPosterior
 from models.posteriors.fsq import FSQPosterior
 from models.posteriors.full import FullPosterior
+from models.posteriors.gates import GatedPosterior, JumpPosterior
 from models.posteriors.gumbel import GumbelPosterior
 from models.posteriors.hamiltonian import HamiltonianPosterior
 from models.posteriors.low_rank import LowRankPosterior
@@ -29,6 +30,8 @@ Posterior = (
     | GumbelPosterior
     | ChainPosterior
     | HamiltonianPosterior
+    | JumpPosterior
+    | GatedPosterior
 )
 
 __all__ = [
@@ -36,8 +39,10 @@ __all__ = [
     "FSQPosterior",
     "FlowPosterior",
     "FullPosterior",
+    "GatedPosterior",
     "GumbelPosterior",
     "HamiltonianPosterior",
+    "JumpPosterior",
     "LowRankPosterior",
     "NormalPosterior",
     "PointPosterior",

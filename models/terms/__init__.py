@@ -17,6 +17,7 @@ from models.batch import Pass
 from models.terms.adversarial import Adversarial
 from models.terms.code_norm import CodeNorm
 from models.terms.commitment import Commitment
+from models.terms.dictionary import Gate, Nested, Revive
 from models.terms.dip import DIP
 from models.terms.geometry import (
     Contractive,
@@ -66,6 +67,9 @@ Term = (
     | Spectral
     | Implicit
     | SparseJacobian
+    | Nested
+    | Revive
+    | Gate
     | OwnTerm
 )
 
@@ -77,12 +81,15 @@ __all__ = [
     "Commitment",
     "Contractive",
     "FlatMetric",
+    "Gate",
     "HessianPenalty",
     "Implicit",
     "Isometric",
     "LogVolume",
+    "Nested",
     "Orthogonal",
     "OwnTerm",
+    "Revive",
     "SlicedWasserstein",
     "SparseJacobian",
     "Sparsity",

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models.batch import Pass
+from models.codes import posterior_name
 from models.config import ConfigError, config, setting
 from models.distributions import sum_event
 from models.networks.held import Held
@@ -15,8 +16,9 @@ from models.networks.held import Held
 class Sparsity:
     """Σ |z|, or how far each unit's mean activation over the batch is from a small target."""
 
-    penalty: Literal["l1", "kl"] = "l1"
-    """l1: sum of |code|; kl: divergence of each code unit's mean activation over the batch from target"""
+    penalty: Literal["l1", "kl", "l0"] = "l1"
+    """l1: sum of |code| (of a gated one, of what opens its gates); l0: units in use (posterior jump); kl: divergence of
+    each code unit's mean activation over the batch from target"""
     weight: float = setting(1e-3, at_least=0)
     """factor of the penalty"""
     target: float = setting(0.05, above=0, below=1)
@@ -24,7 +26,16 @@ class Sparsity:
 
     def __call__(self, done: Pass, net: Any) -> Float[Array, " batch"]:
         """Return the penalty of each example, without its weight."""
-        return sum_event(jnp.abs(done.z)) if self.penalty == "l1" else self.divergence(done)
+        if self.penalty == "kl":
+            return self.divergence(done)
+        module = done.model.posterior_module
+        if self.penalty == "l1":
+            gated = hasattr(module, "gate") and done.head is not None
+            return sum_event(module.gate(done.head) if gated else jnp.abs(done.z))
+        if not hasattr(module, "open") or done.head is None:
+            name = posterior_name(done.q)
+            raise ConfigError(f"penalty='l0' has a gradient in learned thresholds: use posterior jump, got {name}")
+        return sum_event(module.open(done.head))
 
     def divergence(self, done: Pass) -> Float[Array, " batch"]:
         """Return Σ_j KL(target || mean of unit j over the batch), nats (Ng 2011, Sparse autoencoder notes).
@@ -34,7 +45,8 @@ class Sparsity:
         a point with activation sigmoid. Means are cut to [1e-7, 1 - 1e-7].
         """
         module = done.model.posterior_module
-        activation = getattr(module(), "activation", "identity") if isinstance(module, Held) else "identity"
+        held = module if isinstance(module, Held) else getattr(module, "held", None)
+        activation = getattr(held() if held else None, "activation", "identity")
         if activation != "sigmoid":
             raise ConfigError(
                 f"penalty='kl' needs codes between 0 and 1: use posterior point with activation sigmoid, got "

@@ -12,11 +12,13 @@ from models import (
     Autoencoder,
     ConfigError,
     Dense,
+    Dictionary,
     Model,
     Pass,
     Reconstruction,
     Sampling,
     Sizes,
+    likelihoods,
     posteriors,
     priors,
     terms,
@@ -32,6 +34,7 @@ from train import Config
 
 KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (12, 6))
+NORMAL = posteriors.NormalPosterior()
 
 
 def passed(posterior=posteriors.NormalPosterior(), latent=3, x=X):
@@ -45,6 +48,17 @@ def with_codes(z, q=None, batch=None):
     """A pass whose codes are given."""
     done = passed(latent=z.shape[1])
     return done._replace(z=z, q=Normal(z, jnp.zeros(z.shape)) if q is None else q, batch=batch or done.batch)
+
+
+def dictionary(kind):
+    """A pass of a dictionary, with gates, half of whose units have been idle for 60 steps and one for 1."""
+    gates = posteriors.GatedPosterior()
+    cfg = Model(
+        encoder=Dense(()), latent=8, posterior=gates, decoder=Dictionary(), likelihood=likelihoods.NormalLikelihood()
+    )
+    model = stirred(Autoencoder(cfg, Sizes((6,), examples=40), rngs=nnx.Rngs(0)))
+    model.decoder.idle[...] = jnp.asarray([0, 60, 60, 60, 60, 0, 1, 3], jnp.int32)
+    return Reconstruction()(model, X, KEY, False)[2]
 
 
 def network_of(term, done):
@@ -63,6 +77,9 @@ FIELDS = {
     terms.TotalCorrelation: {"examples": 100},
     terms.DIP: {"diagonal": 1.0, "form": "II"},
     terms.Adversarial: {"on": "code", "network": Dense((3,))},
+    terms.Nested: {"levels": 1},
+    terms.Revive: {"units": 1, "after": 2},
+    terms.Gate: {},
 }
 
 
@@ -78,7 +95,7 @@ def test_every_field_changes_the_term(kind):
         terms.Sparsity: posteriors.PointPosterior("sigmoid"),
         terms.Commitment: posteriors.VQPosterior(5, learn="gradient"),
     }
-    done = passed(special.get(kind, posteriors.NormalPosterior()))
+    done = dictionary(kind) if kind in (terms.Gate, terms.Revive) else passed(special.get(kind, NORMAL))
     value = lambda term: jax.jit(lambda: term(done, network_of(term, done)))()
     for name, change in FIELDS[kind].items():
         base, other = change if isinstance(change, tuple) else (kind(), change)
