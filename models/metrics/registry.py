@@ -17,11 +17,12 @@ from models.autoencoder import Autoencoder
 from models.batch import Batch
 from models.config import ConfigError, nearest
 from models.distributions import VonMisesFisher
-from models.metrics import annealed, discrete, factors, information, probes
+from models.metrics import annealed, discrete, information, probes
 from models.metrics.compression import compression
 from models.metrics.compression import why_not as no_compression
 from models.metrics.estimates import Measured, mean_of
 from models.metrics.geometry import report_card
+from models.metrics.known import factors
 from models.metrics.likelihood import log_likelihood
 from models.metrics.samples import samples
 from models.metrics.subject import Subject

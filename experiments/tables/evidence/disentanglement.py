@@ -24,7 +24,7 @@ from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
 from experiments.running.trained import numbers_of, shown, subject_of, trained
 from models import Dense, Model
-from models.metrics import factors
+from models.metrics.known import factors
 from models.objectives import ELBO
 from models.terms import DIP, Adversarial, Term, TotalCorrelation
 from train import Config

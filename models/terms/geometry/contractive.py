@@ -129,6 +129,8 @@ def layered(model: Any, half: Map) -> bool:
     net = model.encoder
     if not isinstance(net, Encoder) or net.convolutions or any(block.norm is not None for block in net.hidden):
         return False
+    if hasattr(model.decoder, "seen"):  # a dictionary changes what the encoder sees and which units exist
+        return False
     if net.hidden and net.head.kernel[...].dtype.itemsize < 4:  # where short floats round is the network's affair
         return False
     kinds = []

@@ -7,7 +7,8 @@ from flax import nnx
 
 from models import Autoencoder, Batch, Dense, Model
 from models.config import ConfigError
-from models.metrics import Shown, Subject, factors, probes, registry
+from models.metrics import Shown, Subject, probes, registry
+from models.metrics.known import factors
 
 SIZES = (3, 4, 5)
 GRID = np.indices(SIZES).reshape(3, -1).T  # every combination once: factors are exactly independent

@@ -14,7 +14,9 @@ from models import (
     Bound,
     ConfigError,
     Dense,
+    Dictionary,
     Masked,
+    Mirror,
     Model,
     Reconstruction,
     Sampling,
@@ -38,6 +40,7 @@ def options():
     make = lambda cls, name: [small.get(t, None) or t() for t in part_types(cls, name)]
     return {
         "posterior": make(Model, "posterior"),
+        "decoder": [Mirror(), Dictionary()],
         "prior": make(Model, "prior"),
         "likelihood": [part for part in make(Model, "likelihood") if hasattr(part, "distribution")],
         "objective": make(train.Config, "objective"),
@@ -48,10 +51,11 @@ def options():
 
 
 def config_of(choice):
-    names = ("posterior", "prior", "likelihood", "labels")
+    names = ("posterior", "prior", "decoder", "likelihood", "labels")
     # wider than the code and smooth: otherwise the decoder's volume is 0, and its log, a term, is no number
     patches = ViT(patch=2, width=8, layers=1, heads=2)
     encoder = patches if isinstance(choice["objective"], Masked) else Dense((8,), "tanh")
+    encoder = Dense(()) if isinstance(choice["decoder"], Dictionary) else encoder
     model = Model(encoder=encoder, latent=6, **{name: choice[name] for name in names})
     run = train.Config(
         model=model, objective=choice["objective"], terms=choice["terms"], epochs=1, batch_size=4, lr=1e-3
