@@ -1,7 +1,7 @@
 """How a dictionary lies beside the features that examples are sums of: known directions and known coefficients.
 
 columns (latent, values), one a row, and directions (features, values): both are compared by the cosine of their angle.
-codes (n, latent) and coefficients (n, features), both of the same examples; a unit or a feature is on where it is not 0.
+codes (n, latent) and coefficients (n, features) are of the same examples; a unit or a feature is on where it is not 0.
 """
 
 from typing import NamedTuple
@@ -94,8 +94,8 @@ def absorption(
 
     parent: (features,) the position of each feature's parent, -1 where it has none; a parent is on wherever a child is.
     A case counts where the parent's unit is off, the child's is on, and the child's column holds the parent's direction
-    by a cosine of at least 0.1 above that of the two directions themselves. Mean over children. After Chanin et al. 2024
-    (A is for absorption), with the features known in place of probes.
+    by a cosine of at least 0.1 above that of the two directions themselves. Mean over children. After Chanin et al.
+    2024 (A is for absorption), with the features known in place of probes.
     """
     pairs = matching(columns, directions)
     unit_of = np.full(len(directions), -1)
