@@ -2,15 +2,15 @@
 
 Claim: Nested widths absorb less than batch top-k and explain less; at the true number of features in use batch top-k
     explains at least what top-k does, top-k at least what the L1 penalty does, and so do gates and learned thresholds.
-Source: Bussmann et al. 2025 (Matryoshka, section 4: less absorption, a minor cost in reconstruction), Bussmann et al. 2024
+Source: Bussmann et al. 2025 (Matryoshka: less absorption, a minor cost in reconstruction), Bussmann et al. 2024
     (BatchTopK), Gao et al. 2024 (top-k over ReLU with L1), Rajamanoharan et al. 2024 (gated over L1; JumpReLU at least
     gated); the generator after Chanin et al. 2026 (SynthSAEBench): correlation, hierarchy, superposition.
 Command: python -m experiments dictionaries
 Cost: 7 kinds, 3 seeds, 4 strengths and 2 widths each (one program for all penalties and widths of a kind).
 Expected: orderings, not numbers: the published ones are of activations of language models with thousands of units.
-Caveats: 64 features in 32 dimensions. A kind's numbers are those of the strength whose L0 is nearest the true one, whole
-    width; `explained_at_true_l0` is read off its frontier by linear interpolation. The transcoder is asked for another
-    layer (same coefficients, other directions), so its explained variance stands beside no other.
+Caveats: 64 features in 32 dimensions. A kind's numbers are those of the strength whose L0 is nearest the true one,
+    whole width; `explained_at_true_l0` is read off its frontier by linear interpolation, flat beyond its ends. The
+    transcoder is asked for another layer (same coefficients, other directions): its explained variance is no rival's.
 """
 
 import dataclasses
@@ -54,6 +54,8 @@ class DictionariesProtocol(NamedTuple):
     latent: int = 80
     shares: tuple[float, ...] = (0.5, 1.0)
     """widths, as shares of latent"""
+    strengths: int = 4
+    """so many of each kind's"""
     epochs: int = 20
     batch: int = 128
 
@@ -187,7 +189,7 @@ def row(name: str) -> Case:
     def of(protocol: DictionariesProtocol, seed: int, data: Data) -> Mapping[str, Any]:
         made, n = world(protocol, seed), protocol.examples
         x = np.concatenate([made.first, made.second], axis=1) if kind.transcoder else made.first
-        grid = [(strength, share) for strength in kind.strengths for share in protocol.shares]
+        grid = [(strength, share) for strength in kind.strengths[: protocol.strengths] for share in protocol.shares]
         configs = [dataclasses.replace(kind.at(*at, protocol), seed=seed) for at in grid]
         found: list[dict[str, float]] = [{}] * len(grid)
         for places in group.grouped(configs):
@@ -198,9 +200,10 @@ def row(name: str) -> Case:
         truth = float((made.coefficients[n:] != 0).sum(1).mean())
         whole = [i for i, (_, share) in enumerate(grid) if share == max(protocol.shares)]
         best = min(whole, key=lambda i: abs(found[i]["l0"] - truth))
-        line = sorted((found[i]["l0"], found[i]["explained_variance"]) for i in whole)
-        at_truth = float(np.interp(truth, *zip(*line, strict=True)))
-        frontier = [[share, f["l0"], f["explained_variance"], f["mcc"]] for (_, share), f in zip(grid, found, strict=True)]
+        line = np.array(sorted((found[i]["l0"], found[i]["explained_variance"]) for i in whole))
+        at_truth = float(np.interp(truth, line[:, 0], line[:, 1]))
+        both = zip(grid, found, strict=True)
+        frontier = [[share, f["l0"], f["explained_variance"], f["mcc"]] for (_, share), f in both]
         return {
             "missing_mcc": 1 - found[best]["mcc"],
             **found[best],
@@ -285,7 +288,7 @@ STUDY = Study(
         "smoke": Profile(
             1,
             {"values": 8, "parents": 2, "free": 4, "examples": 400, "test": 100, "latent": 12}
-            | {"epochs": 2, "batch": 50},
+            | {"strengths": 2, "epochs": 2, "batch": 50},
             (L1, NESTED),
             "16 features in 8 dimensions, 2 epochs",
         ),
