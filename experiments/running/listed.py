@@ -105,11 +105,10 @@ def finished(
 
 
 def columns_of(measures: tuple[Any, ...], units: Mapping[str, str]) -> list[str]:
-    """Return which of the measured numbers a table shows: of a metric that has too many for one, those it names."""
+    """Return which of the measured numbers a table shows: those that their metrics name, else all."""
     wanted = [registry.BY_NAME[name] for measure in measures for name in measure.names]
     few = {column for metric in wanted for column in metric.shown}
-    many = {metric.name for metric in wanted if metric.shown}
-    return [c for c in units if c in few or not many]
+    return [c for c in units if c in few or not few] if wanted else []
 
 
 def lines_of(units: Mapping[str, str], not_measured: Mapping[str, Collection[str]]) -> list[str]:

@@ -143,7 +143,7 @@ def run_table(
         "name": name,
         "profile": profile,
         "metric": table.metric,
-        "columns": [*table.columns, *columns_of(more, units)],
+        "columns": list(dict.fromkeys([*table.columns, *columns_of(more, units)])),
         "differs": chosen.differs,
         "seeds": list(range(seeds)),
         "rows": {row: row_record(table, rows[row], found[row]) for row in rows},

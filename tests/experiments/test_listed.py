@@ -62,6 +62,7 @@ def test_a_metric_of_many_numbers_shows_those_that_it_names():
     units = {"examples": "", "metric_condition_median": ""}
     assert columns_of((Listed(("geometry",)),), units) == ["metric_condition_median"]
     assert columns_of((QUICK,), units) == list(units)
+    assert columns_of((), units) == []  # a row's own measures are columns where its table names them
 
 
 def test_names_that_are_taken_numbers_that_are_none_and_lists(monkeypatch):
