@@ -29,9 +29,13 @@ class Bernoulli(NamedTuple):
         """Draw zeros and ones."""
         return jax.random.bernoulli(key, self.mean).astype(self.logits.dtype)
 
+    def log_terms(self, x: Event) -> Event:
+        """Return what `log_prob` sums, nats."""
+        return x * self.logits - softplus(self.logits)
+
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ x l - log(1 + exp l), nats; finite with its gradient x - sigmoid(l) at any finite l."""
-        return sum_event(x * self.logits - softplus(self.logits), mask)
+        return sum_event(self.log_terms(x), mask)
 
     def log_table(self) -> Float[Array, "batch *event levels"]:
         """Return log P of 0 and of 1, nats."""

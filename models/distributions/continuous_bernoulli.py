@@ -92,14 +92,18 @@ class ContinuousBernoulli(NamedTuple):
         uniform = jax.random.uniform(key, logits.shape, logits.dtype)
         return quantile(uniform, logits).astype(self.logits.dtype)
 
-    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
-        """Return Σ x l - log((exp(l) - 1) / l), nats; gradient x - mean, accurate at every l.
+    def log_terms(self, x: Event) -> Event:
+        """Return what `log_prob` sums, nats.
 
         Where l > 0 as that of 1 - x at -l: near x = 1 the two terms would be large and nearly equal.
         """
         rising = self.logits > 0
         low = jnp.where(rising, -self.logits, self.logits)
-        return sum_event((x - jnp.where(rising, 1, 0)) * self.logits - log_normalizer(low), mask)
+        return (x - jnp.where(rising, 1, 0)) * self.logits - log_normalizer(low)
+
+    def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
+        """Return Σ x l - log((exp(l) - 1) / l), nats; gradient x - mean, accurate at every l."""
+        return sum_event(self.log_terms(x), mask)
 
     def kl(self, other: "ContinuousBernoulli") -> PerExample:
         """Return Σ mean (l - l') - A(l) + A(l') with A the log normaliser, nats, mirrored so that l <= 0."""

@@ -86,9 +86,13 @@ class DiscretizedLogistic:
         noise = jax.random.logistic(key, location.shape, location.dtype)
         return to_level(location + jnp.exp(self.log_scale) * noise, self.levels).astype(self.location.dtype)
 
+    def log_terms(self, x: Event) -> Event:
+        """Return what `log_prob` sums, nats."""
+        return log_level(x, self.location, self.log_scale, self.levels)
+
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ log P(level), nats, for x = k / (levels - 1)."""
-        return sum_event(log_level(x, self.location, self.log_scale, self.levels), mask)
+        return sum_event(self.log_terms(x), mask)
 
     def log_table(self) -> Float[Array, "batch *event levels"]:
         """Return log P of every level, nats."""

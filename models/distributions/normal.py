@@ -22,10 +22,14 @@ class Normal(NamedTuple):
         noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
         return self.mean + jnp.exp(self.log_std) * noise
 
+    def log_terms(self, x: Event) -> Event:
+        """Return what `log_prob` sums, nats."""
+        z = (x - self.mean) * jnp.exp(-self.log_std)
+        return -0.5 * z * z - (self.log_std + 0.5 * LOG_2PI)
+
     def log_prob(self, x: Event, mask: Mask = None) -> PerExample:
         """Return Σ -((x - mean) / std)² / 2 - log std - log(2π) / 2, nats."""
-        z = (x - self.mean) * jnp.exp(-self.log_std)
-        return sum_event(-0.5 * z * z - (self.log_std + 0.5 * LOG_2PI), mask)
+        return sum_event(self.log_terms(x), mask)
 
     def closed(self, other: object) -> bool:
         """Whether `kl_terms(other)` has a formula."""

@@ -19,6 +19,7 @@ from models.metrics import Measured, registry
 from training.inputs import Inputs
 from training.optimizers import Updates
 
+DIGITS = Inputs(*group.data_of(train.Config(), None))
 QUICK = Listed(("errors", "codes", "mig", "probes"))
 CODES = Model(
     encoder=Dense(hidden=(8,)), latent=2, posterior=posteriors.FSQPosterior(levels=3), prior=priors.CodesPrior()
@@ -74,7 +75,7 @@ def test_names_that_are_taken_numbers_that_are_none_and_lists(monkeypatch):
     }
     monkeypatch.setattr(registry, "measure", lambda subject, names: ({"errors": made}, {}))
     monkeypatch.setattr(Listed, "subject", lambda *of: None)
-    found = finished((QUICK,), {"0": {}}, train.Config(), Inputs({}, None), {"mse"})
+    found = finished((QUICK,), {"0": {}}, train.Config(), DIGITS, {"mse"})
     assert found["numbers"] == {"errors_mse": 2.0, "errors_mse_standard_error": 0.5, "own": 1.0}
     assert found["units"] == {"errors_mse": "", "own": "bits"}
     assert found["not_measured"] == {"bad": "it is nan"}
@@ -83,7 +84,7 @@ def test_names_that_are_taken_numbers_that_are_none_and_lists(monkeypatch):
 def test_a_run_that_diverged_is_not_measured():
     out = {"history": {}, "epochs": 1, "best_epoch": 1, "bad_step": 3, "bad_terms": {"loss": np.nan}, "step": 4}
     out |= {"test": {"mse": np.nan}, "rows": {"0": {}}, "pictures": np.zeros(1)}
-    assert group.result(out, 1.0, train.Config(), Inputs({}, None), (QUICK,))["test"].keys() == {"mse"}
+    assert group.result(out, 1.0, train.Config(), DIGITS, (QUICK,))["test"].keys() == {"mse"}
 
 
 @pytest.mark.parametrize(

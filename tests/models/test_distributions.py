@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models import distributions as d
+from models.codes import log_of_many
 from models.distributions import continuous_bernoulli as cb
 
 EPS = float(jnp.finfo(float).eps)
@@ -216,3 +217,20 @@ def test_log1p_of_unit_is_exact_to_float32_rounding():
     e = np.concatenate([[0.0, 1.0], np.exp(np.linspace(np.log(1e-37), 0, 20001))]).astype(np.float32)
     got = np.asarray(d.log1p_of_unit(jnp.asarray(e)), np.float64)
     np.testing.assert_allclose(got, np.log1p(e.astype(np.float64)), rtol=3 * np.finfo(np.float32).eps, atol=1e-44)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda a: d.Bernoulli(a),
+        lambda a: d.ContinuousBernoulli(a),
+        lambda a: d.Normal(a, a / 10),
+        lambda a: d.DiscretizedLogistic(a, a / 10, 17),
+        lambda a: d.Laplace(a, a),
+    ],
+)
+def test_densities_of_many_draws_are_the_densities(make):
+    """Terms made before they are summed: the same sum over what was observed."""
+    x = jnp.linspace(0, 1, 48).reshape(3, 4, 4, 1)
+    p, seen = make(jnp.cos(40 * x)), x > 0.3
+    np.testing.assert_allclose(log_of_many(p, x, seen), p.log_prob(x, seen), rtol=1e-12)
