@@ -201,8 +201,9 @@ def build(problem: FlatProblem) -> Callable:
             edges.eliminate(k)
         zero = jnp.zeros((), problem.dtype)
         entry = lambda i, j: jnp.asarray(edges.after.get(j, {}).get(i, zero), problem.dtype)
-        rows = [jnp.stack([entry(i, j) for j in found.graph.inputs]) for i in found.graph.outputs]
-        return outs, blocks_of(jnp.stack(rows), problem)
+        # one stack of all entries: a stack of rows is twice as slow over a batch of examples
+        flat = jnp.stack([entry(i, j) for i in found.graph.outputs for j in found.graph.inputs])
+        return outs, blocks_of(flat.reshape(problem.m, problem.n), problem)
 
     return evaluate
 
