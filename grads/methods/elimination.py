@@ -29,6 +29,7 @@ from grads.programs.sparsity import known_integers
 _VALUE = object()  # stands for a number that is known when the program runs
 MOVES = 400  # tried on the best order, where the graph is small: under half a second
 _SMALL = 150
+_ONE_STACK = 24  # entries up to which XLA makes one stack of all faster (2x on a batch of 512) than a stack of rows
 SINGLES = 20  # operations on single numbers that cost as much as one on an array
 
 
@@ -201,9 +202,10 @@ def build(problem: FlatProblem) -> Callable:
             edges.eliminate(k)
         zero = jnp.zeros((), problem.dtype)
         entry = lambda i, j: jnp.asarray(edges.after.get(j, {}).get(i, zero), problem.dtype)
-        # one stack of all entries: a stack of rows is twice as slow over a batch of examples
-        flat = jnp.stack([entry(i, j) for i in found.graph.outputs for j in found.graph.inputs])
-        return outs, blocks_of(flat.reshape(problem.m, problem.n), problem)
+        entries = [[entry(i, j) for j in found.graph.inputs] for i in found.graph.outputs]
+        if problem.m * problem.n <= _ONE_STACK:
+            return outs, blocks_of(jnp.stack(sum(entries, [])).reshape(problem.m, problem.n), problem)
+        return outs, blocks_of(jnp.stack([jnp.stack(row) for row in entries]), problem)
 
     return evaluate
 
