@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from grads import arguments
 from grads.programs.graph import Graph
-from grads.programs.primitives import CALLBACKS, CUSTOM, DIRECTED, names_inside
+from grads.programs.primitives import CALLBACKS, CUSTOM, DIRECTED, PARTLY, names_inside
 from grads.programs.rules import blocked, custom_inside, linearity
 
 
@@ -106,7 +106,7 @@ class FlatProblem:
         if self.primitives.isdisjoint(DIRECTED):
             return None
         carrying = (e for e in self.graph.body if not self.graph.active.isdisjoint(e.outvars))
-        return next((name for e in carrying if (name := blocked(e, reverse))), None)
+        return next((name for e in carrying if (name := blocked(e, reverse, self.graph.active))), None)
 
     @cached_property
     def no_forward(self) -> str | None:
@@ -125,6 +125,8 @@ class FlatProblem:
         if found := self._blocked(True):
             if found in CUSTOM:
                 return "the rule of a custom_jvp cannot be transposed: use 'fwd', or lax.scan in the rule"
+            if found in PARTLY:
+                return f"{found} cannot be transposed with respect to these operands: use 'fwd'"
             return "a while loop of unknown length has no reverse derivative: use 'fwd', or lax.scan in the function"
         if self.graph.adds_over_mesh:
             return "a reverse pass would add up over the mesh axis along which only the output varies: use 'fwd'"

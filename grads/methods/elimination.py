@@ -204,7 +204,8 @@ def build(problem: FlatProblem) -> Callable:
         entry = lambda i, j: jnp.asarray(edges.after.get(j, {}).get(i, zero), problem.dtype)
         entries = [[entry(i, j) for j in found.graph.inputs] for i in found.graph.outputs]
         if problem.m * problem.n <= _ONE_STACK:
-            return outs, blocks_of(jnp.stack([e for row in entries for e in row]).reshape(problem.m, problem.n), problem)
+            flat = jnp.stack([e for row in entries for e in row])
+            return outs, blocks_of(flat.reshape(problem.m, problem.n), problem)
         return outs, blocks_of(jnp.stack([jnp.stack(row) for row in entries]), problem)
 
     return evaluate

@@ -23,7 +23,7 @@ from grads.costs.machine import Machine, Number, Work, operations
 from grads.costs.work import work_of
 from grads.programs.graph import width
 from grads.programs.local import LINEARISED, Segment
-from grads.programs.primitives import HOLDING
+from grads.programs.primitives import HOLDING, PARTLY
 from grads.programs.rules import blocked
 
 _MOVING = frozenset(("select", "spread"))
@@ -196,8 +196,8 @@ class _Tables:
         self.segments, self.widths, self.machine, self.itemsize = segments, widths, machine, itemsize
         works = [[work_of(s.eqns, active, reverse) for s in segments] for reverse in (False, True)]
         carrying = [[e for e in s.eqns if not active.isdisjoint(e.outvars)] for s in segments]
-        carrying = [[e for e in es if e.primitive.name in HOLDING] for es in carrying]
-        never = [[any([blocked(e, reverse) for e in es]) for es in carrying] for reverse in (False, True)]
+        carrying = [[e for e in es if e.primitive.name in HOLDING | PARTLY] for es in carrying]
+        never = [[any([blocked(e, reverse, active) for e in es]) for es in carrying] for reverse in (False, True)]
         seconds = [{p: [machine.seconds(ws, p) for ws in works[d]] for p in set(widths)} for d in (0, 1)]
         self._seconds = [{p: _sums(never[d], each) for p, each in seconds[d].items()} for d in (0, 1)]
         self._ops = [list(itertools.accumulate([operations(ws, 1) for ws in works[d]], initial=0.0)) for d in (0, 1)]

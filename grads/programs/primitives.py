@@ -48,7 +48,8 @@ LOOPS = _words("scan while")
 FORWARD_ONLY = _words("while")
 REVERSE_ONLY = _words("custom_vjp_call custom_vjp_call_jaxpr")
 HOLDING = CALLS | LOOPS | INLINED | {"cond", "shard_map"}
-DIRECTED = CUSTOM | FORWARD_ONLY | REVERSE_ONLY  # only where one of these is inside may a direction be closed
+PARTLY = _words("pad custom_linear_solve")  # transposed with respect to some operands, or under some parameters, only
+DIRECTED = CUSTOM | FORWARD_ONLY | REVERSE_ONLY | PARTLY  # only where one of these is inside may a direction be closed
 CALLBACKS = _words("pure_callback io_callback")
 
 

@@ -5,7 +5,7 @@ gradient): the function's own program says nothing of these.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -19,8 +19,10 @@ from grads.programs.primitives import (
     CUSTOM,
     FORWARD_ONLY,
     MOVES,
+    PARTLY,
     REVERSE_ONLY,
     called,
+    names_inside,
     opened,
     programs,
     scan_counts,
@@ -42,10 +44,10 @@ class LeakedRuleError(Exception):
     """A rule holds a value of the trace that made it (an array in `nondiff_argnums`), so the program has no rule."""
 
 
-def _kept(store: OrderedDict, eqn: Any, make: Any) -> Any:
-    """`make()` for an equation, remembered by the objects that are its parameters and its operands' shapes."""
+def _kept(store: OrderedDict, eqn: Any, make: Any, also: tuple = ()) -> Any:
+    """`make()` for an equation, remembered by its parameters (the objects), its operands' shapes and what is `also`."""
     kept = tuple(eqn.params.values())  # kept alive with the answer, so that no other object has their ids
-    key = (tuple((v.aval.shape, v.aval.dtype) for v in eqn.invars), *map(id, kept))
+    key = (eqn.primitive.name, also, tuple((v.aval.shape, v.aval.dtype) for v in eqn.invars), *map(id, kept))
     if key not in store:
         store[key] = (kept, make())
         while len(store) > _KEEP:
@@ -79,13 +81,14 @@ def _push(eqn: Any) -> Any:
     return lambda *xs: jax.jvp(lambda *values: apply_equation(eqn, values), xs[:count], xs[count:])
 
 
-def _pull(eqn: Any) -> Any:
+def _pull(eqn: Any, on: Sequence[int] | None = None) -> Any:
     """(values, cotangents) -> (results, cotangents of the real operands).
 
     The other operands have no cotangent; nor has what the function closed over, which comes first.
     """
     count, closed = len(eqn.invars), eqn.params.get("num_consts", 0)
-    moved = [i for i, v in enumerate(eqn.invars) if i >= closed and is_float(v.aval)]
+    free = range(closed, count) if on is None else on
+    moved = [i for i in free if is_float(eqn.invars[i].aval)]
 
     def pull(*xs):
         def of_moved(*some):
@@ -122,9 +125,17 @@ def check_leaks(eqns: Iterable[Any], ended: Any) -> None:
                 trace = getattr(trace, "parent_trace", None)
 
 
-def blocked(eqn: Any, reverse: bool) -> str | None:
-    """Name of the first primitive in an equation that has no derivative in this direction, or None."""
+def blocked(eqn: Any, reverse: bool, active: Container[Any] | None = None) -> str | None:
+    """Name of the first primitive in an equation that has no derivative in this direction, or None.
+
+    JAX transposes a few primitives with respect to some operands only (`pad` never by its value alone): these are
+    asked of JAX, for the operands that are `active` (default: all).
+    """
     name = eqn.primitive.name
+    if reverse and (found := names_inside(eqn) & PARTLY):
+        on = tuple(i for i, v in enumerate(eqn.invars) if isinstance(v, Var) and (active is None or v in active))
+        if not _kept(_ANSWERS, eqn, lambda: _transposes(eqn, on), on):
+            return min(found)
     if name in (FORWARD_ONLY if reverse else REVERSE_ONLY):
         return name
     if name in CUSTOM:
@@ -135,12 +146,12 @@ def blocked(eqn: Any, reverse: bool) -> str | None:
     return next((found for found in inner if found), None)
 
 
-def _transposes(eqn: Any) -> bool:
-    """True when a custom_jvp can be differentiated in reverse."""
+def _transposes(eqn: Any, on: Sequence[int] | None = None) -> bool:
+    """True when an equation can be differentiated in reverse with respect to its operands `on` (all by default)."""
     like = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in (*eqn.invars, *eqn.outvars)]
     seeds = [jax.ShapeDtypeStruct(a.shape, primal_dtype_to_tangent_dtype(a.dtype)) for a in like[len(eqn.invars) :]]
     try:
-        jax.eval_shape(_pull(eqn), *like[: len(eqn.invars)], *seeds)
+        jax.eval_shape(_pull(eqn, on), *like[: len(eqn.invars)], *seeds)
     except Exception:
         return False
     return True
