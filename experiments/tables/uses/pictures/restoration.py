@@ -224,7 +224,7 @@ def gallery(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
     if not is_image(first.shape[1:]):
         return False
     lines = 2 + max(map(len, groups.values()))
-    with figure(path, 16.5, 0.62 * lines + 0.8) as fig:
+    with figure(path, 17.5, 0.6 * lines + 0.8) as fig:
         for axes, (task, rows) in zip(fig.subplots(1, 2), groups.items(), strict=True):
             some = next(iter(rows.values()))
             kept = {} if task == "noise" else {task: some["damaged"][0]}
