@@ -11,7 +11,8 @@ Expected: an order, no number.
 Caveats: A cell is 4 x 4 pixels; the probe (softmax for every pixel of a cell, logistic for "an object of this class has
     its centre here") reads one cell's features, so that it is given context only by them; `pixels around` are the 12 x
     12 around a cell, about what two convolutions of 5 x 5 see. Scenes are generated: three shapes or three digits of 14
-    to 16 pixels, later ones on top, under noise. Without --data-dir the digits are scikit-learn's, enlarged.
+    to 16 pixels, later ones on top, under noise; digits are hardly told apart by any row, whose context is smaller than
+    they are. Without --data-dir they are scikit-learn's, enlarged.
 """
 
 from collections.abc import Callable, Mapping
@@ -260,7 +261,7 @@ def gallery(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
     groups = {kind: {n: a for n, a in arrays.items() if n.startswith(kind)} for kind in KINDS}
     groups = {kind: rows for kind, rows in groups.items() if rows}
     lines = 2 + max(map(len, groups.values()))
-    with figure(path, 8.6 * len(groups), 0.72 * lines + 0.8) as fig:
+    with figure(path, 9.6 * len(groups), 0.72 * lines + 0.8) as fig:
         for axes, (kind, rows) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
             some = next(iter(rows.values()))
             strip = lambda a: np.concatenate(np.pad(a, ((0, 0), (2, 2), (2, 2), *(((0, 0),) * (a.ndim - 3)))), axis=1)
