@@ -72,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from training import RunError
 
     try:
+        for name, least in LEAST.items():  # before anything is loaded
+            value = getattr(options, name)
+            if value is not None and not least <= value < 2**31:  # also NaN
+                raise ConfigError(f"--{name.replace('_', '-')} must be from {least} to 2^31, got {value}")
         run = train.load_run(options.run, options.which)
         if options.verb == "export":
             print(f"exported: {', '.join(map(str, run.export(options.out or f'{Path(options.run).name}-export')))}")
@@ -246,6 +250,9 @@ VERBS: dict[str, Callable[[Any, argparse.Namespace], Made]] = {
     "encode": encode, "reconstruct": reconstruct, "sample": sample, "interpolate": interpolate, "score": score,
     "decompress": decompress,
 }  # fmt: skip
+
+
+LEAST = {"n": 1, "components": 1, "temperature": 0, "top_k": 1, "samples": 0, "seed": 0}  # numbers of the options
 
 
 def check_out(out: Path, verb: str, run: Any) -> None:

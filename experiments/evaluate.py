@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         registry.chosen(options.metrics)  # an unknown name is refused before any work
-        for name in ("limit", "samples"):
+        for name in ("limit", "samples", "seed"):
             if getattr(options, name) < (name == "samples"):
                 raise ConfigError(f"--{name} must be at least {int(name == 'samples')}, got {getattr(options, name)}")
         run = train.load_run(options.run, options.which)

@@ -46,11 +46,11 @@ def arrays_of(content: bytes, path: Path) -> Any:
     return Shapes(x=parse_idx(content, where))
 
 
-def _matlab(content: bytes, where: str) -> Shapes:
+def _matlab(content: bytes, where: str) -> Any:
     if content[:4] != b"MATL" and content[:8] == b"\x89HDF\r\n\x1a\n":
-        return _hdf5(content, where)
+        return _hdf5(content, where, turned=True)
     if b"MATLAB 7.3" in content[:128]:
-        return _hdf5(content, where)
+        return _hdf5(content, where, turned=True)
     from scipy.io import loadmat
 
     try:
@@ -63,9 +63,9 @@ def _matlab(content: bytes, where: str) -> Shapes:
 
 
 class _Hdf5(Mapping[str, np.ndarray]):
-    def __init__(self, file: Any, where: str):
+    def __init__(self, file: Any, where: str, turned: bool):
         self.sets: dict[str, Any] = {}
-        self.where = where
+        self.where, self.turned = where, turned  # MATLAB stores axes in the opposite order
         file.visititems(lambda name, item: self.sets.update({name: item}) if hasattr(item, "dtype") else None)
 
     def __iter__(self) -> Any:
@@ -75,7 +75,7 @@ class _Hdf5(Mapping[str, np.ndarray]):
         return len(self.sets)
 
     def shape(self, key: str) -> tuple[int, ...] | None:
-        return self.sets[key].shape
+        return self.sets[key].shape[:: -1 if self.turned else 1]
 
     def __getitem__(self, key: str) -> np.ndarray:
         found = self.sets[key]
@@ -84,18 +84,19 @@ class _Hdf5(Mapping[str, np.ndarray]):
                 f"{self.where}, {key}: {found.shape} does not fit memory; save it as .npy and use --read stream"
             )
         try:
-            return np.asarray(found[()])
+            x = np.asarray(found[()])
+            return np.ascontiguousarray(x.T) if self.turned else x
         except Exception as error:  # missing filters and damage raise many kinds
             raise DataError(f"{self.where}, {key}: cannot be read ({shown(error)})") from None
 
 
-def _hdf5(content: bytes, where: str) -> Any:
+def _hdf5(content: bytes, where: str, turned: bool = False) -> Any:
     try:
         import h5py
     except ImportError:
         raise DataError(f"{where}: reading HDF5 needs h5py: pip install h5py (the extra: .[h5])") from None
     try:
-        return _Hdf5(h5py.File(io.BytesIO(content), "r"), where)
+        return _Hdf5(h5py.File(io.BytesIO(content), "r"), where, turned)
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError ... for damaged files
         raise DataError(f"{where}: not a readable HDF5 file ({shown(error)})") from None
 

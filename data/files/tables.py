@@ -72,12 +72,14 @@ def parse_text(text: str, where: str) -> tuple[list[Column], int, tuple[str, ...
         rows = [row for row in (map(str.split, lines[skip:]) if separator == " " else cut) if row]
     except csv.Error as error:
         raise DataError(f"{where}: not readable as csv ({error})") from None
+    rows, ended = _without_ends(rows)
     rows, comma = _decimal_comma(rows, separator)
     names = header(rows)
     first_row = skip + (1 if names is None else 2)
     named = {"\t": "tab", " ": "spaces"}.get(separator, repr(separator))
     remarks = [f"separator {named}"] if separator != "," else []
     remarks += ["decimal comma"] if comma else []
+    remarks += ["separator at the end of every row passed over"] if ended else []
     if names is not None:
         if all(map(is_number, filter(None, names))):
             remarks.append(f"the first row is read as names: {shown(', '.join(names), 30)}")
@@ -126,6 +128,19 @@ def separator_of(lines: Sequence[str]) -> str:
         ):
             best = " "  # runs of spaces, as numpy.savetxt writes
     return best
+
+
+def _without_ends(rows: list[list[str]]) -> tuple[list[list[str]], bool]:
+    """Return rows without the empty field after a separator at their ends, where all have one (the first may lack it).
+
+    A column with a name stays, so that missing values are told.
+    """
+    width = len(rows[-1]) if len(rows) > 1 else 0
+    ends = width > 1 and all(len(row) == width and not row[-1].strip() for row in rows[1:])
+    first = rows[0] if ends else []
+    if len(first) == width and not first[-1].strip():
+        return [row[:-1] for row in rows], True
+    return ([first, *(row[:-1] for row in rows[1:])], True) if ends and len(first) == width - 1 else (rows, False)
 
 
 def _decimal_comma(rows: list[list[str]], separator: str) -> tuple[list[list[str]], bool]:

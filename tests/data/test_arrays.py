@@ -56,6 +56,10 @@ def test_hdf5(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["X"], file["y"] = X, np.arange(20) % 2
     assert data.load(f"file:{tmp_path / 'a.h5'}").labels == 2
+    (tmp_path / "a.h5").unlink()
+    with h5py.File(tmp_path / "a.mat", "w") as file:  # as MATLAB 7.3 writes X of (20, 3): axes in the opposite order
+        file["X"] = X.T
+    np.testing.assert_array_equal(data.read(tmp_path / "a.mat").x, X)
 
 
 def test_a_leading_class_axis_is_never_read_as_channels(tmp_path):

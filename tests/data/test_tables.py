@@ -175,3 +175,15 @@ def test_splits_are_stratified_by_a_stated_seed_and_no_rule_on_the_index_shows(t
     assert blocks.splits["test"].y.tolist() == (y[-20:]).tolist()
     with pytest.raises(DataError, match="--split given needs splits"):
         data.load(f"file:{tmp_path / 'a.npz'}", options=Options(split="given"))
+
+
+@pytest.mark.parametrize(("head", "said"), [("a,b,", True), ("a,b", True), ("a,b,c", False)])
+def test_a_separator_that_ends_every_row_is_passed_over_unless_its_column_has_a_name(tmp_path, head, said):
+    (tmp_path / "a.csv").write_text(head + "\n" + "".join(f"{i * 7 % 5},{i * i},\n" for i in range(20)))
+    if said:
+        found = data.load(f"file:{tmp_path / 'a.csv'}")
+        assert (found.columns, found.shape) == (("a", "b"), (2,))
+        assert "separator at the end of every row passed over" in found.remarks
+    else:
+        with pytest.raises(DataError, match="20 values are missing: c"):
+            data.load(f"file:{tmp_path / 'a.csv'}")
