@@ -37,7 +37,7 @@ from training.examples import Examples
 from training.pictures.drawing import figure
 
 ACTIVE = (2, 4, 6, 10)  # of top-k
-WEIGHTS = (0.1, 0.2, 0.4, 0.8)  # of penalties, in squared units of an activation
+WEIGHTS = (0.2, 0.4, 0.8, 1.6)  # of L1 penalties, in squared units of an activation
 
 
 class DictionariesProtocol(NamedTuple):
@@ -141,7 +141,7 @@ KINDS = {
     L1: Kind(RELU, (terms.Sparsity(),)),
     TOPK: Kind(TOP, strengths=ACTIVE),
     BATCHTOP: Kind(BATCH, strengths=ACTIVE),
-    JUMP: Kind(posteriors.JumpPosterior(0.2, 0.2), (terms.Sparsity("l0"),), tuple(w / 2 for w in WEIGHTS)),
+    JUMP: Kind(posteriors.JumpPosterior(0.2, 0.2), (terms.Sparsity("l0"),), tuple(w / 4 for w in WEIGHTS)),
     GATED: Kind(posteriors.GatedPosterior(), (terms.Sparsity(), terms.Gate())),
     NESTED: Kind(BATCH, (terms.Nested(),), ACTIVE),
     TRANSCODER: Kind(TOP, strengths=ACTIVE, transcoder=True),
