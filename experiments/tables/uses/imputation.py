@@ -8,13 +8,15 @@ Command: python -m experiments imputation
 Cost: 4 sets, 2 shares of hidden cells, 4 imputers, 3 seeds (each other cells hidden).
 Expected: errors in deviations of a column, so means give about 1; sets and shares count alike in the mean.
 Caveats: Sets of scikit-learn (wine, breast cancer, diabetes, digits), not the paper's. Every imputer is fitted to the
-    incomplete rows that it fills in. The encoder sees 0, a column's mean, at a hidden value and is not told that it is
+    incomplete rows that it fills in; chained equations keep within the values seen of a column, else they diverge on
+    halves of digits. The encoder sees 0, a column's mean, at a hidden value and is not told that it is
     hidden: only the likelihood knows the mask. A row keeps at least one value.
 """
 
 import functools
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import train
+from experiments.reporting.plots import headline, named_rows
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
@@ -30,16 +33,20 @@ from models import ELBO, Dense, Model
 from models.batch import Batch
 from models.likelihoods import NormalLikelihood
 from training.examples import Examples
+from training.pictures.drawing import figure
 
 TABLES = {"wine": "load_wine", "breast cancer": "load_breast_cancer", "diabetes": "load_diabetes"}
 SHARES = (20, 50)
 HALVES = "halves of digits"
+PICTURES = 12
+RANGE = (-1.5, 2.5)
+"""what is drawn black and white, in the pixels' pooled deviation from their means"""
 
 
 class ImputationProtocol(NamedTuple):
     """Rows, and the VAE that is fitted to each incomplete set."""
 
-    rows: int = 600
+    rows: int = 1797
     """of every set, at most"""
     hidden: int = 64
     latent: int = 8
@@ -60,6 +67,17 @@ class Hidden(NamedTuple):
     def holed(self) -> np.ndarray:
         """The values with nan where they are hidden."""
         return np.where(self.seen, self.x, np.nan)
+
+    @property
+    def least(self) -> np.ndarray:
+        """The least value seen in each column, 0 where none is, (d,)."""
+        return np.where(self.seen.any(0), np.where(self.seen, self.x, np.inf).min(0), 0)
+
+    @property
+    def most(self) -> np.ndarray:
+        """The greatest, a little above the least."""
+        greatest = np.where(self.seen, self.x, -np.inf).max(0)
+        return np.maximum(np.where(self.seen.any(0), greatest, 0), self.least + 1e-9)
 
 
 def half(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -112,14 +130,16 @@ def expected(model: Any, batch: Batch, samples: int) -> Any:
 
 
 def by_library(name: str, protocol: ImputationProtocol, seed: int, some: Hidden) -> np.ndarray:
-    """Return what an imputer of scikit-learn fills in, with its defaults."""
+    """Return what an imputer of scikit-learn fills in, with its defaults; equations stay within the values seen."""
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - what makes the next line work
     from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 
     imputer = {
         "mean": SimpleImputer(keep_empty_features=True),
         "knn": KNNImputer(keep_empty_features=True),
-        "iterative": IterativeImputer(random_state=seed, keep_empty_features=True),
+        "iterative": IterativeImputer(
+            random_state=seed, keep_empty_features=True, min_value=some.least, max_value=some.most
+        ),
     }[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ten rounds of chained equations seldom converge
@@ -134,13 +154,36 @@ def row(fill: Any) -> Case:
         tables = list(TABLES)[: protocol.sets]
         for share, name in [(share, name) for share in SHARES for name in tables] + [(50, HALVES)]:
             some = hide(name, share, seed, protocol.rows)
-            error = np.square(fill(protocol, seed, some) - some.x)[~some.seen]
+            filled = np.where(some.seen, some.x, fill(protocol, seed, some))
+            error = np.square(filled - some.x)[~some.seen]
             out[f"rmse_{name} {share}%" if name in TABLES else f"rmse_{name}"] = float(np.sqrt(error.mean()))
         part = lambda share: float(np.mean([v for k, v in out.items() if k.endswith(f"{share}%")]))
         mean = float(np.mean(list(out.values())))
-        return {"rmse": mean, "rmse_20_percent": part(20), "rmse_50_percent": part(50)} | out
+        return (
+            {"rmse": mean, "rmse_20_percent": part(20), "rmse_50_percent": part(50)}
+            | out
+            | {
+                "filled": filled[:PICTURES],  # the last set: digits
+                "holed": np.where(some.seen, some.x, 0)[:PICTURES],
+                "true": some.x[:PICTURES],
+            }
+        )
 
     return Case(of)
+
+
+def gallery(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
+    """Draw halves of digits of the first seed as each row fills them."""
+    first = lambda row, name: np.clip(np.asarray(arrays[row][name][0], float), *RANGE).reshape(-1, 8, 8, 1)
+    one = next(iter(arrays))
+    kept = {"a half hidden": first(one, "holed")}
+    kept |= {f"{row} {record['rows'][row]['metrics'][f'rmse_{HALVES}'][0]:.2f}": first(row, "filled") for row in arrays}
+    kept["true"] = first(one, "true")
+    shown = {name: (x - RANGE[0]) / (RANGE[1] - RANGE[0]) for name, x in kept.items()}
+    with figure(path, 9.0, 0.75 * len(kept) + 0.6) as fig:
+        named_rows(fig.subplots(), shown, PICTURES)
+        headline(fig, record)
+    return True
 
 
 VAE, MEAN, KNN = "VAE, weighted draws", "column means", "k nearest rows"
@@ -164,6 +207,7 @@ STUDY = Study(
             low=0.0,
         ),
     ),
+    figures=(gallery,),
     profiles={
         "smoke": Profile(
             1, {"rows": 60, "hidden": 8, "steps": 20, "sets": 1, "samples": 2}, (VAE, MEAN, KNN), "60 rows, 20 steps"
