@@ -33,14 +33,18 @@ def status(name: str, record: dict[str, Any] | None) -> str:
     return f"done ({record.get('profile', 'full')}, {record['date']}){'; code has changed since' if changed else ''}"
 
 
+WIDTH = 24
+"""of a name in the list"""
+
+
 def line(name: str, words: Words, folder: Path = store.RESULTS) -> str:
     """Return an experiment's lines in the list: title, cost, status; date and minutes are those of its record."""
     try:
         record = store.read_result(folder / f"{name}.json")
     except ValueError:
-        return f"{name:<22}{words.title}\n{'':22}damaged JSON: run it again"
+        return f"{name:<{WIDTH}} {words.title}\n{'':{WIDTH}} damaged JSON: run it again"
     took = f"{record['minutes']:.0f} minutes on {record['cores']} cores: " if record and "minutes" in record else ""
-    return f"{name:<22}{words.title}\n{'':22}cost: {took}{words.cost}\n{'':22}{status(name, record)}"
+    return f"{name:<{WIDTH}} {words.title}\n{'':{WIDTH}} cost: {took}{words.cost}\n{'':{WIDTH}} {status(name, record)}"
 
 
 def run(name: str, module: str, argv: list[str]) -> int:
