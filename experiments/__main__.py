@@ -4,6 +4,7 @@ The list loads no JAX.
 """
 
 import importlib
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,4 +75,10 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] and sys.argv[1] in experiments():  # which loads jax anyway
+        from training.cli.progress import keep_going_without_output
+
+        keep_going_without_output()
+    elif hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # the list is worth no traceback when its reader has left
     sys.exit(main(sys.argv[1:]))

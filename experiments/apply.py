@@ -70,24 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     from data import DataError
     from models.config import ConfigError
     from training import RunError
+    from training.cli.progress import keep_going_without_output
+    from training.pictures import latent
 
+    if argv is None:  # the process's own command
+        keep_going_without_output()
     try:
         for name, least in LEAST.items():  # before anything is loaded
             value = getattr(options, name)
             if value is not None and not least <= value < 2**31:  # also NaN
                 raise ConfigError(f"--{name.replace('_', '-')} must be from {least} to 2^31, got {value}")
         run = train.load_run(options.run, options.which)
+        place = Path(options.out or Path(options.run) / ("latent.html" if options.verb == "latent" else "figures"))
         if options.verb == "export":
             print(f"exported: {', '.join(map(str, run.export(options.out or f'{Path(options.run).name}-export')))}")
         elif options.verb == "figures":
-            folder = Path(options.out or Path(options.run) / "figures")
-            print(f"drawn: {', '.join(map(str, figures(run, options, folder)))}")
+            print(f"drawn: {', '.join(map(str, figures(run, options, place)))}")
         elif options.verb == "latent":
-            from training.pictures import latent
-
             found = given(run, options)
-            path = Path(options.out or Path(options.run) / "latent.html")
-            print(f"written: {latent.write(path, run, found.x, whole_labels(found.labels))}")
+            print(f"written: {latent.write(place, run, found.x, whole_labels(found.labels))}")
         elif options.verb == "compress":
             print(compress(run, options, Path(options.out or f"{Path(options.run).name}.compressed")))
         else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from training.cli.progress import keep_going_without_output
 from training.trained.measured import FILE, conditions, own_data, report, shown_splits
 
 SPLITS = ("test", "validation", "train", "all")
@@ -119,4 +120,5 @@ def cut(examples: Any, limit: int) -> Any:
 
 
 if __name__ == "__main__":
+    keep_going_without_output()
     sys.exit(main())

@@ -15,4 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     install()
+    from training.cli.progress import keep_going_without_output
+
+    keep_going_without_output()
     sys.exit(main())

@@ -251,6 +251,13 @@ def test_the_list_says_what_the_record_says(tmp_path):
     assert "damaged JSON: run it again" in line("vae", words, tmp_path)
 
 
+def test_the_list_ends_without_a_word_when_its_reader_has_left():
+    list_all = [sys.executable, "-m", "experiments"]
+    with subprocess.Popen(list_all, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
 def test_the_list_loads_no_jax():
     code = "import sys; from experiments.__main__ import main; main([]); sys.exit('jax' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
