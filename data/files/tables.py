@@ -137,10 +137,10 @@ def _without_ends(rows: list[list[str]]) -> tuple[list[list[str]], bool]:
     """
     width = len(rows[-1]) if len(rows) > 1 else 0
     ends = width > 1 and all(len(row) == width and not row[-1].strip() for row in rows[1:])
-    first = rows[0] if ends else []
-    if len(first) == width and not first[-1].strip():
-        return [row[:-1] for row in rows], True
-    return ([first, *(row[:-1] for row in rows[1:])], True) if ends and len(first) == width - 1 else (rows, False)
+    if not ends or len(rows[0]) not in (width - 1, width):
+        return rows, False
+    named = rows[0][: width - 1]
+    return (rows, False) if any(map(str.strip, rows[0][width - 1 :])) else ([named, *(r[:-1] for r in rows[1:])], True)
 
 
 def _decimal_comma(rows: list[list[str]], separator: str) -> tuple[list[list[str]], bool]:

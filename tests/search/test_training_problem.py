@@ -109,6 +109,8 @@ def test_rows_on_an_accelerator_fill_calls_of_one_width(monkeypatch):
     found = [*trials(configs, width=2), *trials(configs[:1], width=2)]
     assert group.compilations() == before + 1  # three rows, then one: always two at a time
     assert found[3] == found[0]
+    for part in ("units", "not_measured"):
+        assert found[0].pop(part) == alone.pop(part) == {}
     assert found[0] == pytest.approx(alone, rel=1e-9)
 
 
