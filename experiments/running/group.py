@@ -272,18 +272,14 @@ def result(
     last = {f"validation {name}": values[-1] for name, values in history.get("validation", {}).items()}
     bad_metric = first_bad_metric(last | {f"test {name}": value for name, value in measured["test"].items()})
     wrong = {"step": int(out["step"]), "term": bad_metric} if bad_metric else None
-    return (
-        measured
-        | more
-        | {
-            "history": history,
-            "epochs": ran,
-            "best_epoch": int(out["best_epoch"]),
-            "diverged": first_bad_term(bad) if bad.bad_step >= 0 else wrong,
-            "seconds": seconds,
-            "pictures": np.asarray(out["pictures"], np.float32),
-        }
-    )
+    return measured | more | {
+        "history": history,
+        "epochs": ran,
+        "best_epoch": int(out["best_epoch"]),
+        "diverged": first_bad_term(bad) if bad.bad_step >= 0 else wrong,
+        "seconds": seconds,
+        "pictures": np.asarray(out["pictures"], np.float32),
+    }
 
 
 class Ends(NamedTuple):

@@ -45,7 +45,9 @@ def by_model(prior: Any) -> Any:
         levels = likelihoods.CategoricalLikelihood(protocol.levels)
         likelihood: Any = likelihoods.BernoulliLikelihood() if two else levels
         model = Model(encoder=network, latent=protocol.latent, likelihood=likelihood, prior=prior)
-        config = Config(dataset=protocol.dataset, model=model, objective=ELBO(), epochs=protocol.epochs, batch_size=100)
+        config = Config(
+            dataset=protocol.dataset, model=model, objective=ELBO(), epochs=protocol.epochs, batch_size=100
+        )
         run = trained(config, seed, data)
         return numbers_of(subject_of(run, seed, data, protocol.images), ["compression"])
 

@@ -103,7 +103,9 @@ CASES = {
         "pure_callback has no derivative: .*custom_jvp.*'finite_difference'",
     ),
     "loop": (
-        lambda: grads.jacobian(lambda x: jax.lax.while_loop(lambda c: c.sum() < 9, twice, x), method="rev")(X),
+        lambda: grads.jacobian(
+            lambda x: jax.lax.while_loop(lambda c: c.sum() < 9, twice, x), method="rev"
+        )(X),
         grads.UnsupportedMethodError,
         "while loop .* use 'fwd', or lax.scan",
     ),

@@ -58,7 +58,9 @@ doubled.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
 def conv(x):
     image = x.reshape(1, 3, 2, 1)
     kernel = W1[:2, :2].reshape(2, 2, 1, 1)
-    y = jax.lax.conv_general_dilated(image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    y = jax.lax.conv_general_dilated(
+        image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
     return jnp.tanh(y).reshape(-1) @ W1 @ W2
 
 

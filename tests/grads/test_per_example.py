@@ -98,7 +98,8 @@ def test_norms_have_gradients_and_take_trees():
     p, x = parameters(), {"x": normal(BATCH, 6), "scale": normal(BATCH)}
     loss = lambda p, e: dense(p, e["x"]) * e["scale"]
     slopes = [
-        jax.grad(lambda p, m=m: per_example_gradient_norms(loss, method=m)(p, x).sum())(p) for m in ("auto", "explicit")
+        jax.grad(lambda p, m=m: per_example_gradient_norms(loss, method=m)(p, x).sum())(p)
+        for m in ("auto", "explicit")
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *slopes)
 

@@ -85,7 +85,9 @@ def test_gauss_newton_is_j_transposed_h_j():
 def test_metric_by_jvps(name, chunk):
     case = problem(name)
     j = matrix(case)
-    got = products.metric(lambda x: case.fun(x, *case.args[1:]), case.args[0], method="jvps", chunk_size=chunk)
+    got = products.metric(
+        lambda x: case.fun(x, *case.args[1:]), case.args[0], method="jvps", chunk_size=chunk
+    )
     np.testing.assert_allclose(got, j.T @ j, atol=1e-12 * np.max(j.T @ j))
 
 

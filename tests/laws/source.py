@@ -77,7 +77,9 @@ def circles(graph: dict[str, frozenset[str]]) -> list[list[str]]:
     return found
 
 
-def against(order: Sequence[str], graph: dict[str, frozenset[str]], package: str = "") -> tuple[list[str], set[str]]:
+def against(
+    order: Sequence[str], graph: dict[str, frozenset[str]], package: str = ""
+) -> tuple[list[str], set[str]]:
     """The imports against an order of a package's items, and the items that the order does not name.
 
     One string of `order` is one rung of a ladder: items of a rung, separated by blanks, do not import each other.

@@ -112,7 +112,9 @@ def test_grey_values_and_symbols_are_told_from_the_data(files):
     of("pictures", likelihood=likelihoods.MultinomialLikelihood(), scale="none")
     of("table", likelihood=likelihoods.ColumnsLikelihood())  # all numeric: any data
     for likelihood in (likelihoods.TokensLikelihood(symbols=9), likelihoods.MultinomialLikelihood()):
-        with pytest.raises(data.DataError, match=r"values 0..255 .* whole numbers from 0.*--scale none"):
+        with pytest.raises(
+            data.DataError, match=r"values 0..255 .* whole numbers from 0.*--scale none"
+        ):
             of("pictures", likelihood=likelihood)
 
 

@@ -53,7 +53,9 @@ def test_segments_of_a_dense_network_are_known():
     assert [cuts.width(s.outs) for s in parts] == [6, 6, 2, 2, 6, 6, 8, 8]
 
 
-@pytest.mark.parametrize("act", [jax.nn.relu, jax.nn.gelu, jax.nn.silu, jax.nn.softplus, jax.nn.leaky_relu, jnp.sin])
+@pytest.mark.parametrize(
+    "act", [jax.nn.relu, jax.nn.gelu, jax.nn.silu, jax.nn.softplus, jax.nn.leaky_relu, jnp.sin]
+)
 def test_activations_are_diagonal(act):
     parts = cuts.segments(problem_of(act, jnp.ones(3)).graph)
     assert [s.kind for s in parts] == ["diagonal"]

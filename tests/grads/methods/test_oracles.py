@@ -9,7 +9,9 @@ from grads import UnsupportedMethodError, jacobian, jacobian_operator, randomize
 from grads.methods.low_rank import low_rank
 from grads.testing.catalogue import problem
 
-CASES = [problem(n) for n in ("tree", "sandwich", "scatter", "batched", "layer_norm", "recurrent", "convolution")]
+CASES = [
+    problem(n) for n in ("tree", "sandwich", "scatter", "batched", "layer_norm", "recurrent", "convolution")
+]
 
 
 def agree(got, want, tolerance):

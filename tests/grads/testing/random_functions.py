@@ -94,11 +94,9 @@ def random_function(seed: int) -> tuple[Callable, Any, bool]:
     if kind == 0:
         return chain, values[0], forward
     if kind == 1:
-        return (
-            (lambda t: {"y": chain(t["a"]) * t["b"], "z": (t["b"] ** 2, t["a"][0])}),
-            dict(a=values[0], b=values[1]),
-            forward,
-        )
+        return (lambda t: {"y": chain(t["a"]) * t["b"], "z": (t["b"] ** 2, t["a"][0])}), dict(
+            a=values[0], b=values[1]
+        ), forward
     if kind == 2:
         narrow = values[0].astype(jnp.bfloat16 if seed % 2 else jnp.float16)
         return (lambda x: chain(x.astype(jnp.float32))), narrow, forward

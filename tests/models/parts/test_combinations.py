@@ -119,7 +119,7 @@ def trace(number, choice):
 
 def train_and_stack(number, choice, alone=True):
     """Train as a row of a sweep, finite; and alone, the same."""
-    words = f"{number}: { ({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()}) }"
+    words = f"{number}: {({k: kind(type(v)) if hasattr(type(v), '__hints__') else v for k, v in choice.items()})}"
     run = start(number, choice)
     rows = two_rows(*run)
     assert (np.asarray(rows.bad_step) == -1).all(), words

@@ -25,7 +25,9 @@ from training.store import checkpoint
 from training.store.errors import DamagedCheckpoint, RunError
 from training.store.files import TEMPORARY, remove_temporaries
 
-NAN_PAYLOADS = np.array([0x7FF8000000000001, 0xFFF0000000000123, 0x8000000000000000], np.uint64).view(np.float64)
+NAN_PAYLOADS = np.array([0x7FF8000000000001, 0xFFF0000000000123, 0x8000000000000000], np.uint64).view(
+    np.float64
+)
 TREES = {
     "nan payloads": {"a": NAN_PAYLOADS, "b": np.array([0x7FC00001, 0xFF800002], np.uint32).view(np.float32)},
     "bfloat16": jnp.arange(7, dtype=jnp.bfloat16).reshape(7, 1) / 3,
@@ -117,7 +119,9 @@ def test_arrays_are_aligned_to_their_type(tmp_path):
 def three(tmp_path):
     """Return a folder with steps 1, 2 (and best = 1)."""
     for step in (1, 2):
-        checkpoint.save(tmp_path, step, {"w": np.arange(50.0) + step, "n": np.int32(3)}, {"s": step}, step == 1)
+        checkpoint.save(
+            tmp_path, step, {"w": np.arange(50.0) + step, "n": np.int32(3)}, {"s": step}, step == 1
+        )
     return tmp_path
 
 
@@ -186,7 +190,9 @@ def test_falls_back_to_the_best_and_then_gives_up_by_name(three):
         checkpoint.step_path(three, step).write_bytes(b"damaged")
     assert checkpoint.latest(three, lambda _: None) == (checkpoint.best_path(three), {"s": 1})
     checkpoint.best_path(three).write_bytes(b"damaged")
-    with pytest.raises(DamagedCheckpoint, match=r"best\.safetensors, step-000000003\.safetensors, step-000000002"):
+    with pytest.raises(
+        DamagedCheckpoint, match=r"best\.safetensors, step-000000003\.safetensors, step-000000002"
+    ):
         checkpoint.latest(three, lambda _: None)
     assert checkpoint.latest(three / "absent") is None
 

@@ -130,7 +130,9 @@ def test_a_folder_without_permission(path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "mkdir", forbidden)
-    with pytest.raises(RunError, match=r"cannot create .*: no permission; choose another folder with --run-dir"):
+    with pytest.raises(
+        RunError, match=r"cannot create .*: no permission; choose another folder with --run-dir"
+    ):
         create(path)
     monkeypatch.undo()
     monkeypatch.setattr(os, "open", forbidden)
