@@ -70,16 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from data import DataError
     from models.config import ConfigError
     from training import RunError
+    from training.cli.numbers import check_numbers
     from training.cli.progress import keep_going_without_output
     from training.pictures import latent
 
     if argv is None:  # the process's own command
         keep_going_without_output()
     try:
-        for name, least in LEAST.items():  # before anything is loaded
-            value = getattr(options, name)
-            if value is not None and not least <= value < 2**31:  # also NaN
-                raise ConfigError(f"--{name.replace('_', '-')} must be from {least} to 2^31, got {value}")
+        check_numbers(options, LEAST)  # before anything is loaded
         run = train.load_run(options.run, options.which)
         place = Path(options.out or Path(options.run) / ("latent.html" if options.verb == "latent" else "figures"))
         if options.verb == "export":

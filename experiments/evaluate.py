@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from training.cli.numbers import check_numbers
 from training.cli.progress import keep_going_without_output
 from training.trained.measured import FILE, conditions, own_data, report, shown_splits
 
@@ -55,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         registry.chosen(options.metrics)  # an unknown name is refused before any work
-        for name in ("limit", "samples", "seed"):
-            if getattr(options, name) < (name == "samples"):
-                raise ConfigError(f"--{name} must be at least {int(name == 'samples')}, got {getattr(options, name)}")
+        check_numbers(options, {"limit": 0, "samples": 1, "seed": 0})
         run = train.load_run(options.run, options.which)
         with jax.default_matmul_precision(run.config.matmul_precision):
             subject = subject_of(run, options)

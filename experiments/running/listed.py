@@ -13,8 +13,8 @@ from jaxtyping import Array, Key
 
 import train
 from models.autoencoder import Autoencoder
-from models.config import ConfigError
 from models.metrics import Subject, registry
+from training.cli.numbers import check_numbers
 from training.evaluate import trained_model
 from training.examples import Examples
 from training.inputs import Inputs
@@ -34,9 +34,7 @@ def options_of(add: Callable[..., Any], whose: str) -> None:
 
 def listed(options: Any) -> tuple["Listed", ...]:
     """Return the measures that such options ask for. Raises ConfigError for what there is not."""
-    for name, least in (("limit", 0), ("samples", 1)):
-        if (value := getattr(options, f"metrics_{name}")) < least:
-            raise ConfigError(f"--metrics-{name} must be at least {least}, got {value}")
+    check_numbers(options, {"metrics_limit": 0, "metrics_samples": 1})
     if not options.metrics:
         return ()
     names = tuple(metric.name for metric in registry.chosen(options.metrics))

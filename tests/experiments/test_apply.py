@@ -83,8 +83,8 @@ def test_without_data_the_run_s_own_test_split_is_used(run, tmp_path):
         (("encode", "--data", "none.npy"), "no such file"),
         (("interpolate", "--between", "0", "9999"), "no row of the 450 examples"),
         (("interpolate", "--n", "1"), "at least 2"),
-        (("sample", "--n", "0"), "--n must be from 1"),
-        (("sample", "--seed", str(10**20)), "--seed must be from 0"),
+        (("sample", "--n", "0"), "at least 1"),
+        (("sample", "--seed", str(10**20)), "--seed must be below 2^31"),
         (("sample", "--top-k", "3"), "of draws of symbols in turn"),
     ],
 )
