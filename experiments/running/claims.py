@@ -25,12 +25,15 @@ class Claim(NamedTuple):
     """the number that was published or seen before"""
 
 
-def best(rows: Numbers, names: Sequence[str], metric: str, most: bool = False) -> np.ndarray:
-    """Return the values, (seeds,), of the named row with the least mean (most: largest); KeyError where none ran."""
-    ran = [rows[name][metric] for name in names if name in rows]
+def best(rows: Numbers, names: Sequence[str], metric: str, most: bool = False, by: str = "") -> np.ndarray:
+    """Return a metric, (seeds,), of the named row whose mean of it (of another one: `by`) is least, or `most`.
+
+    Raises KeyError where none of them ran.
+    """
+    ran = [rows[name] for name in names if name in rows]
     if not ran:
         raise KeyError(names)
-    return (max if most else min)(ran, key=np.mean)
+    return (max if most else min)(ran, key=lambda row: np.mean(row[by or metric]))[metric]
 
 
 def claims_of(claims: Sequence[Claim], rows: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ import optax
 import grads
 from experiments.reporting.plots import headline
 from experiments.reporting.report import interval_of
-from experiments.running.claims import Claim
+from experiments.running.claims import Claim, best
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
 from experiments.running.trained import trained
@@ -191,20 +191,19 @@ def scatter(path: Path, record: dict[str, Any], arrays: Any) -> bool:
     return True
 
 
-def chosen(method: str, rows: Any) -> Any:
-    """Return the numbers of the row of a method whose mean validation error is lowest."""
-    names = [name for name in rows if name.startswith(method)]
-    return rows[min(names, key=lambda name: float(np.mean(rows[name]["validation_wrong_percent"])))]
+def chosen(method: str, number: str, rows: Any) -> Any:
+    """Return a number of the row of a method whose mean validation error is lowest."""
+    return best(rows, [name for name in ROWS if name.startswith(method)], number, by="validation_wrong_percent")
 
 
 def ratio(number: str, a: str, b: str) -> Any:
     """Return the function of the rows that divides a number of a method by another's."""
-    return lambda rows: chosen(a, rows)[number] / chosen(b, rows)[number]
+    return lambda rows: chosen(a, number, rows) / chosen(b, number, rows)
 
 
 def minus(a: str, b: str) -> Any:
     """Return the function of the rows that subtracts the test error of a method from another's."""
-    return lambda rows: chosen(a, rows)["wrong_percent"] - chosen(b, rows)["wrong_percent"]
+    return lambda rows: chosen(a, "wrong_percent", rows) - chosen(b, "wrong_percent", rows)
 
 
 def order(rows: Any) -> np.ndarray:
@@ -244,7 +243,7 @@ STUDY = Study(
         ),
         Claim(
             "saturated units, contractive, %",
-            lambda rows: chosen("contractive", rows)["saturated_percent"],
+            functools.partial(chosen, "contractive", "saturated_percent"),
             70,
             expected=86.36,
         ),
