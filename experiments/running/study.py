@@ -80,14 +80,19 @@ class Study(NamedTuple):
 
 def rows_of(study: Study, profile: Profile) -> dict[str, Case]:
     """Return the rows that a profile runs, but those that need a library that is not installed."""
-    chosen = {name: case for name, case in study.rows.items() if not profile.only or name in profile.only}
-    absent = left_out(chosen)
-    return {name: case for name, case in chosen.items() if name not in absent}
+    absent = left_out(study, profile)
+    return {name: case for name, case in asked(study, profile).items() if name not in absent}
 
 
-def left_out(rows: Mapping[str, Case]) -> dict[str, str]:
-    """Return, of the rows that need a library that is not installed, why they do not run."""
-    absent = {name: case.needs for name, case in rows.items() if case.needs and find_spec(MODULES[case.needs]) is None}
+def asked(study: Study, profile: Profile) -> dict[str, Case]:
+    """Return the rows that a profile names, all where it names none."""
+    return {name: case for name, case in study.rows.items() if not profile.only or name in profile.only}
+
+
+def left_out(study: Study, profile: Profile) -> dict[str, str]:
+    """Return, of a profile's rows that need a library that is not installed, why they do not run."""
+    needs = {name: case.needs for name, case in asked(study, profile).items() if case.needs}
+    absent = {name: extra for name, extra in needs.items() if find_spec(MODULES[extra]) is None}
     return {name: f"needs {MODULES[extra]}: pip install -e .[{extra}]" for name, extra in absent.items()}
 
 
@@ -130,7 +135,7 @@ def run_study(
     """
     chosen = study.profiles[profile]
     rows, protocol, seeds = rows_of(study, chosen), protocol_of(study, chosen), seeds or chosen.seeds
-    absent = left_out(study.rows)
+    absent = left_out(study, chosen)
     for row, why in absent.items():
         print(f"{row} is left out: it {why}", file=sys.stderr, flush=True)
     data = data_of(protocol, data_dir)
