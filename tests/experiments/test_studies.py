@@ -1,9 +1,11 @@
 """Studies: rows that functions compute, resumed by row and seed, with claims judged by their intervals."""
 
 import math
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,8 +18,11 @@ from experiments.running.claims import Claim, claim_verdict, claims_of
 from experiments.running.study import Case, Study
 from experiments.running.table import Profile
 from experiments.running.trained import numbers_of, subject_of, trained
+from experiments.tables.uses import imputation
 from models import Dense, Model
+from models.batch import Batch
 from models.config import ConfigError
+from models.distributions import Normal
 
 
 class ToyProtocol(NamedTuple):
@@ -135,3 +140,15 @@ def test_a_trained_row_is_the_run_alone_and_may_be_asked_for_any_metric():
     assert {"rate_nats", "distortion_nats"} <= set(numbers)
     with pytest.raises(ConfigError, match="mig: the data have no known factors"):
         numbers_of(subject_of(found, 3, data), ["mig"])
+
+
+def test_what_is_expected_of_hidden_values_is_the_conditional_mean():
+    """x_i = z + noise of variance 1/4, z standard normal: E[x_2 | x_1] = x_1 / 1.25, though q is not p(z | x_1)."""
+    model = SimpleNamespace(
+        encode=lambda x: Normal(jnp.zeros((len(x), 1)), jnp.full((len(x), 1), np.log(1.5))),
+        prior=lambda: Normal(jnp.zeros((1, 1)), jnp.zeros((1, 1))),
+        decode=lambda z: Normal(jnp.repeat(z, 2, axis=1), jnp.full((len(z), 2), np.log(0.5))),
+    )
+    seen = jnp.asarray([[1.0, 0.0], [-0.5, 0.0]])
+    filled = imputation.expected(model, Batch(seen, None, jnp.asarray([[True, False]] * 2)), samples=40_000)
+    np.testing.assert_allclose(filled[:, 1], [0.8, -0.4], atol=0.02)  # its standard error is 0.003
