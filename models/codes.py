@@ -63,7 +63,7 @@ def prior_codes(model: Any, key: PRNGKeyArray, count: int, label: Any = None) ->
 def log_of_many(p: Any, x: Array, mask: Any) -> Float[Array, " batch"]:
     """Return log p(x) of many draws, nats: where values have terms of their own these are made before they are summed.
 
-    XLA's CPU backend else makes them one at a time inside the sum over an image's axes: 3 to 90 times as slowly.
+    XLA's CPU backend else makes them one at a time inside the sum over an image's axes, far more slowly.
     """
     if not hasattr(p, "log_terms"):
         return p.log_prob(x, mask)

@@ -29,7 +29,7 @@ from grads.programs.sparsity import known_integers
 _VALUE = object()  # stands for a number that is known when the program runs
 MOVES = 400  # tried on the best order, where the graph is small: under half a second
 _SMALL = 150
-_ONE_STACK = 24  # entries up to which XLA makes one stack of all faster (2x on a batch of 512) than a stack of rows
+_ONE_STACK = 24  # entries up to which XLA makes one stack of all faster over a batch than a stack of rows
 SINGLES = 20  # operations on single numbers that cost as much as one on an array
 
 

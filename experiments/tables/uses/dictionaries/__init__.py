@@ -1,1 +1,1 @@
-"""What few labels can do on top of codes: features for probes and for fine-tuning, recognition."""
+"""Sparse dictionaries: which kind finds the features that activations are sums of."""
