@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import train
@@ -14,6 +15,7 @@ from models.autoencoder import Autoencoder
 from models.config import ConfigError
 from models.metrics import Shown, Subject, registry
 from training.evaluate import trained_model
+from training.examples import Examples
 from training.trained import measured
 
 
@@ -28,6 +30,11 @@ def trained(config: train.Config, seed: int, data: Data) -> Autoencoder:
     one = jax.tree.map(lambda a: a[0], group.stack([config]))
     kept = ("train", "validation") if config.patience else ("train",)
     return trained_model(config, _state(one, {part: data.splits[part] for part in kept}))
+
+
+def trained_on(config: train.Config, seed: int, x: Any) -> Autoencoder:
+    """Return the model that a config's run on these training examples alone tests; x: (n, *shape), or `Examples`."""
+    return trained(config, seed, Data({"train": x if isinstance(x, Examples) else Examples(jnp.asarray(x))}, None))
 
 
 @jax.jit

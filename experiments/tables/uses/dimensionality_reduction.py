@@ -17,19 +17,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.reporting.plots import headline
 from experiments.running.claims import Claim, best
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Denoising, Dense, Model, Reconstruction, posteriors, terms
 from models.likelihoods import BernoulliLikelihood
 from models.maps import som
 from train import Config
-from training.examples import Examples
 from training.pictures.drawing import figure
 
 NEIGHBOURS = 12
@@ -140,7 +138,7 @@ def learned(posterior: Any, objective: Any, *more: Any) -> Mapper:
         model = Model(encoder=Dense(protocol.hidden), posterior=posterior, latent=2, likelihood=BernoulliLikelihood())
         batch = min(100, len(x))
         config = Config(model=model, objective=objective, terms=more, epochs=protocol.epochs, batch_size=batch, lr=1e-3)
-        made = trained(config, seed, Data({"train": Examples(jnp.asarray(x))}, None))
+        made = trained_on(config, seed, x)
         code = jax.jit(lambda x: made.encode(x).mean)
         return np.asarray(code(x)), np.asarray(code(new))
 

@@ -27,7 +27,7 @@ from experiments.reporting.plots import headline
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Dense, Model, priors
 from models.codes import prior_codes
 from models.metrics.samples.classifier import features_by
@@ -187,7 +187,7 @@ def fitted(protocol: GenerationProtocol, seed: int, images: Judged, given: bool,
     model = Model(encoder=Dense(protocol.hidden), latent=protocol.latent, labels=labels, prior=prior)
     batch = min(100, len(images.seen))
     config = Config(model=model, objective=ELBO(beta=beta), epochs=protocol.epochs, batch_size=batch, lr=2e-3)
-    return trained(config, seed, Data({"train": examples}, None))
+    return trained_on(config, seed, examples)
 
 
 def variational(given: bool, prior: Any = priors.StandardPrior(), beta: float = 1.0) -> Maker:

@@ -28,7 +28,7 @@ from experiments.reporting.plots import headline, named_rows
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Dense, Model
 from models.batch import Batch
 from models.likelihoods import NormalLikelihood
@@ -112,7 +112,7 @@ def by_vae(protocol: ImputationProtocol, seed: int, some: Hidden) -> np.ndarray:
     epochs = max(1, protocol.steps // max(1, n // batch))
     config = train.Config(model=model, objective=ELBO(), epochs=epochs, batch_size=batch, lr=1e-3)
     x, mask = jnp.asarray(np.where(some.seen, some.x, 0), jnp.float32), jnp.asarray(some.seen)
-    made = trained(config, seed, Data({"train": Examples(x, mask=mask)}, None))
+    made = trained_on(config, seed, Examples(x, mask=mask))
     return np.asarray(jax.jit(functools.partial(expected, made, samples=protocol.samples))(Batch(x, None, mask)))
 
 

@@ -30,14 +30,13 @@ from experiments.reporting.plots import headline
 from experiments.running.claims import Claim, Numbers
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Dense, Model, Reconstruction, metrics, posteriors
 from models.batch import Batch
 from models.likelihoods import NormalLikelihood
 from models.objectives import Objective
 from models.priors import fit_prior
 from train import Config
-from training.examples import Examples
 from training.pictures.drawing import figure
 
 
@@ -122,7 +121,7 @@ def fitted(protocol: AnomalyProtocol, x: np.ndarray, seed: int, noise: float) ->
         epochs=max(1, protocol.steps // (len(x) // batch)),
         batch_size=batch,
     )
-    return trained(config, seed, Data({"train": Examples(jnp.asarray(x, jnp.float32))}, None))
+    return trained_on(config, seed, x)
 
 
 @functools.partial(jax.jit, static_argnames="samples")

@@ -27,7 +27,7 @@ from experiments.reporting.plots import headline
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from experiments.tables.uses.anomalies.anomaly import (
     AnomalyProtocol,
     Detector,
@@ -40,7 +40,6 @@ from experiments.tables.uses.anomalies.anomaly import (
 from models import ELBO, Dense, Model, Reconstruction, posteriors
 from models.likelihoods import BernoulliLikelihood
 from train import Config
-from training.examples import Examples
 from training.pictures.drawing import figure
 
 
@@ -112,7 +111,7 @@ def answers(
         batch_size=min(100, len(x)),
         lr=2e-3,
     )
-    made = trained(config, seed, Data({"train": Examples(jnp.asarray(x))}, None))
+    made = trained_on(config, seed, x)
     out = said(made, jnp.asarray(other), jax.random.key(seed), 0 if point else protocol.samples)
     return {k: np.asarray(v) for k, v in out.items()}
 

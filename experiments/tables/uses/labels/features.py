@@ -27,7 +27,7 @@ from experiments.reporting.plots import headline
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Denoising, Dense, Model, Objective, Reconstruction, posteriors
 from models.likelihoods import BernoulliLikelihood
 from training.examples import Examples
@@ -121,7 +121,7 @@ def fitted(x: np.ndarray, protocol: FeaturesProtocol, seed: int, model: Model, o
     """Return a model trained on rows of numbers between 0 and 1."""
     batch = min(100, len(x))
     config = train.Config(model=model, objective=objective, epochs=protocol.epochs, batch_size=batch, lr=RATE)
-    return trained(config, seed, Data({"train": Examples(jnp.asarray(x, jnp.float32))}, None))
+    return trained_on(config, seed, x)
 
 
 def coded(posterior: Any, objective: Objective) -> Features:

@@ -25,7 +25,7 @@ from data.dataset import digest
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Dense, Model, Reconstruction, Recurrent, Transformer, posteriors
 from models.likelihoods import BernoulliLikelihood, TokensLikelihood
 from train import Config
@@ -174,7 +174,7 @@ def text_codes(protocol: RecognitionProtocol, known: Told, seed: int) -> tuple[A
 
 def coded(config: Config, known: Told, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean codes of seen and new examples by the trained config."""
-    model = trained(config, seed, Data({"train": Examples(jnp.asarray(known.seen), (0.0, 1.0))}, None))
+    model = trained_on(config, seed, Examples(jnp.asarray(known.seen), (0.0, 1.0)))
     code = jax.jit(lambda x: model.encode(x).mean)
     part = lambda x: np.asarray(code(jnp.asarray(x, float)))
     whole = lambda x: np.concatenate([part(x[i : i + 500]) for i in range(0, len(x), 500)])

@@ -29,13 +29,12 @@ from experiments.running.claims import Claim, best
 from experiments.running.quality import psnr_db, ssim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Dense, Model, Reconstruction, posteriors, priors
 from models.likelihoods import NormalLikelihood
 from models.metrics.compression.symbols import frequencies, read, written
 from models.terms import Commitment
 from train import Config
-from training.examples import Examples
 from training.pictures.drawing import figure, is_image
 
 SHOWN = 10  # pictures of every row in the figure
@@ -220,7 +219,7 @@ def fitted(protocol: CompressionProtocol, seed: int, x: np.ndarray, posterior: A
         batch_size=min(100, len(x)),
         lr=2e-3,
     )
-    return trained(config, seed, Data({"train": Examples(jnp.asarray(x))}, None))
+    return trained_on(config, seed, x)
 
 
 def halves(model: Any) -> tuple[Any, Any, int]:

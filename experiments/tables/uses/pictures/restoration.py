@@ -27,12 +27,11 @@ from experiments.running.claims import Claim, best
 from experiments.running.quality import psnr_db, ssim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import ELBO, Denoising, Dense, Mirror, Model, ViT, posteriors
 from models.likelihoods import NormalLikelihood
 from models.objectives import Masked
 from train import Config
-from training.examples import Examples
 from training.pictures.drawing import figure, is_image
 
 SHOWN, TUNED = 8, 100  # pictures of the figure; on which strengths are chosen
@@ -169,7 +168,7 @@ def linear(protocol: RestorationProtocol, seed: int, pictures: Damaged) -> np.nd
 def fitted(protocol: RestorationProtocol, seed: int, x: np.ndarray, model: Model, objective: Any, epochs: int) -> Any:
     """Return a model of pictures, trained."""
     config = Config(model=model, objective=objective, epochs=epochs, batch_size=min(100, len(x)), lr=1e-3)
-    return trained(config, seed, Data({"train": Examples(jnp.asarray(x))}, None))
+    return trained_on(config, seed, x)
 
 
 def dense(protocol: RestorationProtocol, posterior: Any, likelihood: Any) -> Model:

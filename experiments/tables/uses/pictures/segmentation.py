@@ -27,11 +27,11 @@ import optax
 import data as sets
 from data.dataset import digest
 from data.sets import sprites
-from experiments.reporting.plots import headline
+from experiments.reporting.plots import headline, named_rows
 from experiments.running.claims import Claim, best
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
-from experiments.running.trained import trained
+from experiments.running.trained import trained_on
 from models import Conv, Denoising, Mirror, Model, Reconstruction, ViT, posteriors
 from models.likelihoods import NormalLikelihood
 from models.objectives import Masked
@@ -176,7 +176,7 @@ def fitted(protocol: SceneProtocol, seed: int, x: np.ndarray, model: Model, obje
     )
     if objective is None:
         return init(config, jax.random.key(seed), examples).model
-    return trained(config, seed, Data({"train": examples}, None))
+    return trained_on(config, seed, examples)
 
 
 @jax.jit
@@ -264,16 +264,12 @@ def gallery(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
     with figure(path, 9.6 * len(groups), 0.72 * lines + 0.8) as fig:
         for axes, (kind, rows) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
             some = next(iter(rows.values()))
-            strip = lambda a: np.concatenate(np.pad(a, ((0, 0), (2, 2), (2, 2), *(((0, 0),) * (a.ndim - 3)))), axis=1)
-            pictures = {kind: np.clip(some["scene"][0], 0, 1)[..., None].repeat(3, 3)}
+            pictures = {kind: some["scene"][0][..., None].repeat(3, 3)}
             for name, found in rows.items():
                 overlap_ = np.mean(record["rows"][name]["metrics"]["iou"])
                 pictures[f"{name.split(': ')[1]} {overlap_:.2f}"] = coloured(found["found"][0])
             pictures["truth"] = coloured(some["truth"][0])
-            axes.imshow(np.concatenate([strip(a) for a in pictures.values()]), interpolation="nearest")
-            axes.set_yticks((np.arange(len(pictures)) + 0.5) * (SIDE + 4) - 0.5, list(pictures))
-            axes.set_xticks([])
-            axes.grid(False)
+            named_rows(axes, pictures, SHOWN)
         headline(fig, record)
     return True
 
