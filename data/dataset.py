@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from data.errors import DataError
+from data.errors import DataError, counted
 from data.scale import Scale
 
 Parts = dict[str, tuple[np.ndarray, np.ndarray | None]]
@@ -155,7 +155,7 @@ class Dataset:
         if self.bits:
             unit = "bits" if high <= 1 else f"bits, stored as {low:g} and {high:g}"
         each = ", ".join(f"{k} {n:,}" for k, n in sizes.items())
-        labels = "no labels" if self.labels is None else f"{self.labels} classes"
+        labels = "no labels" if self.labels is None else counted(self.labels, "class")
         constant = self.constant
         kept = [f"kept at 0 because constant: {names_of(constant)}"] if constant else []
         return "; ".join(
@@ -188,8 +188,8 @@ def check_finite(x: np.ndarray, where: str) -> None:
     bad = ~np.isfinite(x)
     first = tuple(int(i) for i in np.argwhere(bad)[0])
     raise DataError(
-        f"{where}: {int(bad.sum())} of {x.size} values are not finite, the first is {x[first]} at index "
-        f"{first}; remove or fill them"
+        f"{where}: {int(bad.sum())} of {counted(x.size, 'value', 'is', 'are')} not finite, the first is {x[first]} at "
+        f"index {first}; remove or fill them"
     )
 
 

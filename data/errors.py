@@ -29,6 +29,12 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     return ", ".join(difflib.get_close_matches(name, sorted(known), n=n, cutoff=0.0))
 
 
+def counted(n: int, noun: str, one: str = "", more: str = "") -> str:
+    """Return a number with its noun, and the verb for one or more: "1 class", "2,000 examples", "1 value is"."""
+    plural = f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{n:,} {noun} {one}".rstrip() if n == 1 else f"{n:,} {plural} {more}".rstrip()
+
+
 def shown(text: object, most: int = 60) -> str:
     """Return a value of the user's as printable text on one line, cut to `most` characters.
 

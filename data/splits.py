@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data.dataset import SPLITS, Parts, Split
-from data.errors import DataError
+from data.errors import DataError, counted
 
 
 def cut(x: np.ndarray, y: np.ndarray | None, take: slice | np.ndarray) -> Split:
@@ -89,7 +89,8 @@ class Interleaved:
         """Return the three splits; DataError when there are fewer examples than the period."""
         x, y = parts["all"]
         if len(x) < self.period:
-            raise DataError(f"{len(x)} examples are too few to split in three: at least {self.period} are needed")
+            few = counted(len(x), "example", "is", "are")
+            raise DataError(f"{few} too few to split in three: at least {self.period} are needed")
         return {key: cut(x, y, take) for key, take in self.indices(len(x)).items()}
 
     def indices(self, n: int) -> dict[str, np.ndarray]:
@@ -168,7 +169,7 @@ def divide(n: int, y: np.ndarray | None, kind: str) -> tuple[dict[str, np.ndarra
     that neighbours in time stay in one split. DataError for fewer than 10 examples.
     """
     if n < 10:
-        raise DataError(f"{n} examples are too few to split in three: at least 10 are needed")
+        raise DataError(f"{counted(n, 'example', 'is', 'are')} too few to split in three: at least 10 are needed")
     tenth = n // 10
     if kind == "blocks":
         a, b = n - 2 * tenth, n - tenth

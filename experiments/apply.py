@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting.made import Made, check_out, write
+
 
 class Given(NamedTuple):
     """Examples to work on: raw values (n, *shape), a name for each, labels."""
@@ -29,15 +31,6 @@ class Given(NamedTuple):
     x: np.ndarray
     names: list[str]
     labels: np.ndarray | None = None
-
-
-class Made(NamedTuple):
-    """What a verb made: arrays (n, ...) by name, the first one the main one, and a name for each row."""
-
-    arrays: dict[str, np.ndarray]
-    names: list[str]
-    columns: list[str] | None = None  # of the main array, where it is (n, d)
-    beside: np.ndarray | None = None  # raw originals, for a picture
 
 
 def parser() -> argparse.ArgumentParser:
@@ -108,6 +101,8 @@ def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
 
     if options.data:
         read = data.read(options.data, like=run.facts.record)
+        if read.remarks:
+            print(f"{options.data}: {'; '.join(read.remarks)}")
         labels = read.labels if not run.given_labels else numbered(read.labels, read.classes, run, options.data)
         return Given(read.x, read.names or list(map(str, range(len(read.x)))), labels)
     name = run.config.dataset
@@ -116,6 +111,13 @@ def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
     except data.DataError as error:
         raise ConfigError(f"{error}; or give the examples with --data FILE") from None
     return Given(split.x, list(map(str, range(len(split.x)))), split.y)
+
+
+def source(options: argparse.Namespace) -> str:
+    """Return in words whose examples were asked for."""
+    from data.errors import shown
+
+    return shown(Path(options.data).name, 40) if options.data else "test set"
 
 
 def numbered(labels: np.ndarray | None, names: Sequence[str], run: Any, where: str) -> np.ndarray:
@@ -151,7 +153,9 @@ def reconstruct(run: Any, options: argparse.Namespace) -> Made:
     """Return the reconstructions of the examples, beside them in a picture."""
     found = given(run, options)
     columns = list(run.facts.columns) or None
-    return Made({"reconstruction": run.reconstruct(found.x, own(found, run))}, found.names, columns, found.x)
+    return Made(
+        {"reconstruction": run.reconstruct(found.x, own(found, run))}, found.names, columns, found.x, source(options)
+    )
 
 
 def sample(run: Any, options: argparse.Namespace) -> Made:
@@ -214,7 +218,7 @@ def figures(run: Any, options: argparse.Namespace, folder: Path) -> list[Path]:
     run.encode(found.x[:1], None if (y := own(found, run)) is None else y[:1])  # refuses what does not fit
     rows = read_metrics(run.path / "metrics.jsonl")
     answer = getattr(run.config.objective, "answer", None)
-    drawn = write_all(folder, run.model, dataset, rows, jax.random.key(options.seed), answer)
+    drawn = write_all(folder, run.model, dataset, rows, jax.random.key(options.seed), answer, source(options))
     try:
         drawn.append(directions.write(folder / "directions.png", run.model, dataset, run.scaled(found.x[:4]), labels))
     except (ConfigError, ValueError) as error:
@@ -252,96 +256,6 @@ VERBS: dict[str, Callable[[Any, argparse.Namespace], Made]] = {
 
 
 LEAST = {"n": 1, "components": 1, "temperature": 0, "top_k": 1, "samples": 0, "seed": 0}  # numbers of the options
-
-
-def check_out(out: Path, verb: str, run: Any) -> None:
-    """Raise ConfigError, before any work, for a file that cannot hold the result."""
-    from models.config import ConfigError
-    from training.pictures.drawing import is_image
-
-    if out.suffix not in (".npz", ".csv", ".png", ".txt", ".wav"):
-        raise ConfigError(f"--out must end in .npz, .csv, .png, .txt or .wav, got {out.name}")
-    if out.suffix == ".wav" and (verb in ("encode", "score", "decompress") or not run.facts.rate):
-        raise ConfigError(f"{verb} of {run.facts.name} makes no sound: give --out a .npz or .csv")
-    if out.suffix == ".txt" and (verb in ("encode", "score") or run.facts.strings(np.zeros((1, 1))) is None):
-        raise ConfigError(f"{verb} of {run.facts.name} makes no texts: give --out a .npz or .csv")
-    if out.suffix == ".png" and (verb in ("encode", "score") or not (is_image(run.shape) or len(run.shape) == 2)):
-        raise ConfigError(f"{verb} of {run.facts.name} makes no pictures: give --out a .npz or .csv")
-    if not out.parent.is_dir():
-        raise ConfigError(f"the folder {out.parent} of --out does not exist")
-
-
-def write(out: Path, made: Made, run: Any) -> None:
-    """Write the result, whole or not at all. Raises RunError."""
-    from training.pictures import drawing
-    from training.store.files import replacing
-
-    if out.suffix == ".npz":
-        with replacing(out) as file:
-            arrays: Any = made.arrays | {"names": np.array(made.names), "columns": np.array(made.columns or [])}
-            np.savez(file, **arrays)
-    elif out.suffix == ".csv":
-        with replacing(out) as file:
-            file.write("".join(csv_lines(made)).encode())
-    elif out.suffix == ".txt":
-        made_of = run.facts.strings(next(iter(made.arrays.values())))
-        given = [None] * len(made_of) if made.beside is None else run.facts.strings(made.beside)
-        with replacing(out) as file:
-            file.write("".join(text_lines(made_of, given)).encode())
-    elif out.suffix == ".wav":
-        print(write_sound(out, made, run))
-    else:
-        scale = run.facts.drawn
-        picture = scale(next(iter(made.arrays.values())))
-        if made.beside is not None:
-            drawing.reconstructions(out, scale(made.beside[:20]), picture[:20])
-        elif "interpolation" in made.arrays:
-            title = "From one example to another, through the codes"
-            drawing.traversal(out, picture[None], np.linspace(0, 1, len(picture)), [""], title)
-        else:
-            drawing.samples(out, picture, "decoded draws of the prior")
-
-
-def write_sound(out: Path, made: Made, run: Any) -> str:
-    """Write what was made as one wav, up to 20 examples after each other; return how near it is to the originals."""
-    from data.files.kinds import audio, spectrogram, wav
-    from training.store.files import replacing
-
-    waves = run.facts.waves(next(iter(made.arrays.values()))[:20])
-    with replacing(out) as file:
-        file.write(wav.encode(waves, run.facts.rate))
-    if made.beside is None:
-        return f"{len(waves)} examples at {run.facts.rate} Hz"
-    true = run.facts.waves(made.beside[:20])
-    with replacing(out.with_stem(f"{out.stem}-originals")) as file:
-        file.write(wav.encode(true, run.facts.rate))
-    found = spectrogram.distances(true, waves, audio.mel_of(run.facts.record["reading"]))
-    said = ", ".join(f"{name} {value.mean():.3g}" for name, value in found.items())
-    return f"{len(waves)} examples at {run.facts.rate} Hz; beside {out.stem}-originals.wav: {said}"
-
-
-def text_lines(texts: Sequence[str], beside: Sequence[str | None]) -> list[str]:
-    """Return texts for reading, one a line, line ends as signs; what each was made from above it."""
-    flat = lambda text: text.rstrip("\n").replace("\n", "\N{RETURN SYMBOL}") + "\n"
-    return [flat(t) if b is None else f"{flat(b)}{flat(t)}\n" for t, b in zip(texts, beside, strict=True)]
-
-
-def csv_lines(made: Made) -> list[str]:
-    """Return the lines of a csv file: a name, then one number per column."""
-    import csv
-    import io
-
-    flat = {name: np.asarray(a).reshape(len(a), -1) for name, a in made.arrays.items()}
-    if len(flat) == 1:
-        ((name, values),) = flat.items()
-        header = made.columns or [f"{name}{i + 1}" for i in range(values.shape[1])]
-    else:
-        header, values = list(flat), np.concatenate(list(flat.values()), axis=1)
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["name", *header])
-    rows.writerows([name, *(f"{v:.9g}" for v in row)] for name, row in zip(made.names, values, strict=True))
-    return [text.getvalue()]
 
 
 if __name__ == "__main__":

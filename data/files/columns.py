@@ -4,6 +4,7 @@ A column is kept as numbers, turned into one column of zeros and ones per catego
 whatever is done is said. What cannot be done right is refused in one line with the way out.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.dataset import names_of
-from data.errors import DataError, nearest, shown
+from data.errors import DataError, counted, nearest, shown
 from data.options import Options
 
 LABELS = (
@@ -99,9 +100,11 @@ def numeric(
     columns, categories and label are used again; {} to find them. Raises DataError for dates, missing values, fields
     that are almost numbers, texts with too many values, columns that are not there.
     """
-    if len({c.name for c in columns}) < len(columns):
-        columns = _unique(columns)
     remarks: list[str] = []
+    if len({c.name for c in columns}) < len(columns):
+        before, columns = columns, _unique(columns)
+        renamed = [f"{a.name!r} is {b.name!r}" for a, b in zip(before, columns, strict=True) if a is not b]
+        remarks.append(f"columns of one name, told apart: the next {names_of(renamed)}")
     ignore = like.get("ignore", options.ignore)
     kept, ordered = _without(columns, ignore, where, bool(like))
     if ignore:
@@ -128,7 +131,7 @@ def numeric(
             arrays.append(values)
     if not arrays:
         raise DataError(f"{where}: no column of values is left")
-    coded = [f"{name} ({len(values)} values)" for name, values in categories.items()]
+    coded = [f"{name} ({counted(len(values), 'value')})" for name, values in categories.items()]
     if coded:
         remarks.append(f"text as one column of 0 and 1 per value: {names_of(coded)}")
     real = [c.name for c in kept if c.name.strip().lower() in LABELS and not c.text and not like]
@@ -140,11 +143,15 @@ def numeric(
 
 
 def _unique(columns: Sequence[Column]) -> list[Column]:
-    seen: dict[str, int] = {}
-    out = []
+    """Return columns of different names: a second "a" is "a.2", or what is free after it."""
+    taken, seen, out = {c.name for c in columns}, set(), []
     for c in columns:
-        seen[c.name] = seen.get(c.name, 0) + 1
-        out.append(c if seen[c.name] == 1 else Column(f"{c.name}.{seen[c.name]}", c.values))
+        name = c.name
+        if name in seen:
+            name = next(free for k in itertools.count(2) if (free := f"{c.name}.{k}") not in taken)
+            taken.add(name)
+        seen.add(name)
+        out.append(c if name == c.name else Column(name, c.values))
     return out
 
 
@@ -262,8 +269,9 @@ def _refuse_missing(columns: Sequence[Column], where: str, first_row: int) -> No
         return
     listed = names_of([f"{name} ({n})" for name, n in counts.items()])
     raise DataError(
-        f"{where}: {sum(counts.values())} values are missing: {listed}; the first is in row {first[0] + first_row}, "
-        f"column {shown(first[1])!r}; fill them, or leave columns out: --ignore {' '.join(list(counts)[:6])}"
+        f"{where}: {counted(sum(counts.values()), 'value', 'is', 'are')} missing: {listed}; the first is in row "
+        f"{first[0] + first_row}, column {shown(first[1])!r}; fill them, or leave columns out: --ignore "
+        f"{' '.join(list(counts)[:6])}"
     )
 
 

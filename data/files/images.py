@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.dataset import names_of
-from data.errors import DataError, shown
+from data.errors import DataError, counted, shown
 from data.files.arrays import GIVEN
 from data.files.formats import memory
 from data.files.pictures import KINDS, LARGEST, decode, read_file
@@ -152,7 +152,7 @@ def _check_levels(path: Path, groups: dict[str, list[Member]], classes: Sequence
         loose = [e for e in group if len(e.place) == 1]
         if classes and loose:
             raise DataError(
-                f"{shown(path, 200)}: {len(loose)} pictures lie beside the class folders "
+                f"{shown(path, 200)}: {counted(len(loose), 'picture', 'lies', 'lie')} beside the class folders "
                 f"{shown(names_of(list(classes)))}, the first is "
                 f"{shown(loose[0].place[0])}; put them into a class folder, or away"
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data.dataset import Dataset, Split, check_finite
-from data.errors import DataError, shown
+from data.errors import DataError, counted, shown
 from data.files.formats import memory
 from data.files.npz import read_header
 from data.options import Options
@@ -109,7 +109,9 @@ def held_out(rows: Rows, kind: str) -> tuple[dict[str, np.ndarray], str]:
     """Return the positions of the validation and test splits, and the rule in words."""
     n = len(rows)
     if n < 10:
-        raise DataError(f"{rows.path}: {n} examples are too few to split in three: at least 10 are needed")
+        raise DataError(
+            f"{rows.path}: {counted(n, 'example', 'is', 'are')} too few to split in three: at least 10 are needed"
+        )
     bytes_of_row = int(np.prod(rows.shape)) * rows.dtype.itemsize
     count = max(1, min(n // 10, HELD_OUT, HELD_BYTES // bytes_of_row))
     if kind == "blocks":

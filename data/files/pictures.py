@@ -2,12 +2,14 @@
 
 import io
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from data.errors import DataError, shown
+from data.files.formats import memory
 from data.options import Options
 
 KINDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
@@ -15,10 +17,12 @@ LARGEST = 2**26  # bytes of a file and pixels of a picture: 8,192 x 8,192
 
 
 class Picture(NamedTuple):
-    """Numbers (H, W, C) and what was done to get them."""
+    """Numbers (H, W, C), what was done to get them, how many frames the file has and its format."""
 
     pixels: np.ndarray
     remarks: tuple[str, ...] = ()
+    frames: int = 1
+    format: str = ""
 
 
 def read_file(path: Path) -> bytes:
@@ -37,31 +41,65 @@ def read_file(path: Path) -> bytes:
 
 
 def decode(content: bytes, name: str, options: Options) -> Picture:
-    """Return the numbers of a picture.
+    """Return the numbers of a picture, of the first frame of several.
 
     Bits and 8-bit grey give one channel 0..255; 16-bit, 32-bit and float grey their own numbers; palettes and CMYK
     are turned into colours. EXIF orientation is applied. Alpha is dropped when constant, else refused unless
     `options.channels` says what to keep. `options.resize` averages over area. Raises DataError, naming the file, for
     damage and for modes without a plain meaning.
     """
+    first = next(_frames(content, shown(name, 200), options))
+    told = (f"the first of several frames ({first.format})",) if first.frames > 1 else ()
+    return first._replace(remarks=(*told, *first.remarks))
+
+
+def decode_stack(content: bytes, name: str, options: Options) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the frames of a file (n, H, W, C), each read as `decode` does, and remarks; DataError where they differ.
+
+    An MPO is a photo with its thumbnail or its depths: the first frame alone.
+    """
+    where = shown(name, 200)
+    found: list[Picture] = []
+    for frame in _frames(content, where, options):
+        if frame.format == "MPO":
+            photo = decode(content, name, options)
+            return photo.pixels[None], photo.remarks
+        if frame.format == "GIF":  # its frames after the first come in colours, even grey ones
+            frame = frame._replace(pixels=np.broadcast_to(frame.pixels, (*frame.pixels.shape[:2], 3)))
+        found.append(frame)
+        if frame.pixels.shape != found[0].pixels.shape:
+            raise DataError(
+                f"{where}: frame {len(found)} is {frame.pixels.shape}, the first is {found[0].pixels.shape} (height, "
+                "width, channels); bring them together with --resize HEIGHTxWIDTH or --channels 1 or 3"
+            )
+        if frame.frames * frame.pixels.nbytes > memory() // 2:
+            raise DataError(f"{where}: its {frame.frames:,} frames do not fit memory; use --resize HEIGHTxWIDTH")
+    several = (f"its {len(found):,} frames are the examples ({found[0].format})",) if len(found) > 1 else ()
+    told = dict.fromkeys(remark for frame in found for remark in frame.remarks)
+    x = np.stack([frame.pixels for frame in found])
+    grey = found[0].format == "GIF" and options.channels != 3 and bool((x == x[..., :1]).all())
+    return x[..., :1] if grey else x, (*several, *told)
+
+
+def _frames(content: bytes, where: str, options: Options) -> Iterator[Picture]:
+    """Yield the frames of a picture, one after another."""
     from PIL import Image, ImageOps
 
-    where = shown(name, 200)
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > LARGEST:
                 raise DataError(f"{where}: {image.width} x {image.height} pixels are too many")
             frames = getattr(image, "n_frames", 1)
-            remarks = (f"the first of several frames ({image.format})",) if frames > 1 else ()
-            image.load()
-            turned = ImageOps.exif_transpose(image) or image
-            plain, more = _plain(turned, where, options)
-            pixels = _resized(plain, options)
+            for number in range(frames):
+                image.seek(number)
+                image.load()
+                turned = ImageOps.exif_transpose(image) or image
+                plain, more = _plain(turned, where, options)
+                yield Picture(_resized(plain, options), more, frames, image.format or "")
     except DataError:
         raise
     except Exception as error:  # decoders raise OSError, ValueError, SyntaxError, struct.error, EOFError ...
         raise DataError(f"{where}: not a readable image ({shown(error, 100)})") from None
-    return Picture(pixels, (*remarks, *more))
 
 
 def _plain(image: Any, where: str, options: Options) -> tuple[Any, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from data.errors import DataError, at_home, shown
 from data.files import arrays, formats, images, refusals, tables
 from data.files.kinds import audio, choose, series, text
 from data.files.pictures import KINDS as PICTURES
-from data.files.pictures import decode
+from data.files.pictures import decode_stack
 from data.files.reading import Part, Reading
 from data.options import Options
 
@@ -22,8 +22,8 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
 
     path: "PATH#NAME" chooses one array of a file. options: see `Options`. like: the record of a run's data
     (`Dataset.record()`): its columns, categories, label, size and channels are used again, and values of another
-    shape are refused. A single picture is a set of one. Raises DataError, one line, naming the file, what is
-    wrong and the way out.
+    shape are refused. A single picture is a set of one, or of its frames. Raises DataError, one line, naming the file,
+    what is wrong and the way out.
     """
     options = options or Options()
     how = dict((like or {}).get("reading", {})) if like else {}
@@ -80,10 +80,9 @@ def _read(path: Path, key: str, options: Options, how: Mapping[str, Any]) -> Rea
         part = Part(table.x, table.y, table.names)
         return Reading({"all": part}, table.columns, (), table.how, table.remarks, sha256, table.ordered)
     if name.endswith(PICTURES):
-        picture = decode(content, str(path), options)
-        return Reading(
-            {"all": Part(picture.pixels[None], None, [path.name])}, (), (), _size(options), picture.remarks, sha256
-        )
+        x, remarks = decode_stack(content, str(path), options)
+        names = [path.name] if len(x) == 1 else [f"{path.name} {i + 1}" for i in range(len(x))]
+        return Reading({"all": Part(x, None, names)}, (), (), _size(options), remarks, sha256, len(x) > 1)
     if name.endswith(".zip") or (
         content[:2] == b"PK" and not name.endswith(".npz") and images.zip_has_pictures(content)
     ):

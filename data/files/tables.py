@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from data.dataset import names_of
 from data.errors import DataError, shown
 from data.files.columns import Column, Numbers, is_date, is_missing, is_number, numbers_of, numeric
 from data.files.formats import gunzip
@@ -19,6 +20,7 @@ KINDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
 MOST_COLUMNS = 100_000
 _SEPARATORS = (",", ";", "\t", "|")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_PERCENT = re.compile(r"\s*[+-]?[\d.,]*\d[\d.,]*\s*%\s*")
 _COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 
 
@@ -73,6 +75,7 @@ def parse_text(text: str, where: str) -> tuple[list[Column], int, tuple[str, ...
     except csv.Error as error:
         raise DataError(f"{where}: not readable as csv ({error})") from None
     rows, ended = _without_ends(rows)
+    rows, signs = _without_signs(rows) if "%" in text else (rows, [])
     rows, comma = _decimal_comma(rows, separator)
     names = header(rows)
     first_row = skip + (1 if names is None else 2)
@@ -97,6 +100,7 @@ def parse_text(text: str, where: str) -> tuple[list[Column], int, tuple[str, ...
         if len(row) != width:
             raise DataError(f"{where}: row {i + first_row} has {len(row)} fields, the first row has {width}")
     names = names or [str(i + 1) for i in range(width)]
+    remarks += [f"signs of per cent taken off: {names_of([names[j] for j in signs])}"] if signs else []
     columns = []
     for name, fields in zip(names, zip(*rows, strict=True), strict=True):
         values = numbers_of(fields)
@@ -141,6 +145,17 @@ def _without_ends(rows: list[list[str]]) -> tuple[list[list[str]], bool]:
         return rows, False
     named = rows[0][: width - 1]
     return (rows, False) if any(map(str.strip, rows[0][width - 1 :])) else ([named, *(r[:-1] for r in rows[1:])], True)
+
+
+def _without_signs(rows: list[list[str]]) -> tuple[list[list[str]], list[int]]:
+    """Take the sign of per cent off the columns of which every value has one; return the rows, and which columns."""
+    body, width = rows[1:] or rows, min(map(len, rows))
+    fields = ([row[j] for row in body if not is_missing(row[j])] for j in range(width))
+    signs = [j for j, given in enumerate(fields) if given and all(map(_PERCENT.fullmatch, given))]
+    for row in rows:
+        for j in signs:
+            row[j] = row[j].replace("%", "") if _PERCENT.fullmatch(row[j]) else row[j]
+    return rows, signs
 
 
 def _decimal_comma(rows: list[list[str]], separator: str) -> tuple[list[list[str]], bool]:

@@ -218,7 +218,7 @@ def _save(folder: Path, name: str, content: object) -> None:
         ("a.csv", "1,2\n3\n", "row 2 has 1 fields"),
         ("a.csv", "1,2\n3,x\n", "column '2', row 2: 'x' is not a number"),
         ("a.csv", "a,b\n", "no rows"),
-        ("a.csv", "a,b\n1,\n", r"1 values are missing: b \(1\); the first is in row 2, column 'b'"),
+        ("a.csv", "a,b\n1,\n", r"1 value is missing: b \(1\); the first is in row 2, column 'b'"),
         ("a.csv", "1,nan\n" * 20, r"20 values are missing: 2 \(20\)"),
         ("a.xyz", b"?", "of an unknown kind"),
     ],

@@ -77,6 +77,22 @@ def test_mixed_sizes_and_channels_need_options(tmp_path):
     assert read(tmp_path, channels=1).x.shape == (2, 6, 4, 1)
 
 
+@pytest.mark.parametrize("kind", ["tif", "gif"])
+def test_frames_of_one_file_are_examples_and_of_a_folder_the_first(tmp_path, kind):
+    frames = [Image.fromarray(np.full((6, 4), 9 * i, np.uint8)) for i in range(12)]
+    path = save(frames[0], tmp_path / "in" / f"a.{kind}", save_all=True, append_images=frames[1:])
+    loaded = data.load(f"file:{path}")
+    x = np.concatenate([loaded.splits[name].x for name in ("train", "validation", "test")])
+    np.testing.assert_array_equal(x[:, 0, 0, 0], 9 * np.arange(12))  # blocks: neighbours in time stay together
+    assert f"its 12 frames are the examples ({dict(tif='TIFF', gif='GIF')[kind]})" in loaded.remarks
+    assert read(path).names[11] == f"a.{kind} 12"
+    assert "the first of several frames" in " ".join(read(tmp_path / "in").remarks)
+    other = Image.fromarray(np.zeros((5, 4), np.uint8))
+    save(frames[0], tmp_path / "b.tif", save_all=True, append_images=[other])
+    with pytest.raises(DataError, match=r"frame 2 is \(5, 4, 1\), the first is \(6, 4, 1\)"):
+        read(tmp_path / "b.tif")
+
+
 def tree(top, per_class=12):
     for k, name in enumerate(("cat", "ant")):
         for i in range(per_class):
@@ -93,7 +109,7 @@ def test_class_folders_beside_strays(tmp_path):
     assert "files that are no pictures passed over: 1" in loaded.remarks
     assert "hidden folders passed over: 2" in loaded.remarks
     save(Image.fromarray(GREY), tmp_path / "loose.png")
-    with pytest.raises(DataError, match=r"1 pictures lie beside the class folders ant, cat, the first is loose\.png"):
+    with pytest.raises(DataError, match=r"1 picture lies beside the class folders ant, cat, the first is loose\.png"):
         data.load(f"file:{tmp_path}")
 
 

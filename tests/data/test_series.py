@@ -76,7 +76,7 @@ BAD = {
     "holes.npy": (np.where(np.arange(400)[:, None] == 9, np.nan, WAVE), "#windows", "not finite"),
     "words.npy": (WAVE, "#windows/many", "'many' after # is none of windows, whole"),
     "one.npy": (WAVE[:, 0], "#whole", "one series is one example"),
-    "missing.ts": (TS + "1,?,3\n", "", "line 4: 1 values are missing"),
+    "missing.ts": (TS + "1,?,3\n", "", "line 4: 1 value is missing"),
     "cut.ts": ("@problemName x\n", "", "without @data"),
     "uneven.ts": (TS + "\n".join(",".join("1" * (i + 4)) for i in range(12)), "", "series of 4 to 15 steps"),
 }
@@ -100,7 +100,7 @@ def test_rows_out_of_order_and_missing_values_are_refused(tmp_path):
         load(table(tmp_path, hours(100)[::-1]))
     place = table(tmp_path, hours(100))
     place.write_text(place.read_text().replace(",6,", ",,", 1))
-    with pytest.raises(DataError, match="1 values are missing: a"):
+    with pytest.raises(DataError, match="1 value is missing: a"):
         load(place)
 
 

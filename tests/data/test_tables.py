@@ -93,7 +93,7 @@ def test_a_real_valued_y_is_no_class(tmp_path):
     [
         ("a,b\n1_000,2\n3,4\n", "column 'a', row 2: '1_000' is not a number"),
         ('a,b\n"1,000",2.5\n3.5,4\n', "column 'a', row 2: '1,000' is not a number"),
-        ("a,b\n1,2%\n3,4%\n", "column 'b', row 2: '2%' is not a number"),
+        ("a,b\n1,2%\n3,4\n", "column 'b', row 2: '2%' is not a number"),
         ("a,b\n1,inf\n3,4\n", "column 'b', row 2: 'inf' is not a number"),
         ("a,b\n1,NA\n3,4\n,5\n", r"2 values are missing: b \(1\), a \(1\)|2 values are missing: a \(1\), b \(1\)"),
         ("b,t\n2,2024-01-01\n4,2024-01-02\n", "column 't' holds dates .*--ignore t"),
@@ -156,7 +156,7 @@ def test_parquet(tmp_path):
     np.testing.assert_array_equal(found.x, VALUES)
     assert (found.columns, list(found.labels[:2])) == (("a", "b"), ["x", "y"])
     pq.write_table(pa.table({"a": [1.0, None, 2.0], "b": [1, 2, 3]}), path)
-    with pytest.raises(DataError, match=r"1 values are missing: a \(1\)"):
+    with pytest.raises(DataError, match=r"1 value is missing: a \(1\)"):
         data.read(path)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="damaged parquet"):
@@ -187,3 +187,18 @@ def test_a_separator_that_ends_every_row_is_passed_over_unless_its_column_has_a_
     else:
         with pytest.raises(DataError, match="20 values are missing: c"):
             data.load(f"file:{tmp_path / 'a.csv'}")
+
+
+def test_signs_of_per_cent_are_taken_off_where_every_value_has_one(tmp_path):
+    text = "a,share\n" + "\n".join(f"{i}.5,{7 - i} %" for i in range(12))
+    found = load(tmp_path, text)
+    np.testing.assert_array_equal(found.x[:, 1], 7 - np.arange(12))
+    assert "signs of per cent taken off: share" in found.remarks
+    with pytest.raises(DataError, match="row 2: '7 %' is not a number, others there are"):
+        load(tmp_path, text.replace("6 %", "6"))
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path):
+    found = load(tmp_path, "a,a.2,a,a\n" + rows(columns=4))
+    assert found.columns == ("a", "a.2", "a.3", "a.4")
+    assert "columns of one name, told apart: the next 'a' is 'a.3', 'a' is 'a.4'" in found.remarks

@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 
 import train
 from experiments import apply
+from training.pictures import drawing
 
 X = load_digits().images[..., None]
 
@@ -60,6 +61,16 @@ def test_pictures_are_drawn(run, some, verb, tmp_path):
     with Image.open(tmp_path / "p.png") as image:
         pixels = np.asarray(image.convert("L"), float)
     assert pixels.std() > 10  # not blank
+
+
+def test_captions_name_the_file_that_was_given(run, some, tmp_path, monkeypatch):
+    said = []
+    for name in ("reconstructions", "latent_scatter"):
+        monkeypatch.setattr(drawing, name, lambda *args, source="", **_: said.append(source or args[-1]))
+    assert call(run, "reconstruct", "--data", some, "--out", tmp_path / "p.png") == 0
+    assert call(run, "figures", "--data", some, "--out", tmp_path / "f") == 0
+    assert call(run, "reconstruct", "--out", tmp_path / "p.png") == 0
+    assert said == ["some.npy", "some.npy", "some.npy", "test set"]
 
 
 def test_figures_and_export_make_folders(run, some, tmp_path):

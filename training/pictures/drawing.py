@@ -140,15 +140,16 @@ def reconstructions(
     columns: int = 10,
     noisy: np.ndarray | None = None,
     given: str = "noisy",
+    source: str = "test set",
 ) -> None:
     """Draw originals above their reconstructions, both (n, *event), `noisy` (`given` in a word) between them.
 
-    Lines share a panel.
+    `source` says in words whose they are. Lines share a panel.
     """
-    title = "Originals and their reconstructions (test set)"
+    title = f"Originals and their reconstructions ({source})"
     shown, names = [originals, decoded], ["original", "decoded"]
     if noisy is not None:
-        title = "Originals, what the model was given, and its answer (test set)"
+        title = f"Originals, what the model was given, and its answer ({source})"
         shown, names = [originals, noisy, decoded], ["original", given, "decoded"]
     if not is_image(originals.shape[1:]):
         return _lines(path, title, [part[:6] for part in shown], names)
@@ -191,12 +192,12 @@ def traversal(path: Path, decoded: np.ndarray, values: np.ndarray, names: Sequen
     return None
 
 
-def latent_scatter(path: Path, codes: np.ndarray, labels: np.ndarray | None = None) -> None:
-    """Draw codes (n, latent), coloured by label (n,); more than two latents by PCA."""
-    points, names, title = project(codes)
+def latent_scatter(path: Path, codes: np.ndarray, labels: np.ndarray | None = None, source: str = "test set") -> None:
+    """Draw codes (n, latent) of `source`, coloured by label (n,); more than two latents by PCA."""
+    points, names, more = project(codes)
     with figure(path, 6.4, 5.2) as fig:
         axes = fig.subplots()
-        axes.set(title=title, xlabel=names[0], ylabel=names[1])
+        axes.set(title=f"Latent codes ({source}){more}", xlabel=names[0], ylabel=names[1])
         classes = [] if labels is None else list(np.unique(labels))
         if labels is None or len(classes) > 20:
             colour: Any = {"color": TRAIN} if labels is None else {"c": labels, "cmap": "viridis"}
@@ -220,18 +221,17 @@ def _scatter_classes(axes: Any, points: np.ndarray, labels: np.ndarray, classes:
 
 
 def project(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
-    """Return points (n, 2), the names of the axes, and a title; more than two latents by PCA."""
-    title = "Latent codes of the test set"
+    """Return points (n, 2), the names of the axes, and what to add to a title; more than two latents by PCA."""
     if codes.shape[1] == 1:
         jitter = np.random.default_rng(0).uniform(-1, 1, (len(codes), 1))
-        return np.hstack([codes, jitter]), ("z 1", "(random, for legibility)"), title
+        return np.hstack([codes, jitter]), ("z 1", "(random, for legibility)"), ""
     if codes.shape[1] == 2:
-        return codes, ("z 1", "z 2"), title
+        return codes, ("z 1", "z 2"), ""
     centred = codes - codes.mean(0)
     left, singular, _ = np.linalg.svd(centred, full_matrices=False)
     share = 100 * singular**2 / max(np.sum(singular**2), np.finfo(float).tiny)
     names = (f"PC 1 ({share[0]:.0f} % of variance)", f"PC 2 ({share[1]:.0f} % of variance)")
-    return left[:, :2] * singular[:2], names, f"{title}: first two of {codes.shape[1]} by PCA"
+    return left[:, :2] * singular[:2], names, f": first two of {codes.shape[1]} by PCA"
 
 
 def _lines(

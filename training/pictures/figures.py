@@ -21,6 +21,7 @@ def write_all(
     rows: Sequence[dict[str, Any]],
     key: jax.Array,
     answer: Callable[..., Any] | None = None,
+    source: str = "",
 ) -> list[Path]:
     """Write curves, reconstructions, samples, latents and traversal as PNG into `folder`; return their paths.
 
@@ -29,7 +30,8 @@ def write_all(
 
     `model` has `encode(x).mean`, `decode(z).mean` and `prior().sample(key)`; one that has labels sees those of the
     examples (or what it infers), all in turn for samples, and the first for moves of a latent. `dataset` is a
-    `data.Dataset`, of which the test split is drawn (else validation, else train); `rows` are those of metrics.jsonl.
+    `data.Dataset`, of which the test split is drawn (else validation, else train), called `source` if given; `rows` are
+    those of metrics.jsonl.
     One compiled call each of encoder and decoder serves all pictures. Raises RunError where a file cannot be written.
     """
     make_folder(folder)
@@ -46,6 +48,7 @@ def write_all(
         drawing.samples(path["samples"], dataset.display(_decode(model, drawn, turns)), "decoded draws of the prior")
         return [path["samples"], *([path["curves"]] if drawing.curves(path["curves"], rows) else [])]
     x, labels = examples(dataset, CODES)
+    source = source or f"{drawn_split(dataset)} set"
     seen = jax.jit(_seen)(model, jnp.asarray(x), labels) if classes else None
     posterior = jax.jit(_posterior)(model, jnp.asarray(x), seen)
     codes = np.asarray(posterior["mean"], np.float64)
@@ -57,9 +60,9 @@ def write_all(
     every = np.concatenate([codes[:EXAMPLES], plan["samples"], plan["moved"]])
     pictures = _decode(model, every, told if classes else None)
     decoded, sampled, moved = np.split(dataset.display(pictures), [shown, shown + SAMPLES])
-    drawing.reconstructions(path["reconstructions"], dataset.display(x[:shown]), decoded)
+    drawing.reconstructions(path["reconstructions"], dataset.display(x[:shown]), decoded, source=source)
     drawing.samples(path["samples"], sampled, plan["source"])
-    drawing.latent_scatter(path["latent"], codes, labels)
+    drawing.latent_scatter(path["latent"], codes, labels, source)
     grid = moved.reshape(len(plan["order"]), len(plan["values"]), *moved.shape[1:])
     titles = [f"z {i + 1}" for i in plan["order"]]
     drawing.traversal(path["traversal"], grid, plan["values"], titles, plan["title"])
@@ -68,15 +71,21 @@ def write_all(
         found = answer(model, Batch(jnp.asarray(x[:shown]), label), jax.random.fold_in(key, 1), label)
         path["answer"] = folder / f"{'denoised' if found.name == 'noisy' else found.name}.png"
         given, made = (dataset.display(np.asarray(a, np.float32)) for a in (found.seen, found.mean))
-        drawing.reconstructions(path["answer"], dataset.display(x[:shown]), made, noisy=given, given=found.name)
+        whose = {"given": found.name, "source": source}
+        drawing.reconstructions(path["answer"], dataset.display(x[:shown]), made, noisy=given, **whose)
     if not drawing.curves(path["curves"], rows):
         del path["curves"]
     return list(path.values())
 
 
+def drawn_split(dataset: Any) -> str:
+    """Return the name of the split that pictures are of: test, else validation, else train."""
+    return next(name for name in ("test", "validation", "train") if name in dataset.splits)
+
+
 def examples(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Return up to `count` examples as the model sees them, (n, *shape) float32, and labels (n,) or None."""
-    split = next(dataset.splits[name] for name in ("test", "validation", "train") if name in dataset.splits)
+    split = dataset.splits[drawn_split(dataset)]
     x = dataset.scale.apply(split.x[:count])
     labels = None if split.y is None else np.asarray(split.y[:count])
     return x, labels if labels is None or labels.ndim == 1 else labels[:, 0]

@@ -7,7 +7,7 @@ One series a line; dimensions between colons, the class after the last one; ? is
 
 import numpy as np
 
-from data.errors import DataError, shown
+from data.errors import DataError, counted, shown
 from data.files.kinds.series_of import Recorded
 from data.files.tables import decoded
 
@@ -64,7 +64,8 @@ def _values(parts: list[str], where: str) -> np.ndarray:
     for part in parts:
         fields = [f.strip() for f in part.split(",") if f.strip()]
         if "?" in fields or "NaN" in fields:
-            raise DataError(f"{where}: {sum(f in ('?', 'NaN') for f in fields)} values are missing; fill them first")
+            gone = sum(f in ("?", "NaN") for f in fields)
+            raise DataError(f"{where}: {counted(gone, 'value', 'is', 'are')} missing; fill them first")
         try:
             rows.append(np.array(fields, np.float64))
         except ValueError:
