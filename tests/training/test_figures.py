@@ -162,6 +162,7 @@ def test_projection_is_pca():
     assert names[0] == f"PC 1 ({100 * variances[0] / variances.sum():.0f} % of variance)"
     flat = drawing.project(np.zeros((4, 3)))  # a collapsed posterior
     assert np.all(flat[0] == 0)
+    assert np.all(drawing.project(np.ones((1, 3)))[0] == np.zeros((1, 2)))  # a test split of one example
 
 
 def test_series_sorts_rows_by_metric_and_split():

@@ -228,10 +228,11 @@ def project(codes: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
     if codes.shape[1] == 2:
         return codes, ("z 1", "z 2"), ""
     centred = codes - codes.mean(0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    least = max(0, 2 - len(codes))  # a single code has one component: a row of zeros gives it the second
+    left, singular, _ = np.linalg.svd(np.pad(centred, ((0, least), (0, 0))), full_matrices=False)
     share = 100 * singular**2 / max(np.sum(singular**2), np.finfo(float).tiny)
     names = (f"PC 1 ({share[0]:.0f} % of variance)", f"PC 2 ({share[1]:.0f} % of variance)")
-    return left[:, :2] * singular[:2], names, f": first two of {codes.shape[1]} by PCA"
+    return (left[:, :2] * singular[:2])[: len(codes)], names, f": first two of {codes.shape[1]} by PCA"
 
 
 def _lines(
