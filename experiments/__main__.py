@@ -6,6 +6,7 @@ The list loads no JAX.
 import importlib
 import signal
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ from experiments.running import store
 
 FOLDER = Path(__file__).resolve().parent
 OTHERS = {"jacobians": "jacobians.command", "readme": "reporting.pages"}
+
+USAGE = """usage: python -m experiments [NAME [OPTIONS]]
+
+Without a NAME: all experiments, with what each costs and whether it was run. NAME --help: the options of one.
+Runs of one's own: train.py; many at once: python -m experiments.search; a trained one is used by
+python -m experiments.apply and judged by python -m experiments.evaluate; each has --help."""
 
 
 def experiments() -> dict[str, str]:
@@ -70,8 +77,11 @@ def main(argv: list[str]) -> int:
     if name in known | OTHERS:
         return run(name, (known | OTHERS)[name], rest)
     names = ", ".join(known | OTHERS)
+    if name in ("-h", "--help"):
+        print(f"{USAGE}\n\nNAME:", textwrap.fill(names, 120, initial_indent="  ", subsequent_indent="  "), sep="\n")
+        return 0
     print(f"experiments: run one as `python -m experiments NAME`; NAME is one of {names}", file=sys.stderr)
-    return 0 if name in ("-h", "--help") else 2
+    return 2
 
 
 if __name__ == "__main__":

@@ -39,20 +39,32 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m experiments.apply", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     out.add_argument("run", metavar="RUN", help="run folder, or an exported one")
-    out.add_argument("verb", choices=(*VERBS, "figures", "latent", "export", "compress"))
+    verbs = (*VERBS, "figures", "latent", "export", "compress")
+    out.add_argument("verb", metavar="VERB", choices=verbs, help="one of the words above")
     out.add_argument("--data", metavar="FILE", help="what to work on: anything that `--dataset file:` takes")
     out.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (where --data is not given)")
-    out.add_argument("--out", metavar="FILE", help=".npz, .csv or .png; a folder for figures and export")
+    out.add_argument("--out", metavar="FILE", help=".npz, .csv, .png, .txt or .wav; a folder for figures and export")
     out.add_argument("--which", choices=("best", "last"), help="checkpoint (default: the one that was tested)")
-    out.add_argument("--n", type=int, help="samples to draw (64), or steps of an interpolation (8)")
+    out.add_argument("--n", type=int, metavar="N", help="samples to draw (64), or steps of an interpolation (8)")
     kinds = ("mixture", "kernel", "flow", "vae")
-    out.add_argument("--prior", choices=kinds, help="sample: from a prior fitted to codes (of --data, or as trained)")
-    out.add_argument("--components", type=int, default=10, help="sample: normals of a fitted mixture (10)")
+    out.add_argument(
+        "--prior", choices=kinds, help="sample: from one fitted to the codes of --data, else of the training data"
+    )
+    out.add_argument("--components", type=int, default=10, metavar="K", help="sample: normals of a fitted mixture (10)")
     out.add_argument("--temperature", type=float, metavar="T", help="sample: a text by logits / T (default: likeliest)")
     out.add_argument("--top-k", type=int, metavar="K", help="sample: a text from the K likeliest symbols")
-    out.add_argument("--between", type=int, nargs=2, default=(0, 1), metavar="ROW", help="rows of --data (0 1)")
-    out.add_argument("--samples", type=int, default=0, help="score: draws of the importance-weighted bound (0: none)")
-    out.add_argument("--seed", type=int, default=0, help="of whatever is drawn (0)")
+    out.add_argument(
+        "--between",
+        type=int,
+        nargs=2,
+        default=(0, 1),
+        metavar="ROW",
+        help="interpolate: the two rows of --data, the first is 0 (0 1)",
+    )
+    out.add_argument(
+        "--samples", type=int, default=0, metavar="N", help="score: draws of the importance-weighted bound (0: none)"
+    )
+    out.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is drawn (0)")
     return out
 
 

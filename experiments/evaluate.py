@@ -1,7 +1,7 @@
 """Judge a trained run: `python -m experiments.evaluate RUN [--metrics NAME ...] [--data FILE]`.
 
-Prints every number with its unit and standard error, and keeps them in RUN/evaluation.json. Without --metrics: all
-metrics of seconds that the model and the data can have; one that they cannot have says why. RUN is a run folder,
+Prints every number with its unit and standard error, and keeps them in RUN/evaluation.json. Without --metrics: all that
+take seconds and that the model and the data can have; one that they cannot have says why. RUN is a run folder,
 wherever it was copied, or an exported one. Examples come from the data set that the run was trained on, or from --data.
 """
 
@@ -31,13 +31,15 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     out.add_argument("run", metavar="RUN", help="run folder, or an exported one")
-    out.add_argument("--metrics", nargs="+", metavar="NAME", help="what to measure (default: all of seconds)")
+    out.add_argument("--metrics", nargs="+", metavar="NAME", help="what to measure (default: all that take seconds)")
     out.add_argument("--data", metavar="FILE", help="examples to judge on: anything that `--dataset file:` takes")
     out.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (where --data is not given)")
     out.add_argument("--split", choices=SPLITS, default="test", help="examples of the run's data set (test)")
-    out.add_argument("--limit", type=int, default=0, help="judge on the first so many examples (0: all)")
-    out.add_argument("--samples", type=int, default=5000, help="draws for each example of log_likelihood (5000)")
-    out.add_argument("--seed", type=int, default=0, help="of whatever is drawn (0)")
+    out.add_argument("--limit", type=int, default=0, metavar="N", help="judge on the first so many examples (0: all)")
+    out.add_argument(
+        "--samples", type=int, default=5000, metavar="N", help="draws for each example of log_likelihood (5000)"
+    )
+    out.add_argument("--seed", type=int, default=0, metavar="N", help="of whatever is drawn (0)")
     out.add_argument("--which", choices=("best", "last"), help="checkpoint (default: the one that was tested)")
     out.add_argument("--out", metavar="FILE", help=f"file of the numbers (default: RUN/{FILE})")
     return out

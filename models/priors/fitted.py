@@ -72,8 +72,10 @@ def _check(how: str, model: Any, codes: np.ndarray, components: int) -> None:
     else:
         needed, what = LEAST * latent, "a flow" if how == "flow" else "a second VAE"
     if components < 1 or len(codes) < needed:
-        fewer = "; give more, or fewer components" if how == "mixture" else "; give more, or prior mixture"
-        raise ConfigError(f"{what} in {latent} dimensions needs at least {needed} examples, got {len(codes)}{fewer}")
+        fewer = "" if needed <= latent + 1 else ", or fewer components" if how == "mixture" else ", or prior mixture"
+        raise ConfigError(
+            f"{what} in {latent} dimensions needs at least {needed} examples, got {len(codes)}; give more{fewer}"
+        )
 
 
 def _mixture(codes: np.ndarray, components: int, seed: int) -> tuple[MixturePrior, FullNormals]:
