@@ -142,8 +142,25 @@ class TransformerWriter(Writer):
 
     def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
         """Return the logits of all steps from the vectors of the symbols before each, in one pass."""
+        return self.from_stream(self.stream(z, before, 0), 0, key)
+
+    def stream(self, z: Float[Array, "batch inputs"], before: Vectors, layers: int) -> Vectors:
+        """Return the residual stream behind the first so many layers, without dropout: what dictionaries read."""
         h = before + self.code(z)[:, None] + self.place[...][None]
-        past = jnp.tril(jnp.ones((1, self.steps, self.steps), bool))
-        for layer, k in zip(self.layers, layer_keys(key, len(self.layers)), strict=True):
-            h, _ = layer(h, past, k)
+        for layer in list(self.layers)[:layers]:
+            h, _ = layer(h, self.past, None)
+        return h
+
+    def from_stream(self, h: Vectors, layers: int, key: PRNGKeyArray | None = None) -> Logits:
+        """Return the logits of all steps from the residual stream behind the first so many layers, its own or another.
+
+        What stands in the stream's place is judged by what it does to the logits (cross-entropy recovered).
+        """
+        for layer, k in list(zip(self.layers, layer_keys(key, len(self.layers)), strict=True))[layers:]:
+            h, _ = layer(h, self.past, k)
         return affine(self.out, self.norm(h, False))
+
+    @property
+    def past(self) -> Bool[Array, "1 s s"]:
+        """Which steps a step sees: itself and those before it."""
+        return jnp.tril(jnp.ones((1, self.steps, self.steps), bool))

@@ -1,0 +1,72 @@
+"""One page, one file, no network: the examples that drive the units of a code most, the place in each marked."""
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from training.store.files import write_text
+
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem;color:#222;background:#fff}
+section{border-top:1px solid #ddd;padding:.7rem 0}h2{font-size:1rem;margin:0}small{color:#666}
+table{border-collapse:collapse;width:100%}td{padding:0 .6rem 0 0;vertical-align:top}
+td.value{text-align:right;width:4rem;color:#666;font-variant-numeric:tabular-nums}
+code{font:13px/1.7 ui-monospace,monospace;white-space:pre-wrap;overflow-wrap:anywhere}
+code b{outline:1.5px solid #b30;font-weight:inherit}input{font:inherit;padding:.2rem .5rem;margin:.5rem 0;width:24rem}
+"""
+SCRIPT = """
+const box=document.querySelector('input'),parts=[...document.querySelectorAll('section')];
+box.oninput=()=>{let n=0;for(const p of parts){const on=p.textContent.includes(box.value);p.hidden=!on;n+=on}
+document.querySelector('output').textContent=n+' of '+parts.length+' units'};box.oninput();
+"""
+
+
+class Shown(NamedTuple):
+    """An example: its characters, how strongly the unit is on at each, and the place to mark."""
+
+    text: str
+    values: Sequence[float]
+    place: int
+
+
+class Unit(NamedTuple):
+    """A unit of a code: its name, a line about it, its examples, strongest first."""
+
+    name: str
+    about: str
+    examples: Sequence[Shown]
+
+
+def line(shown: Shown, top: float) -> str:
+    """Return an example as HTML: every character behind a shade of its value's share of `top`, spaces visible."""
+    out = []
+    for i, (character, value) in enumerate(zip(shown.text, shown.values, strict=True)):
+        sign = html.escape({"\n": "↵", "\t": "→"}.get(character, character))
+        share = max(0.0, min(1.0, value / top if top > 0 else 0.0))
+        shade = f' style="background:rgba(240,140,40,{share:.2f})"' if share >= 0.01 else ""
+        tag = "b" if i == shown.place else "span"
+        plain = tag == "span" and not shade
+        out.append(sign if plain else f"<{tag}{shade}>{sign}</{tag}>")
+    return "".join(out)
+
+
+def section(unit: Unit) -> str:
+    """Return a unit as HTML."""
+    top = max((max(shown.values) for shown in unit.examples), default=0.0)
+    rows = "".join(
+        f'<tr><td class="value">{shown.values[shown.place]:.2f}</td><td><code>{line(shown, top)}</code></td></tr>\n'
+        for shown in unit.examples
+    )
+    head = f"<h2>{html.escape(unit.name)} <small>{html.escape(unit.about)}</small></h2>"
+    return f"<section>{head}\n<table>{rows}</table></section>\n"
+
+
+def write(path: Path, title: str, about: str, units: Iterable[Unit]) -> Path:
+    """Write the page; return its path. A box at the top keeps the units whose text holds what is typed."""
+    head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+    box = '<input placeholder="keep units whose examples hold ..." aria-label="keep units"><output></output>'
+    body = "".join(map(section, units))
+    start = f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>{box}\n"
+    write_text(path, f"{head}{start}{body}<script>{SCRIPT}</script></html>\n")
+    return path
