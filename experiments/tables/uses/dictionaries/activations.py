@@ -77,14 +77,20 @@ class Read(NamedTuple):
     ids: np.ndarray
     text: list[str]
 
-    def stream(self, ids: Any) -> Any:
-        """Return what the first layer leaves in the stream, (m, steps, width)."""
-        none = jnp.zeros((len(ids), 1))
-        return self.writer.stream(none, self.writer.entry.look_up(self.writer.before(jnp.asarray(ids), None)), 1)
+    @property
+    def tested(self) -> np.ndarray:
+        """Return the activations of the test windows, (m, steps, width), scaled."""
+        return np.asarray(stream(self.writer, self.ids)) * self.factor
 
     def nats(self, h: Any) -> float:
         """Return the cross-entropy per character of the test windows with h in the stream's place."""
         return float(cross_entropy(self.writer, jnp.asarray(h), jnp.asarray(self.ids)))
+
+
+@jax.jit
+def stream(writer: Any, ids: Any) -> Any:
+    """Return what the first layer leaves in the stream, (m, steps, width)."""
+    return writer.stream(jnp.zeros((len(ids), 1)), writer.entry.look_up(writer.before(ids, None)), 1)
 
 
 @jax.jit
@@ -141,7 +147,7 @@ def read(writer: Any, protocol: ActivationsProtocol, seed: int, data: Data) -> R
     some = np.random.default_rng(seed).permutation(len(x))[: -(-protocol.rows // protocol.steps)]
     ids = ids[: protocol.windows]
     made = Read(writer, np.zeros(0), 1.0, ids, to_strings(ids, data.dataset.reading))
-    seen = np.asarray(jax.jit(made.stream)(x[some])).reshape(-1, protocol.width)[: protocol.rows]
+    seen = np.asarray(stream(writer, x[some])).reshape(-1, protocol.width)[: protocol.rows]
     factor = float(np.sqrt(VARIANCE / seen.var(0).sum()))
     return made._replace(seen=seen * factor, factor=factor)
 
@@ -194,7 +200,7 @@ def components(protocol: ActivationsProtocol, seed: int, data: Data) -> Mapping[
     from sklearn.decomposition import PCA
 
     read = NETWORKS.of(protocol, seed, data)
-    h = np.asarray(jax.jit(read.stream)(read.ids)) * read.factor
+    h = read.tested
     spliced, flat, found = Spliced.of(read, h), h.reshape(-1, h.shape[-1]), []
     for k in ACTIVE[: protocol.strengths]:
         pca = PCA(min(k, protocol.width), random_state=seed).fit(read.seen)
@@ -239,7 +245,7 @@ def dictionary(name: str) -> Case:
 
     def row(protocol: ActivationsProtocol, seed: int, data: Data) -> Mapping[str, Any]:
         read = NETWORKS.of(protocol, seed, data)
-        h = np.asarray(jax.jit(read.stream)(read.ids)) * read.factor
+        h = read.tested
         spliced, flat, found, codes = Spliced.of(read, h), h.reshape(-1, h.shape[-1]), [], []
         for model in dictionaries(KINDS[name], protocol, seed, read.seen):
             z, mean = map(np.asarray, through(model, flat))
@@ -322,6 +328,9 @@ def examples(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
     )
     examples_page.write(path.with_name(f"{record['name']}.html"), "What units answer to", about, units)
     some = [unit for unit in units[:: max(1, len(units) // 12)] if unit.examples][:12]
+    draw = lambda axes, y, column, text, **more: axes.annotate(
+        text, (0, 0.85 - 0.25 * y), (column * LETTER, 0), textcoords="offset points", fontsize=8, family=FONT, **more
+    )
     with figure(path, 11, 5.6) as fig:
         grid = fig.subplots(-(-len(some) // 3), 3, squeeze=False).ravel()
         for axes in grid:
@@ -329,14 +338,14 @@ def examples(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
         for axes, unit in zip(grid, some, strict=False):
             axes.set_title(f"{unit.name}: {unit.about}", fontsize=7, loc="left")
             for y, one in enumerate(unit.examples[:4]):
-                for x, character in enumerate(one.text):
-                    mark = {"facecolor": "C1", "alpha": 0.5, "pad": 0.6, "lw": 0} if x == one.place else None
-                    sign = "↵" if character == "\n" else character
-                    axes.text(x / AROUND, 0.85 - 0.25 * y, sign, fontsize=8, family="monospace", bbox=mark)
+                line = one.text.replace("\n", "↵").replace("$", r"\$")
+                draw(axes, y, 0, line)
+                draw(axes, y, one.place, line[one.place], bbox={"facecolor": "C1", "alpha": 0.5, "pad": 0.4, "lw": 0})
         headline(fig, record)
     return True
 
 
+FONT, LETTER = "DejaVu Sans Mono", 8 * 0.602  # points that a letter of it takes at 8 points
 PCA_ROW = "principal components"
 ORDER = ((kinds.TOPK, kinds.L1), (kinds.BATCHTOP, kinds.TOPK), (kinds.GATED, kinds.L1), (kinds.JUMP, kinds.GATED))
 RECOVERED = "recovered_at_l0"
