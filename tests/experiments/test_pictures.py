@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.reporting import examples_page
 from experiments.running.quality import psnr_db, ssim
+from experiments.tables.uses.dictionaries.activations import strongest, units_of
 from experiments.tables.uses.pictures import image_compression as files
 from experiments.tables.uses.pictures import restoration, segmentation
 from models.config import ConfigError
@@ -110,3 +112,19 @@ def test_scenes_know_what_they_show_and_where():
     truth = np.array([0, 1, 1, 2])
     assert segmentation.overlap(truth, truth, 3) == 1
     assert segmentation.overlap(truth, np.array([1, 1, 0, 2]), 3) == pytest.approx((1 / 3 + 1) / 2)
+
+
+def test_the_strongest_examples_of_a_unit_are_where_it_is_on_most():
+    """The page marks the character that was read last, and takes no character for HTML."""
+    text, codes = ["ab<c/>de", "xyz&uvwt"], np.zeros((2, 8, 3))
+    codes[0, 3, 1], codes[1, 4, 1], codes[1, 7, 1], codes[0, 0, 2] = 2.0, 5.0, 1.0, 9.0
+    row = strongest(codes, text, shown=5)
+    units = {unit.name: unit for unit in units_of({name: [value] for name, value in row.items()})}
+    assert set(units) == {"unit 1", "unit 2"}  # unit 0 is never on
+    assert units["unit 2"].examples == []  # on where nothing has been read
+    first, second = units["unit 1"].examples
+    assert (first.text[first.place], max(first.values)) == ("&", 5.0)
+    assert (second.text[second.place], max(second.values)) == ("<", 2.0)
+    line = examples_page.line(second, 5.0)
+    assert line.startswith("ab<b") and "rgba(240,140,40,0.40)" in line  # noqa: PT018
+    assert line.endswith(">&lt;</b>c/&gt;d")

@@ -137,6 +137,16 @@ def test_a_step_does_not_see_itself_or_later_ones(name):
     np.testing.assert_array_equal(before, [[0, 1, 2, 1]])
 
 
+@pytest.mark.parametrize("layers", (0, 1))
+def test_a_transformer_goes_on_from_its_stream_behind_any_layer(layers):
+    """Its own stream in its own place changes nothing; another one is all that the logits depend on."""
+    writer, rng = built("transformer")[3].decoder, np.random.default_rng(0)
+    z, before = (jnp.asarray(rng.normal(size=shape)) for shape in ((2, 2), (2, STEPS, 4)))
+    h = writer.stream(z, before, layers)
+    np.testing.assert_allclose(writer.from_stream(h, layers), writer.from_vectors(z, before), rtol=1e-12)
+    assert float(jnp.abs(writer.from_stream(0 * h, layers) - writer.from_vectors(z, before)).max()) > 0.01
+
+
 def test_dropped_words_leave_only_the_code():
     cfg = Model(
         encoder=Recurrent(width=4, embedding=3, drop_words=1.0), latent=2, likelihood=likelihoods.TokensLikelihood(4)

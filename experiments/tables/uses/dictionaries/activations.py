@@ -258,14 +258,14 @@ def dictionary(name: str) -> Case:
     return Case(row, bound=PCA_ROW)
 
 
-AROUND, EXAMPLES = 24, 6
+AROUND, EXAMPLES = 40, 6
 
 
 def strongest(codes: np.ndarray, text: list[str], shown: int) -> dict[str, np.ndarray]:
-    """Return where units are on most: {"unit" (u, 2): place and share of characters, "top" (u, e, 2 + 2 * 24 + 1)...}.
+    """Return where units are on most: {"unit" (u, 2): place and share of characters, "top" (u, e, 2 + 2 * 40)}.
 
     codes: (m, steps, latent). Units are drawn evenly from those in use, the busiest first. An example is the place of
-    the marked character among the 24 shown, how many there are, the characters' numbers and the unit's values. The step
+    the marked character among the 40 shown, how many there are, the characters' numbers and the unit's values. The step
     that predicts a character has read the one before it, which is the one marked.
     """
     share = (codes != 0).mean((0, 1))
@@ -277,9 +277,9 @@ def strongest(codes: np.ndarray, text: list[str], shown: int) -> dict[str, np.nd
         best = np.argsort(-values.max(1))[:EXAMPLES]
         for j, row in enumerate(best[values[best].max(1) > 0]):
             place = int(values[row].argmax())
-            first = max(0, min(place - AROUND + 6, values.shape[1] - AROUND))
+            first = max(0, min(place - AROUND + 12, values.shape[1] - AROUND))
             part = slice(first, first + AROUND)
-            letters = [ord(c) for c in text[row][part]]
+            letters = [ord(c) for c in text[row][: values.shape[1]][part]]
             top[i, j, :2] = place - first, len(letters)
             top[i, j, 2 : 2 + len(letters)] = letters
             top[i, j, 2 + AROUND : 2 + AROUND + len(letters)] = values[row, part][: len(letters)]
@@ -328,24 +328,21 @@ def examples(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
     )
     examples_page.write(path.with_name(f"{record['name']}.html"), "What units answer to", about, units)
     some = [unit for unit in units[:: max(1, len(units) // 12)] if unit.examples][:12]
-    draw = lambda axes, y, column, text, **more: axes.annotate(
-        text, (0, 0.85 - 0.25 * y), (column * LETTER, 0), textcoords="offset points", fontsize=8, family=FONT, **more
-    )
-    with figure(path, 11, 5.6) as fig:
+    with figure(path, 11, 4.4) as fig:
         grid = fig.subplots(-(-len(some) // 3), 3, squeeze=False).ravel()
         for axes in grid:
             axes.axis("off")
         for axes, unit in zip(grid, some, strict=False):
             axes.set_title(f"{unit.name}: {unit.about}", fontsize=7, loc="left")
             for y, one in enumerate(unit.examples[:4]):
-                line = one.text.replace("\n", "↵").replace("$", r"\$")
-                draw(axes, y, 0, line)
-                draw(axes, y, one.place, line[one.place], bbox={"facecolor": "C1", "alpha": 0.5, "pad": 0.4, "lw": 0})
+                for x, letter in enumerate(one.text.replace("\n", "↵")):
+                    mark = {"facecolor": "C1", "alpha": 0.5, "pad": 0.6, "lw": 0} if x == one.place else None
+                    if mark or letter != " ":
+                        axes.text(x / AROUND, 0.85 - 0.25 * y, letter, fontsize=8, family="monospace", bbox=mark)
         headline(fig, record)
     return True
 
 
-FONT, LETTER = "DejaVu Sans Mono", 8 * 0.602  # points that a letter of it takes at 8 points
 PCA_ROW = "principal components"
 ORDER = ((kinds.TOPK, kinds.L1), (kinds.BATCHTOP, kinds.TOPK), (kinds.GATED, kinds.L1), (kinds.JUMP, kinds.GATED))
 RECOVERED = "recovered_at_l0"
