@@ -137,7 +137,7 @@ def test_a_step_does_not_see_itself_or_later_ones(name):
     np.testing.assert_array_equal(before, [[0, 1, 2, 1]])
 
 
-@pytest.mark.parametrize("layers", (0, 1))
+@pytest.mark.parametrize("layers", [0, 1])
 def test_a_transformer_goes_on_from_its_stream_behind_any_layer(layers):
     """Its own stream in its own place changes nothing; another one is all that the logits depend on."""
     writer, rng = built("transformer")[3].decoder, np.random.default_rng(0)
