@@ -22,7 +22,7 @@ document.querySelector('output').textContent=n+' of '+parts.length+' units'};box
 """
 
 
-class Shown(NamedTuple):
+class Excerpt(NamedTuple):
     """An example: its characters, how strongly the unit is on at each, and the place to mark."""
 
     text: str
@@ -35,10 +35,10 @@ class Unit(NamedTuple):
 
     name: str
     about: str
-    examples: Sequence[Shown]
+    examples: Sequence[Excerpt]
 
 
-def line(shown: Shown, top: float) -> str:
+def line(shown: Excerpt, top: float) -> str:
     """Return an example as HTML: every character behind a shade of its value's share of `top`, spaces visible."""
     out = []
     for i, (character, value) in enumerate(zip(shown.text, shown.values, strict=True)):

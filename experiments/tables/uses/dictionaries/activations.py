@@ -295,7 +295,7 @@ def units_of(row: Mapping[str, list[np.ndarray]]) -> list[examples_page.Unit]:
             place, n = int(example[0]), int(example[1])
             if n:
                 text = "".join(chr(int(c)) for c in example[2 : 2 + n])
-                shown.append(examples_page.Shown(text, example[2 + AROUND : 2 + AROUND + n].tolist(), place))
+                shown.append(examples_page.Excerpt(text, example[2 + AROUND : 2 + AROUND + n].tolist(), place))
         out.append(examples_page.Unit(f"unit {int(unit)}", f"on at {100 * share:.2f} % of the characters", shown))
     return out
 
