@@ -1,9 +1,11 @@
 """One page, one file, no network: the examples that drive the units of a code most, the place in each marked."""
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from training.store.files import write_text
 
@@ -36,6 +38,48 @@ class Unit(NamedTuple):
     name: str
     about: str
     examples: Sequence[Excerpt]
+
+
+AROUND, EXAMPLES = 40, 6
+
+
+def strongest(codes: np.ndarray, text: list[str], shown: int) -> dict[str, np.ndarray]:
+    """Return where units are on most: {"unit" (u, 2): place and share of characters, "top" (u, e, 2 + 2 * 40)}.
+
+    codes: (m, steps, latent). Units are drawn evenly from those in use, the busiest first. An example is the place of
+    the marked character among the 40 shown, how many there are, the characters' numbers and the unit's values. The step
+    that predicts a character has read the one before it, which is the one marked.
+    """
+    share = (codes != 0).mean((0, 1))
+    alive = np.argsort(-share)[: int((share > 0).sum())]
+    units = alive[np.linspace(0, len(alive) - 1, min(shown, len(alive))).astype(int)] if len(alive) else alive
+    top = np.zeros((len(units), EXAMPLES, 2 + 2 * AROUND))
+    for i, unit in enumerate(units):
+        values = codes[:, 1:, unit]  # the first step has read nothing
+        best = np.argsort(-values.max(1))[:EXAMPLES]
+        for j, row in enumerate(best[values[best].max(1) > 0]):
+            place = int(values[row].argmax())
+            first = max(0, min(place - AROUND + 12, values.shape[1] - AROUND))
+            part = slice(first, first + AROUND)
+            letters = [ord(c) for c in text[row][: values.shape[1]][part]]
+            top[i, j, :2] = place - first, len(letters)
+            top[i, j, 2 : 2 + len(letters)] = letters
+            top[i, j, 2 + AROUND : 2 + AROUND + len(letters)] = values[row, part][: len(letters)]
+    return {"units": np.stack([units, share[units]], axis=1), "top": top}
+
+
+def units_of(row: Mapping[str, list[np.ndarray]]) -> list[Unit]:
+    """Return the units of a row's first seed as the page wants them."""
+    out = []
+    for (unit, share), examples in zip(row["units"][0], row["top"][0], strict=True):
+        shown = []
+        for example in examples:
+            place, n = int(example[0]), int(example[1])
+            if n:
+                text = "".join(chr(int(c)) for c in example[2 : 2 + n])
+                shown.append(Excerpt(text, example[2 + AROUND : 2 + AROUND + n].tolist(), place))
+        out.append(Unit(f"unit {int(unit)}", f"on at {100 * share:.2f} % of the characters", shown))
+    return out
 
 
 def line(shown: Excerpt, top: float) -> str:

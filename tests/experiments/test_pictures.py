@@ -5,7 +5,6 @@ import pytest
 
 from experiments.reporting import examples_page
 from experiments.running.quality import psnr_db, ssim
-from experiments.tables.uses.dictionaries.activations import strongest, units_of
 from experiments.tables.uses.pictures import image_compression as files
 from experiments.tables.uses.pictures import restoration, segmentation
 from models.config import ConfigError
@@ -118,8 +117,8 @@ def test_the_strongest_examples_of_a_unit_are_where_it_is_on_most():
     """The page marks the character that was read last, and takes no character for HTML."""
     text, codes = ["ab<c/>de", "xyz&uvwt"], np.zeros((2, 8, 3))
     codes[0, 3, 1], codes[1, 4, 1], codes[1, 7, 1], codes[0, 0, 2] = 2.0, 5.0, 1.0, 9.0
-    row = strongest(codes, text, shown=5)
-    units = {unit.name: unit for unit in units_of({name: [value] for name, value in row.items()})}
+    row = examples_page.strongest(codes, text, shown=5)
+    units = {unit.name: unit for unit in examples_page.units_of({name: [value] for name, value in row.items()})}
     assert set(units) == {"unit 1", "unit 2"}  # unit 0 is never on
     assert units["unit 2"].examples == []  # on where nothing has been read
     first, second = units["unit 1"].examples

@@ -253,51 +253,11 @@ def dictionary(name: str) -> Case:
             found.append({"dead_share": dead, **numbers(read, spliced, h, mean.reshape(h.shape), l0)})
             codes.append(z)
         near = min(range(len(found)), key=lambda i: abs(found[i]["l0"] - protocol.active))
-        return at_active(found, protocol) | strongest(codes[near].reshape(*h.shape[:2], -1), read.text, protocol.shown)
+        return at_active(found, protocol) | examples_page.strongest(
+            codes[near].reshape(*h.shape[:2], -1), read.text, protocol.shown
+        )
 
     return Case(row, bound=PCA_ROW)
-
-
-AROUND, EXAMPLES = 40, 6
-
-
-def strongest(codes: np.ndarray, text: list[str], shown: int) -> dict[str, np.ndarray]:
-    """Return where units are on most: {"unit" (u, 2): place and share of characters, "top" (u, e, 2 + 2 * 40)}.
-
-    codes: (m, steps, latent). Units are drawn evenly from those in use, the busiest first. An example is the place of
-    the marked character among the 40 shown, how many there are, the characters' numbers and the unit's values. The step
-    that predicts a character has read the one before it, which is the one marked.
-    """
-    share = (codes != 0).mean((0, 1))
-    alive = np.argsort(-share)[: int((share > 0).sum())]
-    units = alive[np.linspace(0, len(alive) - 1, min(shown, len(alive))).astype(int)] if len(alive) else alive
-    top = np.zeros((len(units), EXAMPLES, 2 + 2 * AROUND))
-    for i, unit in enumerate(units):
-        values = codes[:, 1:, unit]  # the first step has read nothing
-        best = np.argsort(-values.max(1))[:EXAMPLES]
-        for j, row in enumerate(best[values[best].max(1) > 0]):
-            place = int(values[row].argmax())
-            first = max(0, min(place - AROUND + 12, values.shape[1] - AROUND))
-            part = slice(first, first + AROUND)
-            letters = [ord(c) for c in text[row][: values.shape[1]][part]]
-            top[i, j, :2] = place - first, len(letters)
-            top[i, j, 2 : 2 + len(letters)] = letters
-            top[i, j, 2 + AROUND : 2 + AROUND + len(letters)] = values[row, part][: len(letters)]
-    return {"units": np.stack([units, share[units]], axis=1), "top": top}
-
-
-def units_of(row: Mapping[str, list[np.ndarray]]) -> list[examples_page.Unit]:
-    """Return the units of a row's first seed as the page wants them."""
-    out = []
-    for (unit, share), examples in zip(row["units"][0], row["top"][0], strict=True):
-        shown = []
-        for example in examples:
-            place, n = int(example[0]), int(example[1])
-            if n:
-                text = "".join(chr(int(c)) for c in example[2 : 2 + n])
-                shown.append(examples_page.Excerpt(text, example[2 + AROUND : 2 + AROUND + n].tolist(), place))
-        out.append(examples_page.Unit(f"unit {int(unit)}", f"on at {100 * share:.2f} % of the characters", shown))
-    return out
 
 
 def frontiers(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
@@ -321,7 +281,7 @@ def examples(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
     name = next((name for name in (kinds.BATCHTOP, *KINDS) if name in arrays), None)
     if name is None:
         return False
-    units = units_of(arrays[name])
+    units = examples_page.units_of(arrays[name])
     about = (
         f"Dictionary {name}, seed 0: units from the busiest to the rarest. Shaded: how strongly the unit is on when "
         "the network has read so far; outlined: where it is strongest. Test text, CPython's documentation."
@@ -338,7 +298,9 @@ def examples(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
                 for x, letter in enumerate(one.text.replace("\n", "↵")):
                     mark = {"facecolor": "C1", "alpha": 0.5, "pad": 0.6, "lw": 0} if x == one.place else None
                     if mark or letter != " ":
-                        axes.text(x / AROUND, 0.85 - 0.25 * y, letter, fontsize=8, family="monospace", bbox=mark)
+                        axes.text(
+                            x / examples_page.AROUND, 0.85 - 0.25 * y, letter, fontsize=8, family="monospace", bbox=mark
+                        )
         headline(fig, record)
     return True
 
