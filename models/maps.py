@@ -113,14 +113,20 @@ def _between(ends: tuple[float, float], share: Any) -> Any:
     return ends[0] * (ends[1] / ends[0]) ** share
 
 
-def _best(units: Array, rows: Array) -> Int[Array, " n"]:
-    square = jnp.sum(units * units, axis=1)[None] - 2 * rows @ units.T  # without |row|², the same for all units
-    return jnp.argmin(square, axis=1)
+def nearest(rows: Rows, units: Float[Array, "units d"]) -> Int[Array, " n"]:
+    """Return which unit is nearest to each row.
+
+    By |unit|² - 2 row·unit (|row|² is the same for all units), both from the units' centre: far from it the two agree
+    in all their digits.
+    """
+    centre = jnp.mean(units, axis=0, keepdims=True)
+    units = units - centre
+    return jnp.argmin(jnp.sum(units * units, axis=1)[None] - 2 * (rows - centre) @ units.T, axis=1)
 
 
 def _batch(rows: Array, units: Array, grid: Array, key: Any, epochs: int, radius: Any, rate: Any) -> Array:
     def epoch(units: Array, number: Array) -> tuple[Array, None]:
-        best = _best(units, rows)
+        best = nearest(rows, units)
         counts = jnp.zeros(len(units), rows.dtype).at[best].add(1)
         sums = jnp.zeros_like(units).at[best].add(rows)
         near = jnp.exp(-0.5 * grid / _between(radius, number / max(1, epochs - 1)) ** 2)

@@ -32,7 +32,7 @@ def parse(column: str) -> int:
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["out", "log_scale", "cuts"], meta_fields=["columns"]
+    jax.tree_util.register_dataclass, data_fields=["out", "log_scale", "cuts", "gaps"], meta_fields=["columns"]
 )
 @dataclasses.dataclass(frozen=True)
 class Mixed:
@@ -40,12 +40,14 @@ class Mixed:
 
     out: (batch, *event, channels): mean, logits, or location. columns: see `parse`, one per value of the event.
     log_scale: of the numeric columns. cuts: (ordinal columns, most levels - 1), rising along a row: P(x <= j) =
-    sigmoid(cut_j - location), the proportional odds of McCullagh (1980). Codes of categories and levels are 0, 1, ...
+    sigmoid(cut_j - location), the proportional odds of McCullagh (1980). gaps: cut_{j+1} - cut_j, for which
+    close cuts have no digits left. Codes of categories and levels are 0, 1, ...
     """
 
     out: Any
     log_scale: Any
     cuts: Any
+    gaps: Any
     columns: tuple[int, ...]
 
     def groups(self) -> tuple[Array, ...]:
@@ -106,12 +108,16 @@ class Mixed:
         levels = -jnp.asarray([c for c in self.columns if c < 0])[None]
         level = jnp.clip(jnp.round(x).astype(jnp.int32), 0, levels - 1)
         lowest, highest = level == 0, level == levels - 1
-        cuts = jnp.broadcast_to(self.cuts[None], (len(x), *self.cuts.shape))
-        at = lambda index: jnp.take_along_axis(cuts, index[..., None], axis=-1)[..., 0]
-        upper = at(jnp.minimum(level, levels - 2)) - location
-        lower = at(jnp.maximum(level - 1, 0)) - location
+
+        def at(table: Array, index: Array) -> Array:
+            every = jnp.broadcast_to(table[None], (len(x), *table.shape))
+            return jnp.take_along_axis(every, index[..., None], axis=-1)[..., 0]
+
+        upper = at(self.cuts, jnp.minimum(level, levels - 2)) - location
+        lower = at(self.cuts, jnp.maximum(level - 1, 0)) - location
         inner = ~(lowest | highest)
-        width = jnp.log(-jnp.expm1(jnp.where(inner, lower - upper, -1)))
+        gaps = jnp.pad(self.gaps, ((0, 0), (0, 1)), constant_values=1)  # two levels have one cut, and no gap
+        width = jnp.log(-jnp.expm1(-jnp.where(inner, at(gaps, jnp.clip(level - 1, 0, gaps.shape[1] - 1)), 1)))
         out = jnp.where(inner, width, 0) - jnp.where(highest, 0, softplus(-upper))
         return out - jnp.where(lowest, 0, softplus(lower))
 
@@ -130,9 +136,9 @@ class ColumnParameters(nnx.Module):
     def __call__(self, out: Out, key: Any) -> Mixed:
         """Return p(x|z)."""
         log_scale, first, steps = (at_least_float32(p[...]) for p in (self.log_scale, self.first, self.steps))
-        rise = jnp.cumsum(softplus(steps), axis=1)
-        cuts = first[:, None] + jnp.concatenate([jnp.zeros_like(first)[:, None], rise], axis=1)
-        return Mixed(out, bounded(log_scale, DATA_HIGHEST), cuts, self.columns)
+        gaps = softplus(bounded(steps, math.inf))
+        cuts = first[:, None] + jnp.concatenate([jnp.zeros_like(first)[:, None], jnp.cumsum(gaps, axis=1)], axis=1)
+        return Mixed(out, bounded(log_scale, DATA_HIGHEST), cuts, gaps, self.columns)
 
 
 @config

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from models.maps import nearest
+
 Points = Float[Array, "points width"]
 
 
@@ -41,8 +43,7 @@ class Codebook(nnx.Module):
         for level in range(self.levels):
             book = books[level]
             given = jax.lax.stop_gradient(rest)
-            square = jnp.sum(book * book, 1)[None] - 2 * given @ book.T  # without |given|², the same for all entries
-            at = jnp.argmin(jax.lax.stop_gradient(square), 1)
+            at = nearest(given, jax.lax.stop_gradient(book))
             indices.append(at)
             seen.append(given)
             chosen, rest = chosen + book[at], rest - book[at]

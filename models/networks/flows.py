@@ -129,6 +129,12 @@ class Autoregressive(nnx.Module):
         return u, jnp.sum(self._numbers(u, context)[0], axis=1)
 
 
+def steepness(x: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """Return tanh'(x) = 1 - tanh² without a difference: 4 e / (1 + e)², e = exp(-2 |x|)."""
+    e = jnp.exp(-2 * jnp.abs(x))
+    return 4 * e / jnp.square(1 + e)
+
+
 class Planar(nnx.Module):
     """z = u + v tanh(w·u + b) with w·v > -1, so that it is invertible (Rezende & Mohamed 2015, appendix A.1).
 
@@ -149,9 +155,13 @@ class Planar(nnx.Module):
         product = jnp.sum(w * v, axis=1)
         allowed = jax.nn.softplus(product) - 1  # above -1
         v = v + ((allowed - product) / (jnp.sum(w * w, axis=1) + 1e-12))[:, None] * w
-        bent = jnp.tanh(jnp.sum(w * u, axis=1) + b)
-        slope = (1 - bent * bent) * jnp.sum(w * v, axis=1)
-        return u + v * bent[:, None], jnp.log1p(slope)
+        bend = jnp.sum(w * u, axis=1) + b
+        bent, slope = jnp.tanh(bend), steepness(bend)
+        # 1 + tanh' w·v = tanh² + tanh' softplus: the second has no difference where the first is near 0
+        near = slope * allowed < -0.5
+        log_small = jnp.log(jnp.where(near, bent * bent + slope * jax.nn.softplus(product), 1))
+        log_large = jnp.log1p(jnp.where(near, 0, slope * allowed))
+        return u + v * bent[:, None], jnp.where(near, log_small, log_large)
 
     def inverse(self, z: Vector, context: Context) -> Moved:
         """Raise ConfigError."""

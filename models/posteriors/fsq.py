@@ -55,7 +55,8 @@ class Rounding(nnx.Module):
         half, offset = 0.5 * (self.size - 1), 0.5 * (self.size % 2 == 0)
         # the shift puts 0 on a level where their number is even
         bounded = half * (1 + 1e-3) * jnp.tanh(numbers + jnp.arctanh(offset / (half * (1 + 1e-3)))) - offset
-        rounded = jnp.round(bounded)
+        # the bound is a little beyond the outer levels; of a thousand levels that is half a level
+        rounded = jnp.clip(jnp.round(bounded), -half - offset, half - offset)
         scale = self.size // 2
         through = (bounded + jax.lax.stop_gradient(rounded - bounded)) / scale
         commitment = jnp.sum(jnp.square((bounded - jax.lax.stop_gradient(rounded)) / scale), axis=1)

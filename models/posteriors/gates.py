@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from models import distributions
 from models.config import config, setting
+from models.distributions import at_least_float32
 from models.networks.held import Held
 
 
@@ -73,7 +74,7 @@ class Jump(nnx.Module):
     @property
     def threshold(self) -> Float[Array, " latent"]:
         """Return the thresholds."""
-        return jnp.exp(self.log_threshold[...])
+        return jnp.exp(at_least_float32(self.log_threshold[...]))
 
     def open(self, numbers: Float[Array, "batch latent"]) -> Float[Array, "batch latent"]:
         """Return which units are open, 1 or 0, with a gradient in the thresholds."""
@@ -114,5 +115,5 @@ class Gated(nnx.Module):
 
     def __call__(self, numbers: Float[Array, "batch latent"], model: Any, key: Any) -> distributions.Point:
         """Return the point."""
-        magnitude = jax.nn.relu(jnp.exp(self.log_scale[...])[None] * numbers + self.bias[...][None])
+        magnitude = jax.nn.relu(jnp.exp(at_least_float32(self.log_scale[...]))[None] * numbers + self.bias[...][None])
         return distributions.Point(jnp.where(numbers > 0, magnitude, 0))

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.config import ConfigError, config, setting
-from models.distributions import Mask, Normal, PerExample
+from models.distributions import Mask, Normal, PerExample, at_least_float32
 from models.distributions.finite import CODE_HIGHEST, bounded
 from models.networks.held import Held
 from models.priors.vamp import VampPrior
@@ -125,4 +125,4 @@ class Dynamics(nnx.Module):
         n = self.latent
         base = Normal(numbers[:, :n], bounded(numbers[:, n : 2 * n], CODE_HIGHEST))
         x = numbers[:, 2 * n :].reshape(-1, *model.shape)
-        return Trajectory(base, x, model, self.log_step[...], self.held().temper, self.steps)
+        return Trajectory(base, x, model, at_least_float32(self.log_step[...]), self.held().temper, self.steps)

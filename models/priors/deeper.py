@@ -13,6 +13,7 @@ from models.batch import Sizes
 from models.codes import draw
 from models.config import config, setting
 from models.distributions import Mask, Normal, PerExample
+from models.distributions.finite import CODE_HIGHEST, DATA_HIGHEST, bounded
 from models.networks.mlp import MLP
 from models.priors.standard import standard_normal
 
@@ -75,11 +76,13 @@ class Inner(nnx.Module):
 
     def encode(self, z: Vector) -> Normal:
         """Return q(w|z)."""
-        return Normal(*jnp.split(self.encoder(z), 2, axis=1))
+        mean, log_std = jnp.split(self.encoder(z), 2, axis=1)
+        return Normal(mean, bounded(log_std, CODE_HIGHEST))
 
     def decode(self, w: Float[Array, "batch units"]) -> Normal:
         """Return p(z|w)."""
-        return Normal(*jnp.split(self.decoder(w), 2, axis=1))
+        mean, log_std = jnp.split(self.decoder(w), 2, axis=1)
+        return Normal(mean, bounded(log_std, DATA_HIGHEST))
 
     def prior(self) -> Normal:
         """Return p(w)."""

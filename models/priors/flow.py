@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from models.batch import Sizes
 from models.config import config, setting
-from models.distributions import Flowed, Normal
+from models.distributions import Flowed, Normal, at_least_float32
 from models.networks.flows import stack
 from models.priors.standard import standard_normal
 
@@ -43,4 +43,5 @@ class Pushed(nnx.Module):
         """Return the pushed normal, a batch of one."""
         if self.base is None:
             return Flowed(standard_normal(model.latent), self.flow)
-        return Flowed(Normal(self.base[...][:1], self.base[...][1:]), self.flow)
+        base = at_least_float32(self.base[...])
+        return Flowed(Normal(base[:1], base[1:]), self.flow)

@@ -9,6 +9,7 @@ from flax import nnx
 from models import distributions
 from models.batch import Sizes
 from models.config import ConfigError, config, setting
+from models.distributions import at_least_float32
 
 
 @config
@@ -41,5 +42,5 @@ class PerClass(nnx.Module):
         if not jnp.issubdtype(label.dtype, jnp.integer):
             label = jnp.argmax(label, axis=1)
         known = (label >= 0)[:, None]
-        pick = lambda table: jnp.where(known, table[...][jnp.maximum(label, 0)], 0)
+        pick = lambda table: jnp.where(known, at_least_float32(table[...])[jnp.maximum(label, 0)], 0)
         return distributions.Normal(pick(self.mean), pick(self.log_std))

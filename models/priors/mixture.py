@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from models import distributions
 from models.batch import Sizes
 from models.config import config, setting
+from models.distributions import at_least_float32
 
 
 @config
@@ -39,7 +40,8 @@ class Normals(nnx.Module):
 
     def __call__(self, model: Any, label: Any, key: Any) -> distributions.Mixture:
         """Return the mixture."""
-        return distributions.Mixture(self.logits[...], distributions.Normal(self.mean[...], self.log_std[...]))
+        mean, log_std, logits = (at_least_float32(p[...]) for p in (self.mean, self.log_std, self.logits))
+        return distributions.Mixture(logits, distributions.Normal(mean, log_std))
 
 
 class FullNormals(nnx.Module):
@@ -55,7 +57,7 @@ class FullNormals(nnx.Module):
 
     def __call__(self, model: Any, label: Any, key: Any) -> distributions.Mixture:
         """Return the mixture."""
-        factor = self.factor[...]
+        mean, factor, logits = (at_least_float32(p[...]) for p in (self.mean, self.factor, self.logits))
         diagonal = jnp.exp(jnp.diagonal(factor, axis1=1, axis2=2))
-        tril = jnp.tril(factor, -1) + diagonal[..., None] * jnp.eye(factor.shape[1])[None]
-        return distributions.Mixture(self.logits[...], distributions.FullNormal(self.mean[...], tril))
+        tril = jnp.tril(factor, -1) + diagonal[..., None] * jnp.eye(factor.shape[1], dtype=factor.dtype)[None]
+        return distributions.Mixture(logits, distributions.FullNormal(mean, tril))

@@ -76,14 +76,20 @@ class LowRank(NamedTuple):
         return scaled, jnp.linalg.cholesky(inner)
 
     def log_prob(self, x: Vector, mask: Mask = None) -> PerExample:
-        """Return the log-density, nats; a mask is refused (ValueError)."""
+        """Return the log-density, nats; a mask is refused (ValueError).
+
+        With W = diag(1 / std) F and e in units of std, eᵀ (I + W Wᵀ)⁻¹ e = |e - W u|² + |u|², u the mean of the shared
+        noise given x: a sum of squares, where Woodbury's |e|² - eᵀ W u cancels as soon as F is large beside std.
+        """
         _no_mask(mask)
         scaled, tril = self._capacitance()
         e = (x - self.mean) * jnp.exp(-self.log_std)
         inner = jnp.broadcast_to(jnp.einsum("bir,bi->br", scaled, e), (x.shape[0], scaled.shape[2]))
         tril = jnp.broadcast_to(tril, (x.shape[0], *tril.shape[1:]))
-        v = jax.lax.linalg.triangular_solve(tril, inner[..., None], left_side=True, lower=True)[..., 0]
-        return -0.5 * (jnp.sum(e * e + LOG_2PI, 1) - jnp.sum(v * v, 1)) - self.half_log_det()
+        v = jax.lax.linalg.triangular_solve(tril, inner[..., None], left_side=True, lower=True)
+        u = jax.lax.linalg.triangular_solve(tril, v, left_side=True, lower=True, transpose_a=True)[..., 0]
+        rest = e - jnp.einsum("bir,br->bi", jnp.broadcast_to(scaled, (x.shape[0], *scaled.shape[1:])), u)
+        return -0.5 * (jnp.sum(rest * rest + LOG_2PI, 1) + jnp.sum(u * u, 1)) - self.half_log_det()
 
     def half_log_det(self) -> PerExample:
         """Return half the log-determinant of the covariance."""

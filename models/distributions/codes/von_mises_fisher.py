@@ -75,8 +75,8 @@ def _draw_angle(key: PRNGKeyArray, kappa: Float[Array, " batch"], dims: int) -> 
     short = 2 * b / (1 + b)  # 1 - x of the proposal's own point
 
     def log_ratio(gap: Array) -> Array:
-        x = 1 - short
-        return -kappa * gap + kappa * short + free * (jnp.log1p(-x + x * gap) - jnp.log1p(-x * x))
+        # 1 - x + x gap over 1 - x², x = 1 - short: x itself is 1 to rounding where kappa is large
+        return kappa * (short - gap) + free * (jnp.log(short + (1 - short) * gap) - jnp.log(short * (2 - short)))
 
     def again(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         number, gap, done = carry
