@@ -174,6 +174,9 @@ DRAWN = {
 }
 
 
+SLOPES = ("low rank", "counts", "cuts without room")  # whose gradients have a formula of their own
+
+
 def rejects(name):
     """Whether draws ask for other numbers until some are accepted: for ever, of these."""
     return "sphere" in name or "counts" in name
@@ -201,7 +204,7 @@ def found():
 
     @jax.jit
     def all_else(parameters, values):
-        slopes = jax.grad(lambda p: sum(density(name, p, values).sum() for name in CASES))(parameters)
+        slopes = jax.grad(lambda p: sum(density(name, p, values).sum() for name in SLOPES))(parameters)
         every = {name: case for name, case in (CASES | DRAWN).items() if not rejects(name)}
         return slopes, {name: drawn(case[0], parameters[name]) for name, case in every.items()}
 
@@ -215,7 +218,7 @@ def found():
 def test_densities_keep_their_digits_in_float32(name, found):
     got, truth, slopes, _ = (part.get(name) for part in found)
     assert got.dtype == jnp.float32
-    assert all(np.isfinite(part).all() for part in slopes)
+    assert all(np.isfinite(part).all() for part in slopes)  # zeros but for SLOPES
     error, size = np.abs(got.astype(float) - truth), CASES[name][3]
     assert (error <= 1.2e-7 * (8 * np.abs(truth) + 4 * size)).all()
 
