@@ -121,7 +121,10 @@ def nearest(rows: Rows, units: Float[Array, "units d"]) -> Int[Array, " n"]:
     """
     centre = jnp.mean(units, axis=0, keepdims=True)
     units = units - centre
-    return jnp.argmin(jnp.sum(units * units, axis=1)[None] - 2 * (rows - centre) @ units.T, axis=1)
+    square = jax.lax.optimization_barrier(jnp.sum(units * units, axis=1)[None] - 2 * (rows - centre) @ units.T)
+    # the first of the least, as `argmin` gives it, by two plain minima: XLA's CPU backend is seven times as fast at them
+    least = jnp.min(square, axis=1, keepdims=True)
+    return jnp.min(jnp.where(square == least, jnp.arange(len(units))[None], len(units) - 1), axis=1)
 
 
 def _batch(rows: Array, units: Array, grid: Array, key: Any, epochs: int, radius: Any, rate: Any) -> Array:
