@@ -122,7 +122,7 @@ def nearest(rows: Rows, units: Float[Array, "units d"]) -> Int[Array, " n"]:
     centre = jnp.mean(units, axis=0, keepdims=True)
     units = units - centre
     square = jax.lax.optimization_barrier(jnp.sum(units * units, axis=1)[None] - 2 * (rows - centre) @ units.T)
-    # the first of the least, as `argmin` gives it, by two plain minima: XLA's CPU backend is seven times as fast at them
+    # the first of the least, as by `argmin`, from two plain minima: seven times as fast by the CPU backend
     least = jnp.min(square, axis=1, keepdims=True)
     return jnp.min(jnp.where(square == least, jnp.arange(len(units))[None], len(units) - 1), axis=1)
 
