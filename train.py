@@ -56,7 +56,7 @@ class Config:
     """Everything that defines a run. Floats and the seed are traced: they may be swept in one program."""
 
     dataset: str = "digits"
-    """Data set: digits, mnist, fashion_mnist, binarized_mnist, ..., tfds:NAME or file:PATH."""
+    """Data set: digits, mnist, fashion_mnist, ..., tfds:NAME or file:PATH (all in data/README.md)."""
     binarise: Binarisation = "none"
     """Pixels to 0 or 1: none, threshold at 1/2, static (one draw, ever), dynamic (a draw per visit)."""
     read: Literal["auto", "memory", "stream"] = "auto"
@@ -66,11 +66,11 @@ class Config:
     split: SplitKind = "auto"
     """Splits of a file: random (stratified by label), blocks (ordered data), given (by the file); auto: by the data."""
     label: str = ""
-    """Column (or array) of the labels of a file; none: no labels; default: one called so, or the only text."""
+    """Column (or array) of the labels of a file; none: no labels; '': one called so, or the only text."""
     ignore: tuple[str, ...] = ()
-    """Columns of a file to leave out."""
+    """Columns of a file to leave out, by name."""
     resize: str = ""
-    """Size of a file's pictures, HEIGHTxWIDTH."""
+    """Size of a file's pictures, HEIGHTxWIDTH; '': as they are."""
     channels: Literal[0, 1, 3] = 0
     """Channels of a file's pictures: 1 (grey) or 3 (colours); 0: as they are."""
     kind: Kind = "auto"
@@ -100,7 +100,7 @@ class Config:
     patience: int = setting(0, at_least=0)
     """Stop after this many epochs without a better validation, none of them on a ramp; test the best (0: never)."""
     criterion: str = ""
-    """Validation metric that decides which epoch is best, lower is better (default: the objective at full weights)."""
+    """Validation metric that decides which epoch is best, lower is better; '': the objective at full weights."""
     matmul_precision: Literal["default", "high", "highest"] = "default"
     """Precision of matrix products on devices that offer several."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"

@@ -227,7 +227,7 @@ def test_result_table_in_plain_text():
     assert out.getvalue().splitlines()[:3] == [
         "Test set",
         "  negative ELBO  103.2500  nats per example",
-        "  MSE            1.25e-05  data units squared",
+        "  MSE            1.25e-05  scaled units squared",
     ]
 
 

@@ -316,6 +316,17 @@ def test_init_from_another_model_is_refused_in_one_line(finished, tmp_path, caps
     assert "--init-from" in said
     run("--init-from", tmp_path / "nowhere", "--run-dir", tmp_path / "c", expect=1)
     assert "there is no run" in capsys.readouterr().err
+    other = ["--init-from", finished, "--init-optimizer", "kept", "--optimizer", "sgd", "--run-dir", tmp_path / "d"]
+    run("--from", finished, *other, expect=1)
+    assert "its optimizer is another one" in capsys.readouterr().err
+    run("--resume", "--init-from", tmp_path, "--run-dir", finished, expect=1)
+    assert "began with fresh weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("alone", [["--init-optimizer", "kept"], ["--accept", "data"]])
+def test_an_option_without_the_one_it_is_for_is_refused(alone, tmp_path, capsys):
+    run(*alone, "--run-dir", tmp_path / "a", expect=2)
+    assert "needs --" in capsys.readouterr().err
 
 
 def test_resume_with_more_epochs_is_the_longer_run(finished, tmp_path, capsys):

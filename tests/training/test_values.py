@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,7 +12,7 @@ from models import likelihoods as like
 from models.config import ConfigError
 from models.objectives import Denoising
 from training.trained.facts import Facts
-from training.trained.values import as_seen
+from training.trained.values import as_key, as_seen, check_whole
 
 GREY = np.full((2, 2, 2, 1), 100)
 CODES = np.array([[0.0, 3.0, 1.5]])
@@ -56,3 +57,14 @@ def test_a_denoiser_takes_noise_between_the_levels_and_scores_none_of_it():
     assert as_seen(known, noisy, GREY + 0.5)[0].shape == GREY.shape
     with pytest.raises(ConfigError, match="levels"):
         as_seen(known, noisy, GREY + 0.5, exact=True)
+
+
+@pytest.mark.parametrize("value", [2.5, "3", None, True, -1, 2**70])
+def test_numbers_and_keys_that_are_none_are_one_line(value):
+    if value != 2**70:
+        with pytest.raises(ConfigError, match="n must be"):
+            check_whole("n", value, 0)
+    with pytest.raises(ConfigError, match=r"key must be a key of jax.random, or a whole number"):
+        as_key(value)
+    for key in (np.int64(7), jax.random.key(7)):
+        assert jax.random.key_data(as_key(key)).tolist() == [0, 7]

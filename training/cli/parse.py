@@ -185,7 +185,8 @@ def one_line(box: str) -> str:
     """Return the message inside tyro's box as one line, with the nearest option it suggests."""
     lines = [line.strip("│╭╮╰╯─ \t") for line in box.splitlines()]
     lines = [line for line in lines if line]
-    body = lines[1:] if box.lstrip().startswith("╭") else lines  # the first line is the box's title
+    titled = box.lstrip().startswith("╭") or not "".join(lines[1:2]).strip("-")  # underlined where there is no UTF-8
+    body = [line for line in lines[titled and len(lines) > 1 :] if line.strip("-")]
     stop = next((i for i, line in enumerate(body) if _HINT.match(line)), len(body))
     message = " ".join(body[:stop])
     near = next((line for line in body[stop:] if line.startswith("--")), None)
@@ -241,6 +242,10 @@ def parse(config_class: type, argv: Sequence[str], description: str) -> Command:
                     f"for another run use --from {run_dir} and a new --run-dir"
                 )
         validate(command.config)
+        if command.init_optimizer != "fresh" and not command.init_from:
+            raise ConfigError(f"--init-optimizer {command.init_optimizer} needs --init-from, the run to start from")
+        if command.accept and not (source or "--resume" in look):
+            raise ConfigError(f"--accept {' '.join(command.accept)} needs --resume or --from, whose record may differ")
         if command.threads is not None and not 1 <= command.threads <= 1024:
             raise ConfigError(f"--threads must be from 1 to 1024, got {command.threads}")
         return command

@@ -149,6 +149,9 @@ def start(
     source, optimizer, known = command.init_from, command.init_optimizer, None
     if (folder.path / "config.json").exists():
         known = folder.config.get("init_from")
+        if source and (known is None or Path(source).resolve() != Path(known["run"]).resolve()):
+            began = f"the weights of {known['run']}" if known else "fresh weights"
+            raise RunError(f"--init-from {source}: {folder.path} began with {began}; choose another --run-dir")
         again = known if not steps(folder.checkpoints) else None  # with a checkpoint nothing begins again
         source, optimizer = (again["run"], again["optimizer"]) if again else (None, "")
     if source is None:

@@ -46,16 +46,22 @@ def started_from(state: Any, source: Path, optimizer: str) -> tuple[Any, dict[st
         model = nnx.merge(graphdef, params, rest, copy=True)
     opt_state = state.opt_state
     if optimizer == "kept":
-        opt_state = _schedule_anew(_taken(opt_state, arrays, ".opt_state", source))
+        opt_state = _schedule_anew(_taken(opt_state, arrays, ".opt_state", source, whole=True))
     ema = jax.tree.map(jnp.copy, params) if state.ema != () else ()
     record = {"run": str(source), "file": path.name, "params_sha256": params_sha256(params), "optimizer": optimizer}
     return state._replace(model=model, opt_state=opt_state, ema=ema), record
 
 
-def _taken(tree: Any, arrays: dict[str, Any], prefix: str, source: Path) -> Any:
-    """Return `tree` with every leaf from `arrays`, where their names begin with `prefix`."""
-    out = []
-    for name, leaf in named_leaves(tree):
+def _taken(tree: Any, arrays: dict[str, Any], prefix: str, source: Path, whole: bool = False) -> Any:
+    """Return `tree` with every leaf from `arrays`, where their names begin with `prefix`; whole: none may be left."""
+    out, named = [], named_leaves(tree)
+    left = {name for name in arrays if name.startswith(prefix)} - {prefix + name for name, _ in named}
+    if whole and left:
+        raise RunError(
+            f"--init-from {source}: its optimizer is another one ({min(left)} has no place here): use "
+            "--init-optimizer fresh"
+        )
+    for name, leaf in named:
         found, wanted = arrays.get(prefix + name), signature(leaf)
         if found is None or signature(found) != wanted:
             there = "missing" if found is None else f"{signature(found)[0]} {signature(found)[1]}"

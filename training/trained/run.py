@@ -28,7 +28,7 @@ from training.store.arrays import params_sha256
 from training.trained import exported
 from training.trained.facts import Facts
 from training.trained.heat import heat
-from training.trained.values import as_seen
+from training.trained.values import as_key, as_seen, check_whole
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
 
@@ -98,8 +98,7 @@ class LoadedRun:
 
         a, b: one example each, or batches of equal length. Shape (n, *shape), or (batch, n, *shape).
         """
-        if n < 2:
-            raise ConfigError(f"n must be at least 2, the two ends, got {n}")
+        check_whole("n", n, 2, ", the two ends")
         start, end = self.encode(a, label), self.encode(b, label)
         if start.shape != end.shape:
             raise ConfigError(f"a and b must hold equally many examples, got {start.shape[:-1]} and {end.shape[:-1]}")
@@ -144,7 +143,9 @@ class LoadedRun:
         Raises ConfigError for too few examples.
         """
         x, _ = self._examples(x)
-        label, key = self._labels(label, len(x), "encode"), jax.random.key(seed)
+        check_whole("components", components, 1)
+        check_whole("seed", seed, 0)
+        label, key = self._labels(label, len(x), "encode"), as_key(seed)
         drawn = lambda m, x, y, k: draw(m.encode(x, None, _seen(m, x, y)), k)[0]
         codes = self._chunks("codes", drawn, x, label, key=jax.random.fold_in(key, 1))
         cfg, module = fit_prior(prior, self.model, codes, key, components=components)
@@ -159,14 +160,13 @@ class LoadedRun:
         Errors are in scaled units, densities in nats of the scaled values. samples > 0 adds
         log_likelihood_nats, the importance-weighted bound with so many draws (Burda et al. 2016, eq. 8).
         """
-        if samples < 0:
-            raise ConfigError(f"samples must be at least 0, got {samples}")
+        check_whole("samples", samples, 0)
         if samples and self._is_plain():
             raise ConfigError("a plain autoencoder (posterior point) has no likelihood: score it without samples")
         if isinstance(self.config.model.encoder, Nothing):
             raise ConfigError("this model has no encoder (encoder none): it has samples, and no scores of examples")
         x, single = self._examples(x, exact=True)
-        label, key = self._labels(label, len(x), "score"), _key(key)
+        label, key = self._labels(label, len(x), "score"), as_key(key)
         out = self._chunks("score", lambda m, x, y, k: metrics.per_example(m, Batch(x, y), k), x, label, key=key)
         if samples:
             bound = lambda m, x, y, k: metrics.log_likelihood(m, Batch(x, y), k, samples)
@@ -194,12 +194,11 @@ class LoadedRun:
     def _decoded_draws(
         self, draw: Callable[..., Any], n: int, key: PRNGKeyArray | int, label: Any, mean: bool, told: dict[str, Any]
     ) -> np.ndarray:
-        if n < 1:
-            raise ConfigError(f"n must be at least 1, got {n}")
+        check_whole("n", n, 1)
         if self.classes and label is None:
             label = np.arange(n) % self.classes
         label = self._labels(label, n, "sample")
-        k_code, k_value = jax.random.split(_key(key))
+        k_code, k_value = jax.random.split(as_key(key))
         codes = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(k_code, n), label), np.float32)
         if mean:
             return self.decode(codes, label)
@@ -304,7 +303,3 @@ def _first(out: np.ndarray, single: bool) -> np.ndarray:
 def _seen(model: Any, x: Any, label: Any) -> Any:
     """Return the label that encoder and decoder are to see: the given one, else what the model infers."""
     return model.seen_label(Batch(x, None)) if label is None else label
-
-
-def _key(key: PRNGKeyArray | int) -> PRNGKeyArray:
-    return jax.random.key(key) if isinstance(key, int) else key

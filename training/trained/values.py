@@ -5,12 +5,32 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from models.config import ConfigError
 from models.objectives import Denoising
 from training.examples import binarise
 from training.inputs.support import outside
 from training.trained.facts import Facts
+
+
+def check_whole(name: str, value: Any, least: int, more: str = "") -> None:
+    """Raise ConfigError unless a number that a verb takes is whole and at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ConfigError(f"{name} must be a whole number, got {value!r}")
+    if value < least:
+        raise ConfigError(f"{name} must be at least {least}{more}, got {value}")
+
+
+def as_key(key: Any) -> PRNGKeyArray:
+    """Return a key of JAX, or of a whole number. Raises ConfigError for anything else."""
+    if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key < 2**32:
+        return jax.random.key(int(key))
+    dtype, shape = getattr(key, "dtype", None), np.shape(key)
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (typed and shape == ()) and not (dtype == np.uint32 and shape == (2,)):
+        raise ConfigError(f"key must be a key of jax.random, or a whole number from 0 below 2^32, got {key!r:.60}")
+    return key  # type: ignore[no-any-return]
 
 
 def as_seen(facts: Facts, config: Any, x: Any, exact: bool = False) -> tuple[np.ndarray, bool]:

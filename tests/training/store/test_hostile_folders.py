@@ -9,6 +9,7 @@ import pytest
 import train
 from models.config import ConfigError
 from training import RunError
+from training.cli import parse
 
 DEEP = b"[" * 100_000
 BYTES = (b"", b"[", DEEP, b'{"a":' * 5000, b"null", b"7", b'"text"', b"[]", b"\xff\xfe\x00", b"\x80\x04\x95cos\nsystem",
@@ -92,3 +93,10 @@ def test_options(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     one_line(said(lambda: train.main([*options, "--dry-run"] if "--nosuch" in options else options)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "box", ["Invalid choice\n-----\nbad 'a-b'\n-----\n", "╭─ Invalid choice ─╮\n│ bad 'a-b' │\n╰──╯\n"]
+)
+def test_a_usage_error_is_one_line_whatever_the_terminal_draws(box):
+    assert parse.one_line(box) == "bad 'a-b' (train.py --help lists all options)"
