@@ -26,9 +26,9 @@ def as_key(key: Any) -> PRNGKeyArray:
     """Return a key of JAX, or of a whole number. Raises ConfigError for anything else."""
     if isinstance(key, (int, np.integer)) and not isinstance(key, bool) and 0 <= key < 2**32:
         return jax.random.key(int(key))
-    dtype, shape = getattr(key, "dtype", None), np.shape(key)
-    typed = isinstance(key, jax.Array) and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not (typed and shape == ()) and not (dtype == np.uint32 and shape == (2,)):
+    shape = np.shape(key)
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not (typed and shape == ()) and not (getattr(key, "dtype", None) == np.uint32 and shape == (2,)):
         raise ConfigError(f"key must be a key of jax.random, or a whole number from 0 below 2^32, got {key!r:.60}")
     return key  # type: ignore[no-any-return]
 
