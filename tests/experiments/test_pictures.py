@@ -5,6 +5,7 @@ import pytest
 
 from experiments.reporting import examples_page
 from experiments.running.quality import psnr_db, ssim
+from experiments.tables.uses.dictionaries.code_jacobians import hoyer, top_share
 from experiments.tables.uses.pictures import image_compression as files
 from experiments.tables.uses.pictures import restoration, segmentation
 from models.config import ConfigError
@@ -127,3 +128,12 @@ def test_the_strongest_examples_of_a_unit_are_where_it_is_on_most():
     line = examples_page.line(second, 5.0)
     assert line.startswith("ab<b") and "rgba(240,140,40,0.40)" in line  # noqa: PT018
     assert line.endswith(">&lt;</b>c/&gt;d")
+
+
+def test_sparsity_of_a_jacobian_is_1_for_one_entry_and_0_for_equal_ones():
+    one, equal = np.zeros((1, 4, 5)), np.full((1, 4, 5), -2.0)
+    one[0, 1, 2] = 3.0
+    assert hoyer(one) == pytest.approx(1)
+    assert hoyer(equal) == pytest.approx(0)
+    assert hoyer(np.concatenate([one, equal, 0 * one])) == pytest.approx(0.5)  # nothing is said of no entry at all
+    assert (top_share(one), top_share(equal)) == (pytest.approx(1), pytest.approx(0.1))

@@ -69,6 +69,13 @@ class Layer(nnx.Module):
     ) -> tuple[Vectors, Cache]:
         """Return the layer's value and its keys and values; with those of `past`, x is the one step `at`."""
         attended, passed = layer_keys(key, 2)
+        x, cache = self.attend(x, visible, attended, past, at)
+        return x + dropout(self.perceptron(self.between(x, False)), self.rate, passed), cache
+
+    def attend(
+        self, x: Vectors, visible: Bool[Array, "b s all"], key: PRNGKeyArray | None, past: Any = None, at: Any = None
+    ) -> tuple[Vectors, Cache]:
+        """Return x + attention(norm(x)), and the keys and values."""
         query, *new = jnp.split(affine(self.into, self.before(x, False)), 3, axis=2)
         put = lambda old, one: jax.lax.dynamic_update_slice_in_dim(old, one, at, axis=1)
         keys, values = new if past is None else (put(old, one) for old, one in zip(past, new, strict=True))
@@ -76,10 +83,11 @@ class Layer(nnx.Module):
         scores = jnp.einsum("bqhd,bkhd->bhqk", part(query), part(keys)) / math.sqrt(x.shape[-1] / self.heads)
         weight = jax.nn.softmax(jnp.where(visible[:, None], scores, HIDDEN), axis=-1)
         seen = jnp.einsum("bhqk,bkhd->bqhd", weight, part(values)).reshape(x.shape)
-        x = x + dropout(affine(self.back, seen), self.rate, attended)
-        return x + dropout(
-            affine(self.down, jax.nn.gelu(affine(self.up, self.between(x, False)))), self.rate, passed
-        ), (keys, values)
+        return x + dropout(affine(self.back, seen), self.rate, key), (keys, values)
+
+    def perceptron(self, x: Vectors) -> Vectors:
+        """Return the perceptron's value at every step, from what has been normed."""
+        return affine(self.down, jax.nn.gelu(affine(self.up, x)))
 
 
 def places(steps: int, width: int, rngs: nnx.Rngs) -> nnx.Param:

@@ -15,6 +15,7 @@ Caveats: The stream behind the first of two layers, 64 numbers, scaled to a tota
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +88,10 @@ class Read(NamedTuple):
         return float(cross_entropy(self.writer, jnp.asarray(h), jnp.asarray(self.ids)))
 
 
-@jax.jit
-def stream(writer: Any, ids: Any) -> Any:
-    """Return what the first layer leaves in the stream, (m, steps, width)."""
-    return writer.stream(jnp.zeros((len(ids), 1)), writer.entry.look_up(writer.before(ids, None)), 1)
+@functools.partial(jax.jit, static_argnums=2)
+def stream(writer: Any, ids: Any, layers: int = 1) -> Any:
+    """Return what the first so many layers leave in the stream, (m, steps, width)."""
+    return writer.stream(jnp.zeros((len(ids), 1)), writer.entry.look_up(writer.before(ids, None)), layers)
 
 
 @jax.jit
@@ -107,22 +108,11 @@ def windows(data: Data, split: str, steps: int) -> np.ndarray:
     return whole[: len(whole) // steps * steps].reshape(-1, steps)
 
 
-def language_model(protocol: ActivationsProtocol, seed: int, data: Data) -> Any:
-    """Return the decoder of a text autoencoder whose code is too dear to be used: a language model."""
-    config = Config(
-        model=Model(
-            encoder=Dense(()),
-            decoder=Transformer(width=protocol.width),
-            latent=1,
-            likelihood=TokensLikelihood(int(data.dataset.range[1]) + 1),
-        ),
-        objective=ELBO(beta=10.0),
-        epochs=protocol.text_epochs,
-        batch_size=32,
-        lr=3e-3,
-    )
-    x = windows(data, "train", protocol.steps)[: protocol.pieces]
-    return trained_on(config, seed, Examples(jnp.asarray(x), (0.0, 1.0))).decoder
+def network_config(protocol: ActivationsProtocol, data: Data) -> Config:
+    """Return the run of a text autoencoder whose code is too dear to be used: a language model is its decoder."""
+    likelihood = TokensLikelihood(int(data.dataset.range[1]) + 1)
+    model = Model(Dense(()), Transformer(width=protocol.width), 1, likelihood=likelihood)
+    return Config(model=model, objective=ELBO(beta=10.0), epochs=protocol.text_epochs, batch_size=32, lr=3e-3)
 
 
 class Networks:
@@ -134,7 +124,9 @@ class Networks:
     def of(self, protocol: ActivationsProtocol, seed: int, data: Data) -> Read:
         """Return the trained network of a seed and its activations."""
         if self.last[0] != (protocol, seed):
-            self.last = ((protocol, seed), read(language_model(protocol, seed, data), protocol, seed, data))
+            x = windows(data, "train", protocol.steps)[: protocol.pieces]
+            model = trained_on(network_config(protocol, data), seed, Examples(jnp.asarray(x), (0.0, 1.0)))
+            self.last = ((protocol, seed), read(model.decoder, protocol, seed, data))
         return self.last[1]
 
 
