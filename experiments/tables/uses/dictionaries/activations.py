@@ -202,7 +202,7 @@ def components(protocol: ActivationsProtocol, seed: int, data: Data) -> Mapping[
 
 
 ACTIVE = (2, 4, 8, 16)
-WEIGHTS = (0.1, 0.2, 0.4, 0.8)
+WEIGHTS = (0.2, 0.4, 0.8, 1.6)
 KINDS = {
     kinds.L1: kinds.KINDS[kinds.L1]._replace(strengths=WEIGHTS),
     kinds.TOPK: kinds.KINDS[kinds.TOPK]._replace(strengths=ACTIVE),

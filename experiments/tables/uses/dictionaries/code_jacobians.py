@@ -28,7 +28,7 @@ import grads
 import train
 from experiments.reporting.plots import headline
 from experiments.running.claims import Claim
-from experiments.running.study import Arrays, Case, Data, Study
+from experiments.running.study import Arrays, Case, Data, Study, protocol_of
 from experiments.running.table import Profile
 from experiments.tables.uses.dictionaries import activations as read
 from experiments.tables.uses.dictionaries import dictionaries as kinds
@@ -137,10 +137,10 @@ def case(is_trained: bool, penalised: bool) -> Case:
                 config, jax.random.key(seed), Examples(jnp.asarray(pieces[0][:1]), (0.0, 1.0))
             ).model.decoder
         some = np.random.default_rng(seed).permutation(len(pieces[0]))[: -(-network.rows // network.steps)]
-        seen, new = taps(writer, pieces[0][some]), taps(writer, pieces[1][: network.windows])
-        factors = tuple(float(np.sqrt(read.VARIANCE / a.var(0).sum())) for a in seen)
+        raw = taps(writer, pieces[0][some]), taps(writer, pieces[1][: network.windows])
+        factors = tuple(float(np.sqrt(read.VARIANCE / a.var(0).sum())) for a in raw[0])
         scaled = lambda both: [a[: network.rows] * f for a, f in zip(both, factors, strict=True)]
-        seen, new = scaled(seen), scaled(new)
+        seen, new = map(scaled, raw)
         kind = kinds.KINDS[kinds.TOPK]._replace(strengths=(k,))
         first, second = (read.dictionaries(kind, network, seed, x)[0] for x in seen)
         net = Between(writer.layers[0], first, second, factors)  # type: ignore[arg-type]
@@ -193,7 +193,7 @@ def profiles_of_entries(path: Path, record: Mapping[str, Any], arrays: Arrays) -
 
 
 RANDOM, TRAINED, PENALISED = "random weights", "trained", "trained, penalty on J"
-SMALL = read.ActivationsProtocol()._replace(**dict(read.STUDY.profiles["smoke"].change))
+SMALL = protocol_of(read.STUDY, read.STUDY.profiles["smoke"])
 STUDY = Study(
     rows={RANDOM: case(False, False), TRAINED: case(True, False), PENALISED: case(True, True)},
     protocol=CodeJacobiansProtocol(),
