@@ -45,7 +45,7 @@ VARIANCE = 8.0  # of the activations that dictionaries see, in all
 
 
 class ActivationsProtocol(NamedTuple):
-    """The network, and the dictionaries of what it computes."""
+    """The network, and dictionaries of what it computes."""
 
     dataset: str = "python_docs"
     steps: int = 64
@@ -109,7 +109,7 @@ def windows(data: Data, split: str, steps: int) -> np.ndarray:
 
 
 def network_config(protocol: ActivationsProtocol, data: Data) -> Config:
-    """Return the run of a text autoencoder whose code is too dear to be used: a language model is its decoder."""
+    """Return the run of a text autoencoder whose code is too dear to be used: its decoder is a language model."""
     likelihood = TokensLikelihood(int(data.dataset.range[1]) + 1)
     model = Model(Dense(()), Transformer(width=protocol.width), 1, likelihood=likelihood)
     return Config(model=model, objective=ELBO(beta=10.0), epochs=protocol.text_epochs, batch_size=32, lr=3e-3)
