@@ -59,7 +59,7 @@ def brusselator_times(side: int = 24) -> dict[str, float]:
     return best(calls, turns=3, seconds=SECONDS)
 
 
-def scalar_counts(program: ScalarProgram) -> dict[str, int]:
+def scalar_counts(program: ScalarProgram) -> dict[str, int | float]:
     """Multiplications of vertex elimination: "fwd", "rev", "markowitz" and the order "taken"."""
     graph, constants = trace(lambda x: [program.fun(x)], [jnp.asarray(program.at)])
     return find(scalar_graph(graph, 1, constants)).tried

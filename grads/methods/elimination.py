@@ -9,6 +9,7 @@ forward and reverse. A product with +1 or -1 is no multiplication; the partial d
 Sources: Griewank & Reese 1991; Griewank & Walther 2008, chapters 9 and 10; Naumann 2008.
 """
 
+import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -20,16 +21,22 @@ import jax.numpy as jnp
 from grads.calls.forms import blocks_of
 from grads.calls.problem import FlatProblem
 from grads.costs.cost import Cost
-from grads.costs.machine import Work, current
+from grads.costs.machine import Number, Work, current
 from grads.costs.work import derivative_work
+from grads.methods.levels import ProductTable
 from grads.methods.registry import register_method
-from grads.programs.scalars import NotScalarError, ScalarGraph, partials, scalar_graph
+from grads.programs.scalars import NotScalarError, Place, ScalarGraph, partials, scalar_graph
 from grads.programs.sparsity import known_integers
 
-_VALUE = object()  # stands for a number that is known when the program runs
+_VALUE = math.nan  # stands for a number that is known when the program runs
 MOVES = 400  # tried on the best order, where the graph is small: under half a second
 _SMALL = 150
+_PRODUCTS = 100_000  # counted in all moves at most: a network of 120 scalars, 13,000 an order, was searched for 21 s
+MOST = 20_000  # multiplications in an order: the search is a tenth of a second, what is emitted half a second
 _ONE_STACK = 24  # entries up to which XLA makes one stack of all faster over a batch than a stack of rows
+# Multiplications and edges up to which the numbers are operations of their own. Over a batch of 512, 336 take 0.5 ms
+# so, 1.1 ms by levels; 864 compile in 98 s so, in 1.1 s by levels (jacfwd 0.9), and 1,512 in 120 s and 1.7 s (1.4).
+SINGLE = 400
 SINGLES = 20  # operations on single numbers that cost as much as one on an array
 
 
@@ -40,24 +47,24 @@ class Elimination:
     graph: ScalarGraph
     order: tuple[int, ...]
     count: int
-    tried: dict[str, int]
+    tried: dict[str, Number]
 
 
 class _Edges:
     """The edges in both directions, and the products that eliminating vertices takes."""
 
-    def __init__(self, edges: Iterable[tuple[int, int, Any]]):
+    def __init__(self, edges: Iterable[tuple[int, int, Any]] = ()):
         self.after: dict[int, dict[int, Any]] = {}
         self.before: dict[int, dict[int, Any]] = {}
         self.count = 0
         for u, w, value in edges:
-            self.put(u, w, value)
+            self.after.setdefault(u, {})[w] = self.before.setdefault(w, {})[u] = value
 
-    def put(self, u: int, w: int, value: Any) -> None:
-        """Add to the edge from u to w."""
-        out = self.after.setdefault(u, {})
-        new = _sum(out[w], value) if w in out else value
-        out[w] = self.before.setdefault(w, {})[u] = new
+    def copy(self) -> "_Edges":
+        """The same edges, to eliminate from."""
+        new = _Edges()
+        new.after, new.before = ({v: dict(to) for v, to in way.items()} for way in (self.after, self.before))
+        return new
 
     def degree(self, k: int) -> int:
         """The product of the numbers of predecessors and of successors."""
@@ -71,44 +78,46 @@ class _Edges:
         for j in after:
             del self.before[j][k]
         for i, a in before.items():
-            for j, b in after.items():
-                self.put(i, j, self._times(a, b))
+            row, sign = self.after[i], _is_sign(a)
+            for j, b in after.items():  # the innermost loop of the search: nothing is called
+                if isinstance(b, int) and (b == 1 or b == -1):
+                    product = a if b == 1 else -a
+                elif sign:
+                    product = b if a == 1 else -b
+                else:
+                    self.count += 1
+                    product = a * b
+                row[j] = self.before[j][i] = row[j] + product if j in row else product
         return {*before, *after}
-
-    def _times(self, a: Any, b: Any) -> Any:
-        if _is_sign(a) or _is_sign(b):
-            sign, other = (a, b) if _is_sign(a) else (b, a)
-            return other if sign == 1 else _VALUE if other is _VALUE else -other
-        self.count += 1
-        return _VALUE if a is _VALUE or b is _VALUE else a * b
 
 
 def _is_sign(value: Any) -> bool:
     return isinstance(value, int) and abs(value) == 1
 
 
-def _sum(a: Any, b: Any) -> Any:
-    return _VALUE if a is _VALUE or b is _VALUE else a + b
-
-
 def _blank(graph: ScalarGraph) -> _Edges:
     """The edges with a sign where it is known, else a stand-in."""
     sign = lambda values: values[0] if len(values) == 1 and _is_sign(values[0]) else _VALUE
-    return _Edges((u, w, sign(values)) for u, to in graph.edges.items() for w, values in to.items())
+    return _Edges((u, w, sign(values)) for u, w, values in _terms(graph))
 
 
-def _counted(graph: ScalarGraph, order: Sequence[int]) -> int:
-    edges = _blank(graph)
+def _counted(blank: _Edges, order: Sequence[int]) -> Number:
+    """The multiplications of an order; infinite where they are more than `MOST`."""
+    edges = blank.copy()
     for k in order:
+        if edges.count > MOST:
+            return math.inf
         edges.eliminate(k)
     return edges.count
 
 
-def _greedy(graph: ScalarGraph, inner: Sequence[int], last: int) -> tuple[int, list[int]]:
+def _greedy(blank: _Edges, inner: Sequence[int], last: int) -> tuple[Number, list[int]]:
     """Markowitz: always the vertex of the smallest degree, of equal ones the first (last=-1: the last)."""
-    edges, order = _blank(graph), []
+    edges, order = blank.copy(), list[int]()
     degrees = {k: (edges.degree(k), last * k) for k in inner}
     while degrees:
+        if edges.count > MOST:
+            return math.inf, order
         k = min(degrees, key=degrees.__getitem__)
         del degrees[k]
         order.append(k)
@@ -116,14 +125,14 @@ def _greedy(graph: ScalarGraph, inner: Sequence[int], last: int) -> tuple[int, l
     return edges.count, order
 
 
-def _improved(graph: ScalarGraph, count: int, order: Sequence[int]) -> tuple[int, list[int]]:
+def _improved(blank: _Edges, count: Number, order: Sequence[int]) -> tuple[Number, list[int]]:
     """Move one vertex at a time to a random place in the order, and keep what is no worse."""
     best, draw = list(order), random.Random(0)
-    for _ in range(MOVES if 1 < len(best) <= _SMALL else 0):
+    for _ in range(min(MOVES, int(_PRODUCTS // max(count, 1))) if 1 < len(best) <= _SMALL else 0):
         moved = list(best)
         k = moved.pop(draw.randrange(len(moved)))
         moved.insert(draw.randrange(len(best)), k)
-        if (found := _counted(graph, moved)) <= count:
+        if (found := _counted(blank, moved)) <= count:
             count, best = found, moved
     return count, best
 
@@ -131,14 +140,16 @@ def _improved(graph: ScalarGraph, count: int, order: Sequence[int]) -> tuple[int
 def find(graph: ScalarGraph) -> Elimination:
     """Try forward, reverse and Markowitz; improve the cheapest by moves."""
     ends = {*graph.inputs, *graph.outputs}
-    inner = sorted({v for u, to in graph.edges.items() for v in (u, *to)} - ends)
-    tried: dict[str, tuple[int, Sequence[int]]] = {
-        "fwd": (_counted(graph, inner), inner),
-        "rev": (_counted(graph, inner[::-1]), inner[::-1]),
-        "markowitz": min(_greedy(graph, inner, last) for last in (1, -1)),
+    inner, blank = sorted({v for u, to in graph.edges.items() for v in (u, *to)} - ends), _blank(graph)
+    tried: dict[str, tuple[Number, Sequence[int]]] = {
+        "fwd": (_counted(blank, inner), inner),
+        "rev": (_counted(blank, inner[::-1]), inner[::-1]),
+        "markowitz": min(_greedy(blank, inner, last) for last in (1, -1)),
     }
-    tried["taken"] = count, order = _improved(graph, *min(tried.values(), key=lambda found: found[0]))
-    return Elimination(graph, tuple(order), count, {name: found for name, (found, _) in tried.items()})
+    if math.isinf(min(found for found, _ in tried.values())):
+        raise NotScalarError(f"every order tried takes more than {MOST} multiplications: use 'chain', 'fwd' or 'rev'")
+    tried["taken"] = count, order = _improved(blank, *min(tried.values(), key=lambda found: found[0]))
+    return Elimination(graph, tuple(order), int(count), {name: found for name, (found, _) in tried.items()})
 
 
 def plan(problem: FlatProblem) -> Elimination | str:
@@ -188,18 +199,39 @@ def cost(problem: FlatProblem) -> Cost:
     return Cost(found.count, problem.output_bytes, seconds, memory, None, note)
 
 
+def _terms(graph: ScalarGraph) -> list[tuple[int, int, list[int | Place]]]:
+    return [(u, w, values) for u, to in graph.edges.items() for w, values in to.items()]
+
+
+def _eliminated(found: Elimination, of: Callable[[int | Place], Any]) -> _Edges:
+    """What is left after the order, given the value of a sign or a place."""
+    edges = _Edges((u, w, sum(map(of, values[1:]), start=of(values[0]))) for u, w, values in _terms(found.graph))
+    for k in found.order:
+        edges.eliminate(k)
+    return edges
+
+
+def _by_levels(found: Elimination, local: dict[tuple[int, int], Any], dtype: Any) -> Any:
+    """The entries of the Jacobian row by row, from the partial derivatives."""
+    *offsets, size = itertools.accumulate((a.size for a in local.values()), initial=0)
+    starts, table = dict(zip(local, offsets, strict=True)), ProductTable(size)
+    edges = _eliminated(found, lambda v: v if isinstance(v, int) else table.number(starts[v[:2]] + v[2]))
+    left = [edges.after.get(j, {}).get(i, 0) for i in found.graph.outputs for j in found.graph.inputs]
+    return table.evaluate(jnp.concatenate([jnp.zeros(0, dtype), *local.values()]), left)
+
+
 def build(problem: FlatProblem) -> Callable:
     """Emit the partial derivatives and the products of the order."""
     found = _found(problem)
-    terms = [(u, w, values) for u, to in found.graph.edges.items() for w, values in to.items()]
+    terms = _terms(found.graph)
     places = list(dict.fromkeys(v[:2] for *_, values in terms for v in values if isinstance(v, tuple)))
 
     def evaluate(constants: Sequence[Any], leaves: Sequence[Any]):
         outs, local = partials(problem.graph, constants, leaves, places)
-        of = lambda v: v if isinstance(v, int) else local[v[:2]][v[2]]
-        edges = _Edges((u, w, sum(map(of, values[1:]), start=of(values[0]))) for u, w, values in terms)
-        for k in found.order:
-            edges.eliminate(k)
+        if found.count + len(terms) > SINGLE:
+            flat = _by_levels(found, local, problem.dtype).astype(problem.dtype)
+            return outs, blocks_of(flat.reshape(problem.m, problem.n), problem)
+        edges = _eliminated(found, lambda v: v if isinstance(v, int) else local[v[:2]][v[2]])
         zero = jnp.zeros((), problem.dtype)
         entry = lambda i, j: jnp.asarray(edges.after.get(j, {}).get(i, zero), problem.dtype)
         entries = [[entry(i, j) for j in found.graph.inputs] for i in found.graph.outputs]

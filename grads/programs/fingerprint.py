@@ -4,7 +4,7 @@ Variables are numbered in order of definition; parameters are compared by value;
 inside them, and functions (the rules of custom derivatives), are compared by what they are: the same object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
@@ -32,6 +32,22 @@ class _Same:
         return id(self.value)
 
 
+class ProgramKey:
+    """A long key with its hash, which is computed once: a tuple computes it again at every look-up."""
+
+    def __init__(self, *parts: Hashable):
+        self.parts = parts
+        self._hash = hash(parts)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, ProgramKey):
+            return self is other
+        return self._hash == other._hash and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 def fingerprint(graph: Graph) -> tuple:
     """The key of a graph."""
     return _program(graph.constvars, graph.invars, graph.eqns, graph.outvars, ())
@@ -53,7 +69,7 @@ def short_key(program: Any) -> tuple | None:
 
 
 def _aval(v: Any) -> tuple:
-    return v.aval.shape, str(v.aval.dtype), bool(getattr(v.aval, "weak_type", False))
+    return v.aval.shape, v.aval.dtype, bool(getattr(v.aval, "weak_type", False))
 
 
 def _program(constvars: Sequence, invars: Sequence, eqns: Sequence, outvars: Sequence, above: tuple) -> tuple:

@@ -1,5 +1,7 @@
 """Vertex elimination: right numbers in any order, and never more products than forward or reverse."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,6 +75,23 @@ def test_vectors_products_moves_and_constants():
         np.testing.assert_allclose(a, b, atol=1e-14)
 
 
+def test_long_programs_are_few_operations_on_arrays():
+    """Sums of products level by level; a linear program has whole numbers for edges."""
+
+    def fun(x):
+        for _ in range(4):
+            x = jnp.sin(x) * jnp.roll(x, 1) + x - x.sum()
+        return (x[:, None] - x[None, :]).sum(1)
+
+    x = jnp.linspace(0.5, 1.0, 8)
+    J = grads.jacobian(fun, method="elimination")
+    np.testing.assert_allclose(jax.jit(J)(x), jax.jit(jax.jacfwd(fun))(x), rtol=1e-9, atol=1e-12)
+    found = find(scalar_graph(trace(lambda x: [fun(x)], [x])[0], 1, ()))
+    assert found.count > 5 * len(jax.make_jaxpr(J)(x).jaxpr.eqns)
+    spread = lambda x: (x[:, None] - x[None, :]).sum(1) + x.sum()
+    np.testing.assert_allclose(grads.jacobian(spread, method="elimination")(jnp.ones(20)), 20 * jnp.eye(20), atol=1e-14)
+
+
 def test_products_of_single_numbers_are_not_free():
     """A small network with fewer products than `chain` took six times its time under `vmap`."""
     w = [jnp.asarray(np.random.default_rng(i).normal(size=s)) for i, s in enumerate([(10, 16), (16, 4), (4, 16)])]
@@ -83,7 +102,8 @@ def test_products_of_single_numbers_are_not_free():
     assert known["elimination"].seconds > 2 * known["chain"].seconds
 
 
-def test_batched_and_differentiated():
+def test_batched_and_differentiated(monkeypatch):
+    monkeypatch.setattr(sys.modules["grads.methods.elimination"], "SINGLE", 0)
     program = SCALAR_PROGRAMS["propane_combustion"]
     x = jnp.asarray(program.at)[None] * jnp.linspace(0.9, 1.1, 3)[:, None]
     energy = lambda transform: lambda x: jnp.sum(jax.vmap(transform)(x) ** 2)
@@ -98,6 +118,7 @@ def test_batched_and_differentiated():
         (jnp.sin, jnp.ones(2000), "4000 scalars"),
         (jax.checkpoint(jnp.sin), jnp.ones(2), "checkpoint"),
         (lambda x: jnp.abs(jnp.fft.fft(x)), jnp.ones(2), "complex"),
+        (lambda x: x @ jnp.ones((60, 60)) @ jnp.ones((60, 60)), jnp.ones(60), "more than 20000 multiplications"),
     ],
 )
 def test_what_it_cannot_do_is_said(fun, x, why):
