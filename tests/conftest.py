@@ -3,6 +3,8 @@
 import gc
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 # Tests compile much and compute little: half the time goes without LLVM's expensive passes.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+# What one process compiled, the others of this run need not: workers and commands share a folder of programs.
+PROGRAMS = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="programs-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", PROGRAMS or "")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax
 import pytest
@@ -27,6 +35,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data files: {folder} is absent (set AUTOENCODERS_DATA)")
     return folder
+
+
+def pytest_unconfigure() -> None:
+    """Remove the folder of programs, in the process that made it."""
+    if PROGRAMS:
+        shutil.rmtree(PROGRAMS, ignore_errors=True)
+
+
+LONGEST = ("test_combinations.py", "test_fields.py", "test_docs.py", "test_select.py", "test_tables.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes: a worker that got one last would run alone."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 MAPS = Path("/proc/self/maps")
