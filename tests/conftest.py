@@ -13,17 +13,22 @@ os.environ.setdefault("MPLBACKEND", "agg")
 # Tests compile much and compute little: half the time goes without LLVM's expensive passes.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
-# What one process compiled, the others of this run need not: workers and commands share a folder of programs.
-PROGRAMS = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="programs-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", PROGRAMS or "")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# What one process compiled, the others of this run need not: workers and commands share a folder of programs.
+PROGRAMS = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="programs-")
+SHARED = {
+    "jax_compilation_cache_dir": PROGRAMS or os.environ["JAX_COMPILATION_CACHE_DIR"],
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for name, value in SHARED.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,7 +14,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import jax.numpy as jnp
 
@@ -50,6 +50,7 @@ class Elimination:
     tried: dict[str, Number]
 
 
+@no_type_check  # the search calls these millions of times: checked at each call they take most of the tests' time
 class _Edges:
     """The edges in both directions, and the products that eliminating vertices takes."""
 
