@@ -21,6 +21,7 @@ from experiments.running.table import Table
 from models.config import ConfigError
 from training import RunError
 from training.store.environment import cores
+from training.store.trial import best_row
 
 FLAG = "--xla_force_host_platform_device_count"
 
@@ -56,6 +57,14 @@ def parse(table: Table | Study, name: str, argv: list[str]) -> argparse.Namespac
     return options
 
 
+def train_line(path: Path, row: str, data_dir: str | None) -> str:
+    """Return the command that trains a row of a table by itself, with its first seed."""
+    place = path.resolve()
+    shown = place.relative_to(store.ROOT) if place.is_relative_to(store.ROOT) else path
+    where = ["--data-dir", data_dir] if data_dir else []
+    return shlex.join(["python", "train.py", "--from-trial", f"{shown}:{row}", *where])
+
+
 def main(table: Table | Study, name: str, argv: list[str]) -> int:
     """Run a table or study; return the exit code: 0, 1 for data or files, 2 for a bad option, 130 when interrupted."""
     use_all_cores()
@@ -72,6 +81,8 @@ def main(table: Table | Study, name: str, argv: list[str]) -> int:
         command = shlex.join(["python", "-m", "experiments", name, *argv])
         record = record | {"title": words.title, "claim": words.claim, "source": words.source, "command": command}
         record |= {"caveats": words.caveats} if words.caveats else {}
+        if isinstance(table, Table) and (best := best_row(record)) is not None:
+            record["train"] = train_line(folder / f"{name}.json", best, options.data_dir)
         record["figures"] = plots.write_all(table, folder, record, pictures)
         store.write_result(folder / f"{name}.json", record)
     except (ConfigError, DataError, RunError) as error:

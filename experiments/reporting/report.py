@@ -180,6 +180,7 @@ def text(record: Mapping[str, Any]) -> str:
     note = f"\nNot the paper's protocol: {record['differs']}." if record["differs"] else ""
     note += "".join(f"\nLeft out: {row} {why}." for row, why in record.get("left_out", {}).items())
     note += "".join(f"\n{line}" for line in lines_of(record.get("units", {}), record.get("not_measured", {})))
+    note += f"\ntrain its best row: {record['train']}" if record.get("train") else ""
     return f"{record['title']}\n\n{tables(record)}\n\n{footer(record)}{note}"
 
 
@@ -197,6 +198,7 @@ def section(record: Mapping[str, Any], level: int = 3, figures: str = "") -> str
         tables(record),
         f"`{record['command']}`: {footer(record)}{note}",
         *lines_of(record.get("units", {}), record.get("not_measured", {})),
+        *([f"Train its best row: `{record['train']}`"] if record.get("train") else []),
     ]
     if figures:
         parts += [f"![{record['title']}]({figures}/{name})" for name in record["figures"]]

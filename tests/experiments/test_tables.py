@@ -4,12 +4,14 @@ import importlib
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import train
 from data import load
 from experiments.__main__ import experiments, line
 from experiments.command import main
@@ -17,7 +19,10 @@ from experiments.reporting import pages, report
 from experiments.reporting.words import describe, shelf
 from experiments.running import run_table, store, study
 from experiments.running.table import Pca, Table, rows_of
+from models.config import ConfigError
 from train import Config
+from training.store import trial
+from training.store.run_folder import read_json
 
 from ..conftest import ROOT
 
@@ -116,6 +121,22 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
     said = report.text(record)
     assert f"not measured: {why} (" in said
     assert "linear_probe: accuracy" in said
+    where = f"{tmp_path / 'cut' / 'digits.json'}"
+    (command,) = re.findall(r"(?m)^train its best row: (.+)$", said)
+    assert shlex.split(command) == ["python", "train.py", "--from-trial", f"{where}:autoencoder, 2 dimensions"]
+    assert train.main(["--from-trial", where, "--no-figures", "--run-dir", str(tmp_path / "run")]) == 0
+    alone = read_json(tmp_path / "run" / "summary.json")["test"]["mse"]
+    grouped = record["rows"]["autoencoder, 2 dimensions"]["metrics"]["mse"][0]
+    assert alone == pytest.approx(grouped, rel=1e-4)  # float32, as one of a group and alone
+
+
+@pytest.mark.parametrize(("row", "message"), [(":none", "has no row 'none'; it has PCA"), (":PCA", "is a baseline")])
+def test_a_row_that_is_no_run_has_no_command(row, message, tmp_path):
+    pca = facts([1.0], config={"kind": "Pca", "dataset": "digits", "dims": 2})
+    (tmp_path / "a.json").write_text(json.dumps(record_of({"PCA": pca})))
+    assert trial.best_row(record_of({"PCA": pca})) is None
+    with pytest.raises(ConfigError, match=message):
+        trial.trial_config(Config, f"{tmp_path / 'a.json'}{row}")
 
 
 def test_a_damaged_finished_run_runs_again(tmp_path):

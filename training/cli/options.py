@@ -27,7 +27,8 @@ class RunOptions:
     init_optimizer: Literal["fresh", "kept"] = "fresh"
     """With --init-from: the optimizer's moments start anew, or are kept; the schedule starts anew in both."""
     from_trial: Annotated[str | None, arg(metavar="SWEEP[:POINT]", help_behavior_hint="")] = None
-    """Start from the config of a trial: of the sweep's best point, or of the one named; other options change it."""
+    """Start from the config of a trial: of the sweep's best point, or of the one named; or of a row of a table:
+    RECORD.json[:ROW]; other options change it."""
     accept: Annotated[tuple[Accepted, ...], arg(metavar="WHAT", help_behavior_hint="(default: nothing)")] = ()
     """With --resume or --from, what may differ from the run's record: data, rows, notes, config."""
     threads: Annotated[int | None, arg(metavar="INT", help_behavior_hint="")] = None

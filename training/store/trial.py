@@ -1,8 +1,10 @@
-"""A trial of a sweep as the config of a run; the files are those that `experiments.search` writes."""
+"""A trial of a sweep, or a row of a table, as the config of a run; the files are those that `experiments` writes."""
 
 import hashlib
 import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from models.config import ConfigError, from_dict, replace_at, validate
 from .files import json_ready
 
 POINT = re.compile(r"\d+(-r\d+-s\d+-f\d+)?")
+RECORD = re.compile(r"(.+\.json)(?::(.*))?", re.DOTALL)
 
 
 def encode(record: Any) -> bytes:
@@ -46,16 +49,46 @@ def key_of(folder: Path, point: str) -> str:
     return max(found, key=lambda key: int(key.split("-")[1][1:]))
 
 
+def is_run(facts: Mapping[str, Any]) -> bool:
+    """Whether a row of a table's record is what `train.py` does: a config, on all of its data."""
+    return facts.get("config", {}).get("kind") == "Config" and not facts.get("examples") and not facts.get("known")
+
+
+def best_row(record: Mapping[str, Any]) -> str | None:
+    """Return the row of a table's record whose mean of the table's metric is least, of those that are runs."""
+    means = {}
+    for name, facts in record["rows"].items():
+        values = facts["metrics"].get(record["metric"], []) if is_run(facts) else []
+        if values and all(map(math.isfinite, values)):
+            means[name] = sum(values) / len(values)
+    return min(means, key=lambda name: means[name]) if means else None
+
+
+def row_config(config_class: type, path: Path, row: str) -> Any:
+    """Return the config of a row, "" for the best one, of the record of a table. Raises ConfigError."""
+    record = json.loads(path.read_text())
+    row = row or best_row(record) or ""
+    if row not in record["rows"]:
+        raise ConfigError(f"{path} has no row {row!r}; it has {', '.join(record['rows'])}")
+    if not is_run(record["rows"][row]):
+        raise ConfigError(f"row {row!r} of {path} is a baseline, or saw a part of its data only: no run of train.py")
+    config: Any = from_dict(config_class, record["rows"][row]["config"])
+    validate(config)
+    return config
+
+
 def trial_config(config_class: type, where: str) -> Any:
-    """Return the config of the trial that SWEEP, SWEEP:POINT or SWEEP:TRIAL names.
+    """Return the config of the trial that SWEEP, SWEEP:POINT or SWEEP:TRIAL names, or of a row: RECORD.json[:ROW].
 
     Raises ConfigError, one line, where there is no such trial or its sweep is not of this config.
     """
     sweep, _, point = where.rpartition(":")
     if not sweep or not POINT.fullmatch(point):
         sweep, point = where, ""
-    folder = Path(sweep)
+    folder, table = Path(sweep), RECORD.fullmatch(where)
     try:
+        if table and not Path(where).is_dir():
+            return row_config(config_class, Path(table[1]), table[2] or "")
         base = json.loads((folder / "sweep.json").read_text())["base"]
         path = folder / "trials" / f"{key_of(folder, point)}.json"
         record = decode(path.read_bytes())
