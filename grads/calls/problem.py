@@ -18,7 +18,10 @@ from grads.programs.rules import blocked, custom_inside, linearity
 
 @dataclass(frozen=True)
 class JacobianOptions:
-    """What the user asked of a method: see `grads.jacobian.jacobian` for the meaning of each field."""
+    """What the user asked of a method: see `grads.jacobian.jacobian` for the meaning of each field.
+
+    mapped: so many examples share the call, of an outer `vmap` (a power of two: near sizes share a plan).
+    """
 
     chunk_size: int | None = None
     memory_limit: int | None = None
@@ -26,6 +29,7 @@ class JacobianOptions:
     holomorphic: bool = False
     remat: bool = False
     factored: bool = False
+    mapped: int = 1
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """Predicted costs of evaluating a Jacobian, and the cost of the plain ways."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from grads.calls.problem import FlatProblem
 from grads.costs.machine import Number, current, moved_bytes, operations
@@ -34,6 +34,29 @@ def default_chunk(problem: FlatProblem, reverse: bool) -> int:
     return max(1, min(chunk, total))
 
 
+UNROLLED = 32  # passes at most that are written one after the other
+
+
+def fresh(problem: FlatProblem, memory: Number, moved: Number) -> Number:
+    """Seconds that an example costs more where the temporaries of all mapped ones are too many for the cache."""
+    machine, mapped = current(), problem.options.mapped
+    return moved / machine.bandwidth if mapped > 1 and memory * mapped > 4 * machine.cache else 0.0
+
+
+def one_by_one(problem: FlatProblem, reverse: bool) -> Cost | None:
+    """Cost of few passes one after the other under an outer `vmap`: each reuses the temporaries of the one before. None
+    where those of all passes at once stay in the cache.
+    """
+    total, machine, mapped = problem.m if reverse else problem.n, current(), problem.options.mapped
+    if not 1 < total <= UNROLLED or not fresh(problem, 2 * problem.column_bytes * total, 1):
+        return None
+    works, out = derivative_work(problem, reverse), problem.output_bytes
+    shared = replace(machine, dispatch=machine.dispatch / mapped)
+    seconds = machine.seconds(works, 1) + total * shared.seconds(works, 1) + 2 * out / machine.bandwidth
+    memory = 2 * problem.column_bytes + problem.value_bytes + 2 * out
+    return Cost(operations(works, total), moved_bytes(works, total) + out, seconds, memory, 1, "one by one")
+
+
 def plain_cost(problem: FlatProblem, reverse: bool, chunked: bool) -> Cost:
     """Predicted cost of pushing every basis vector through the whole function.
 
@@ -52,4 +75,7 @@ def plain_cost(problem: FlatProblem, reverse: bool, chunked: bool) -> Cost:
         seconds += count * 5 * machine.dispatch + 2 * out / machine.bandwidth
     memory = 2 * problem.column_bytes * chunk + problem.value_bytes + out * (2 if count > 1 else 1)
     moved = count * moved_bytes(works, chunk) + out
-    return Cost(operations(works, total), moved, seconds, memory, chunk if chunked else None)
+    seconds += fresh(problem, memory, moved)
+    every = Cost(operations(works, total), moved, seconds, memory, chunk if chunked else None)
+    apart = None if chunked else one_by_one(problem, reverse)
+    return every if apart is None or apart.seconds >= seconds else apart

@@ -20,7 +20,7 @@ import numpy as np
 from grads.calls.forms import Checked, PerExample, cut, to_blocks
 from grads.calls.one_example import one_example
 from grads.calls.problem import FlatProblem
-from grads.costs.cost import Cost
+from grads.costs.cost import UNROLLED, Cost
 from grads.costs.machine import Machine, Number, current, moved_bytes, operations, using
 from grads.costs.work import derivative_work
 from grads.methods.plain import unit_vectors
@@ -93,9 +93,6 @@ class _Way:
     forward: bool = True
     chunk: int | None = None
     unrolled: bool = False
-
-
-UNROLLED = 32  # passes at most that are written one after the other
 
 
 def _way(problem: FlatProblem, lay: BatchAxes) -> _Way:

@@ -16,7 +16,7 @@ from jax.extend.core import DropVar, Var
 
 from grads.calls.forms import cut
 from grads.calls.problem import FlatProblem
-from grads.costs.cost import Cost
+from grads.costs.cost import Cost, fresh
 from grads.costs.machine import Machine, Number, current
 from grads.costs.work import derivative_work
 from grads.matrices.factored import (
@@ -115,7 +115,8 @@ def step_cost(problem: FlatProblem, chain: JacobianChain, root: Step) -> Cost:
     chunk = chunk_of(problem, chain, root)
     memory = _memory(problem, chain, root, chunk)
     spread = problem.output_bytes / machine.bandwidth if root.form != "dense" and not problem.options.factored else 0.0
-    return Cost(root.operations, moved, root.seconds + primal + spread, memory, chunk)
+    seconds = root.seconds + primal + spread + fresh(problem, memory, moved)
+    return Cost(root.operations, moved, seconds, memory, chunk)
 
 
 def _memory(problem: FlatProblem, chain: JacobianChain, root: Step, chunk: int | None) -> Number:

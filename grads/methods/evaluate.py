@@ -8,7 +8,7 @@ options and the device. Closed-over arrays are arguments of the compiled program
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from grads.methods import select
 from grads.methods.batched import layout
 from grads.methods.registry import Method, UnsupportedMethodError, get_method
 from grads.programs.fingerprint import ProgramKey, fingerprint, short_key
-from grads.programs.graph import Graph, opened_graph
+from grads.programs.graph import Graph, examples_outside, opened_graph
 from grads.programs.primitives import HOLDING
 from grads.programs.rules import LeakedRuleError, check_leaks
 from grads.programs.sparsity import known_integers
@@ -88,6 +88,7 @@ def run(
     call: Call, options: JacobianOptions, method: str | Method, output: str, precision: Any
 ) -> tuple[list, list, Any]:
     """Return (output arrays, aux arrays, Jacobian in the form `output`)."""
+    options = replace(options, mapped=examples_outside(call.leaves))
     asked = (options, method, output, precision, jax.default_backend(), current())  # other rates, other choices
     try:
         traced = _trace(call.flat, call.leaves)

@@ -40,23 +40,37 @@ def _primal(problem: FlatProblem, constants: Sequence[Any]) -> Callable:
     return jax.checkpoint(fun) if problem.options.remat else fun
 
 
+def _through(problem: FlatProblem, reverse: bool) -> Callable:
+    """A map of a linear function over stacks of unit vectors."""
+    if plain_cost(problem, reverse, False).chunk is None:
+        return lambda linear, units, axis: jax.vmap(linear, out_axes=axis)(*units)
+
+    def one_after_the_other(linear: Callable, units: Sequence[jax.Array], axis: int) -> list[jax.Array]:
+        each = [linear(*(u[i] for u in units)) for i in range(len(units[0]))]
+        return [jnp.stack(part, axis) for part in zip(*each, strict=True)]
+
+    return one_after_the_other
+
+
 def build_forward(problem: FlatProblem) -> Callable:
-    """All columns at once."""
+    """All columns at once, or one after the other where the cost says so."""
+    through = _through(problem, False)
 
     def evaluate(constants, leaves):
         outs, push = jax.linearize(_primal(problem, constants), *leaves)
-        columns = jax.vmap(lambda *t: push(*t), out_axes=-1)(*varying(unit_vectors(problem.inputs), leaves))
+        columns = through(push, varying(unit_vectors(problem.inputs), leaves), -1)
         return outs, [cut(c, problem.inputs, -1) for c in columns]
 
     return evaluate
 
 
 def build_reverse(problem: FlatProblem) -> Callable:
-    """All rows at once."""
+    """All rows at once, or one after the other where the cost says so."""
+    through = _through(problem, True)
 
     def evaluate(constants, leaves):
         outs, pull = jax.vjp(_primal(problem, constants), *leaves)
-        rows = jax.vmap(lambda *ct: pull(tuple(ct)))(*varying(unit_vectors(problem.outputs), outs))
+        rows = through(lambda *ct: pull(tuple(ct)), varying(unit_vectors(problem.outputs), outs), 0)
         return outs, _by_output(rows, problem)
 
     return evaluate

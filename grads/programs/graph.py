@@ -36,6 +36,18 @@ def varying(values: Sequence[Any], like: Sequence[Any]) -> list[Any]:
     return [jax.lax.pcast(x, axes, to="varying") if axes else x for x, axes in pairs]
 
 
+def examples_outside(values: Iterable[Any]) -> int:
+    """How many examples an outer `vmap` (or several) gives at once, rounded down to a power of two; 1 outside of it."""
+    counts = [1]
+    for x in values:
+        count = 1
+        while isinstance(x, jax.core.Tracer):  # a tracer of vmap holds the batch, one of grad the value it follows
+            count *= getattr(getattr(getattr(x, "_trace", None), "axis_data", None), "size", None) or 1
+            x = getattr(x, "val", getattr(x, "primal", None))
+        counts.append(count)
+    return 1 << (max(counts).bit_length() - 1)
+
+
 def _function(eqns: Iterable[Any], inputs: Sequence[Any], outputs: Sequence[Any], effects: Any) -> Callable:
     """Return the function (*inputs) -> outputs of some equations; the names are for JAX to print in errors."""
     names = [tuple(f"{kind}{i}" for i in range(len(vs))) for kind, vs in (("x", inputs), ("y", outputs))]

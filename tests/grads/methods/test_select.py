@@ -359,6 +359,11 @@ def test_passes_of_a_batch_one_by_one():
 
     z = weight(14, 16, 6).astype(jnp.float32)
     assert grads.explain(decode, z, batch_axis=0).cost.note == "6 tangents of the whole batch, one by one"
-    got = jax.jit(grads.jacobian(decode, batch_axis=0))(z)
-    expected = jax.jit(jax.vmap(jax.jacfwd(lambda v: decode(v[None])[0])))(z)
-    np.testing.assert_allclose(got, expected, atol=1e-5)
+    single = lambda v: decode(v[None])[0]
+    mapped, expected = jax.vmap(grads.jacobian(single)), jax.vmap(jax.jacfwd(single))
+    got = jax.jit(lambda z: (grads.jacobian(decode, batch_axis=0)(z), mapped(z), expected(z)))(z)
+    np.testing.assert_allclose(got[0], got[2], atol=1e-5)
+    np.testing.assert_allclose(got[1], got[2], atol=1e-5)
+    passes = lambda J, z: str(jax.make_jaxpr(J)(z)).count("conv_general_dilated[")
+    assert passes(mapped, z) == 2 + 2 * 6  # an outer `vmap` is seen
+    assert passes(grads.jacobian(single), z[0]) == 2 + 2
