@@ -38,19 +38,19 @@ UNROLLED = 32  # passes at most that are written one after the other
 
 
 def fresh(problem: FlatProblem, memory: Number, moved: Number) -> Number:
-    """Seconds that an example costs more where the temporaries of all mapped ones are too many for the cache."""
-    machine, mapped = current(), problem.options.mapped
-    return moved / machine.bandwidth if mapped > 1 and memory * mapped > 4 * machine.cache else 0.0
+    """Seconds that one of many mapped examples costs more where the temporaries of all are too large for the cache."""
+    machine = current()
+    return moved / machine.bandwidth if memory * problem.options.mapped > 4 * machine.cache else 0.0
 
 
 def one_by_one(problem: FlatProblem, reverse: bool) -> Cost | None:
     """Cost of few passes one after the other under an outer `vmap`: each reuses the temporaries of the one before. None
     where those of all passes at once stay in the cache.
     """
-    total, machine, mapped = problem.m if reverse else problem.n, current(), problem.options.mapped
+    total, mapped = problem.m if reverse else problem.n, problem.options.mapped
     if not 1 < total <= UNROLLED or not fresh(problem, 2 * problem.column_bytes * total, 1):
         return None
-    works, out = derivative_work(problem, reverse), problem.output_bytes
+    works, out, machine = derivative_work(problem, reverse), problem.output_bytes, current()
     shared = replace(machine, dispatch=machine.dispatch / mapped)
     seconds = machine.seconds(works, 1) + total * shared.seconds(works, 1) + 2 * out / machine.bandwidth
     memory = 2 * problem.column_bytes + problem.value_bytes + 2 * out
@@ -75,7 +75,9 @@ def plain_cost(problem: FlatProblem, reverse: bool, chunked: bool) -> Cost:
         seconds += count * 5 * machine.dispatch + 2 * out / machine.bandwidth
     memory = 2 * problem.column_bytes * chunk + problem.value_bytes + out * (2 if count > 1 else 1)
     moved = count * moved_bytes(works, chunk) + out
-    seconds += fresh(problem, memory, moved)
     every = Cost(operations(works, total), moved, seconds, memory, chunk if chunked else None)
+    if problem.options.mapped == 1:
+        return every
+    every = replace(every, seconds=seconds + fresh(problem, memory, moved))
     apart = None if chunked else one_by_one(problem, reverse)
-    return every if apart is None or apart.seconds >= seconds else apart
+    return every if apart is None or apart.seconds >= every.seconds else apart

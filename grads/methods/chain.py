@@ -115,7 +115,9 @@ def step_cost(problem: FlatProblem, chain: JacobianChain, root: Step) -> Cost:
     chunk = chunk_of(problem, chain, root)
     memory = _memory(problem, chain, root, chunk)
     spread = problem.output_bytes / machine.bandwidth if root.form != "dense" and not problem.options.factored else 0.0
-    seconds = root.seconds + primal + spread + fresh(problem, memory, moved)
+    seconds = root.seconds + primal + spread
+    if problem.options.mapped > 1:
+        seconds += fresh(problem, memory, moved)
     return Cost(root.operations, moved, seconds, memory, chunk)
 
 

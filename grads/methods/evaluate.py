@@ -21,7 +21,7 @@ from grads.costs.machine import current
 from grads.methods import select
 from grads.methods.batched import layout
 from grads.methods.registry import Method, UnsupportedMethodError, get_method
-from grads.programs.fingerprint import ProgramKey, fingerprint, short_key
+from grads.programs.fingerprint import fingerprint, short_key
 from grads.programs.graph import Graph, examples_outside, opened_graph
 from grads.programs.primitives import HOLDING
 from grads.programs.rules import LeakedRuleError, check_leaks
@@ -35,8 +35,8 @@ _UNTRACEABLE = (
     jax.errors.NonConcreteBooleanIndexError,
     LeakedRuleError,
 )
-_COMPILED: OrderedDict[ProgramKey, tuple[Callable, list[Callable]]] = OrderedDict()
-_LOOKED_UP: OrderedDict[Any, tuple[ProgramKey, tuple[Any, ...]]] = OrderedDict()
+_COMPILED: OrderedDict[Any, tuple[Callable, list[Callable]]] = OrderedDict()
+_LOOKED_UP: OrderedDict[Any, tuple[Any, tuple[Any, ...]]] = OrderedDict()
 _KEEP = 256
 _NO_PROGRAM = Graph((), (), (), (), (), frozenset())
 
@@ -88,7 +88,8 @@ def run(
     call: Call, options: JacobianOptions, method: str | Method, output: str, precision: Any
 ) -> tuple[list, list, Any]:
     """Return (output arrays, aux arrays, Jacobian in the form `output`)."""
-    options = replace(options, mapped=examples_outside(call.leaves))
+    if any(isinstance(x, jax.core.Tracer) for x in call.leaves):
+        options = replace(options, mapped=examples_outside(call.leaves))
     asked = (options, method, output, precision, jax.default_backend(), current())  # other rates, other choices
     try:
         traced = _trace(call.flat, call.leaves)
@@ -113,12 +114,12 @@ def run(
 
 def _compiled(
     call: Call, options: JacobianOptions, method: str | Method, output: str, asked: tuple, traced: _Traced
-) -> tuple[ProgramKey, tuple[Any, ...], tuple[Any, ...]]:
+) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
     """Find or make the compiled Jacobian; return its key in `_COMPILED`, its constants and its leaves."""
     problem, constants, leaves = problem_of(call, options, traced)
     stored = output == "bcoo" and method == "auto"  # the entries of a pattern are fewer than all
     indices = _indices("sparse" if stored else method, constants)
-    key = ProgramKey(fingerprint(problem.graph), problem.aux, *asked, indices)
+    key = (fingerprint(problem.graph), problem.aux, *asked, indices)
     if key not in _COMPILED:
         chosen = (_sparse(problem) if stored else None) or select.choose(problem, method, constants, leaves, key)
         errors: list[Callable] = []
@@ -129,11 +130,11 @@ def _compiled(
     return key, constants, leaves
 
 
-def _remember(at: tuple, key: ProgramKey, inner: Sequence[Any]) -> None:
+def _remember(at: tuple, key: tuple, inner: Sequence[Any]) -> None:
     """Keep the way from a short key to a compiled Jacobian, but for programs that hold the values of a trace, or whose
     compiled form depends on the values of constants.
     """
-    if at[0] is None or key.parts[-1] is not None or any(isinstance(c, jax.core.Tracer) for c in inner):
+    if at[0] is None or key[-1] is not None or any(isinstance(c, jax.core.Tracer) for c in inner):
         return
     _LOOKED_UP[at] = key, tuple(inner)
     while len(_LOOKED_UP) > _KEEP:

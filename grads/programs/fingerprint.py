@@ -4,7 +4,7 @@ Variables are numbered in order of definition; parameters are compared by value;
 inside them, and functions (the rules of custom derivatives), are compared by what they are: the same object.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -30,22 +30,6 @@ class _Same:
 
     def __hash__(self) -> int:
         return id(self.value)
-
-
-class ProgramKey:
-    """A long key with its hash, which is computed once: a tuple computes it again at every look-up."""
-
-    def __init__(self, *parts: Hashable):
-        self.parts = parts
-        self._hash = hash(parts)
-
-    def __eq__(self, other: object) -> bool:
-        if self is other or not isinstance(other, ProgramKey):
-            return self is other
-        return self._hash == other._hash and self.parts == other.parts
-
-    def __hash__(self) -> int:
-        return self._hash
 
 
 def fingerprint(graph: Graph) -> tuple:
