@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 Case = tuple[str, Callable[[Path], Path]]
 X = np.random.default_rng(0).normal(size=(40, 3))
@@ -216,6 +217,15 @@ def picture_files() -> Iterator[tuple[str, bytes]]:
     yield "a.pgm", b"P5 -1 3 255\n"
     yield "a.tif", b"II*\0\x08\0\0\0\xff\xff" + b"\xff" * 100
     yield "a.bmp", b"BM" + b"\xff" * 60
+    tif, gif = io.BytesIO(), io.BytesIO()
+    Image.new("L", (8, 8)).save(tif, "TIFF")
+    plain, at = tif.getvalue(), int.from_bytes(tif.getvalue()[4:8], "little")
+    end = at + 2 + 12 * int.from_bytes(plain[at : at + 2], "little")  # of the directory, which is followed by itself
+    yield "a.tif", plain[:end] + plain[4:8] + plain[end + 4 :]
+    large = [Image.new("L", (4000, 4000), i) for i in range(2)]
+    large[0].save(gif, "GIF", save_all=True, append_images=large[1:])
+    head, *frames = gif.getvalue()[:-1].split(b",\0\0\0\0")
+    yield "a.gif", head + b"".join([b",\0\0\0\0" + frames[-1]] * 1500) + b";"  # 72 GB, unpacked
 
 
 def _write(name: str, content: bytes) -> Callable[[Path], Path]:
