@@ -19,7 +19,8 @@ class Normal(NamedTuple):
 
     def sample(self, key: PRNGKeyArray) -> Event:
         """Draw mean + std ε with ε ~ N(0, 1): the reparameterisation (Kingma & Welling 2014, section 2.4)."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        # made once: XLA's CPU backend else inverts the error function again for every use of the draw
+        noise = jax.lax.optimization_barrier(jax.random.normal(key, self.mean.shape, self.mean.dtype))
         return self.mean + jnp.exp(self.log_std) * noise
 
     def log_terms(self, x: Event) -> Event:

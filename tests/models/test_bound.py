@@ -22,7 +22,7 @@ from models import (
     likelihoods,
     posteriors,
 )
-from models.objectives.bound import scale_gradient
+from models.objectives.bound import frozen, scale_gradient
 from tests.models.parts.test_posteriors import stirred
 
 KEY = jax.random.key(0)
@@ -174,3 +174,30 @@ def test_every_field_changes_loss_or_gradient():
     for name, value in changes.items():
         other = gradients(dataclasses.replace(Bound(samples=3), **{name: value}), model, keys, "encoder")
         assert jnp.abs(other - base).max() > 1e-6, name
+
+
+HELD = {
+    "normal": posteriors.NormalPosterior(),
+    "full": posteriors.FullPosterior(),
+    "low_rank": posteriors.LowRankPosterior(1),
+    "flow": posteriors.FlowPosterior(steps=1, hidden=3, context=2),
+    "iaf": posteriors.FlowPosterior("iaf", steps=1, hidden=3, context=2),
+    "chain": posteriors.ChainPosterior((1, 1), hidden=3, context=2),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_all_that_a_posterior_holds_is_stopped(name):
+    """A bound method, or a module that `tree.map` passes over, would keep its own: STL and DReG wrong in silence."""
+
+    def look():
+        model = build(HELD[name])
+        own = {id(leaf) for leaf in jax.tree.leaves(nnx.state(model.posterior_module, nnx.Param))}
+        q = model.encode(X)
+        leaves = jax.tree.leaves(q)
+        assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+        assert own <= {id(leaf) for leaf in leaves}
+        assert not own & {id(leaf) for leaf in jax.tree.leaves(frozen(q))}
+        return q
+
+    jax.eval_shape(look)
