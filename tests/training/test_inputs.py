@@ -10,10 +10,11 @@ import pytest
 
 import data
 import train
-from models import Recurrent, likelihoods
+from models import ConfigError, Recurrent, Sampling, likelihoods, priors
 from models.autoencoder import Model
 from models.objectives import Reconstruction
 from models.objectives.corruption import corrupt
+from models.terms import Adversarial
 from training.cli.closing import closing
 from training.inputs import load_inputs
 from training.inputs.resolve import resolved
@@ -112,9 +113,7 @@ def test_grey_values_and_symbols_are_told_from_the_data(files):
     of("pictures", likelihood=likelihoods.MultinomialLikelihood(), scale="none")
     of("table", likelihood=likelihoods.ColumnsLikelihood())  # all numeric: any data
     for likelihood in (likelihoods.TokensLikelihood(symbols=9), likelihoods.MultinomialLikelihood()):
-        with pytest.raises(
-            data.DataError, match=r"values 0..255 .* whole numbers from 0.*--scale none"
-        ):
+        with pytest.raises(data.DataError, match=r"values 0..255 .* whole numbers from 0.*--scale none"):
             of("pictures", likelihood=likelihood)
 
 
@@ -229,3 +228,22 @@ def test_corrupted_symbols_are_unknown_and_the_end_stays():
     assert set(np.unique(seen[seen != np.asarray(x)])) == {1.0}
     assert (seen[:, 3:] == 0).all()
     np.testing.assert_allclose((seen[:, :3] == 1).mean(), 0.3, atol=5 * (0.21 / 12000) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"objective": Sampling(), "terms": (Adversarial(),)}, "never encodes.*--model.encoder none"),
+        ({"model": Model(labels="inferred")}, "--objective semisupervised, or labels given"),
+    ],
+)
+def test_a_network_that_nothing_trains_is_refused(parts, words):
+    """Its error and its labels were those of the first weights, said to be the run's."""
+    with pytest.raises(ConfigError, match=words):
+        resolved(train.Config(**parts), data.load("digits"))
+
+
+def test_a_prior_of_each_class_says_itself_that_there_are_no_labels(tmp_path):
+    np.save(tmp_path / "a.npy", TABLE)
+    with pytest.raises(ConfigError, match=r"prior labelled needs .* use prior mixture"):
+        load_inputs(train.Config(dataset=f"file:{tmp_path / 'a.npy'}", model=Model(prior=priors.LabelledPrior())), None)

@@ -146,6 +146,8 @@ def labels_of(model: Any, dataset: data.Dataset, part: str) -> dict[str, Any]:
         return {}
     y = dataset.splits[part].y
     if y is None or not dataset.labels:
+        if model.labels == "none":
+            raise ConfigError(f"prior labelled needs data with labels, {dataset.name} has none: use prior mixture")
         raise ConfigError(f"labels {model.labels!r} needs data with labels, {dataset.name} has none: use labels none")
     return {"label": jnp.asarray(y, jnp.int32), "classes": dataset.labels}
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 import data
-from models import Model, Recurrent, likelihoods
-from models.config import kind
+from models import Model, Recurrent, Sampling, SemiSupervised, likelihoods
+from models.config import ConfigError, kind
+from models.networks.nothing import Nothing
 from training.inputs.support import check_support, levels_of, scaled_range
 
 TABLE_STD = 0.3  # first standard deviation of a table's normal, in units of the scaled values' spread
@@ -18,8 +19,9 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
 
     train: training examples left on disk, with `blocks()`, which are read once where the support needs every value.
     Raises data.DataError, one line with the range and the way out, where scaled values lie outside the support of the
-    likelihood or of the objective's error.
+    likelihood or of the objective's error. Raises ConfigError for a network that nothing trains.
     """
+    all_trained(config)
     if dataset.text:
         config = as_text(config, dataset)
     likelihood = config.model.likelihood
@@ -35,6 +37,20 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
     check_support(config, dataset, train)
     return config
+
+
+def all_trained(config: Any) -> None:
+    """Raise ConfigError for an encoder or a classifier that no loss reaches: its figures would be those of chance."""
+    if isinstance(config.objective, Sampling) and not isinstance(config.model.encoder, Nothing):
+        raise ConfigError(
+            "objective sampling never encodes, so its encoder would stay as it was drawn: use --model.encoder none "
+            "--model.decoder dense"
+        )
+    if config.model.labels == "inferred" and not isinstance(config.objective, SemiSupervised):
+        raise ConfigError(
+            f"labels inferred are those of a classifier, and objective {kind(type(config.objective))} trains none: use "
+            "--objective semisupervised, or labels given"
+        )
 
 
 def as_text(config: Any, dataset: data.Dataset) -> Any:
