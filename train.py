@@ -30,7 +30,7 @@ from models.autoencoder import Autoencoder, Model
 from models.batch import Batch, Sizes, as_batch
 from models.config import ConfigError, config, setting
 from models.likelihoods import AutoLikelihood
-from models.objectives import ELBO, Objective, Sampling, sparse_as_term
+from models.objectives import ELBO, Objective, sparse_as_term
 from models.terms import Term, weight_penalty
 from training import RunError, host
 from training.cli.progress import keep_going_without_output
@@ -113,8 +113,6 @@ class Config:
     def check(self) -> None:
         """Raise ConfigError for parts that do not fit each other."""
         check_players(self.terms, self.opponent)
-        if isinstance(self.objective, Sampling) and not self.terms:
-            raise ConfigError("objective sampling has no loss of its own, only terms act: add --terms adversarial")
 
 
 class TrainState(NamedTuple):

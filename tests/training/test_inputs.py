@@ -234,6 +234,7 @@ def test_corrupted_symbols_are_unknown_and_the_end_stays():
     ("parts", "words"),
     [
         ({"objective": Sampling(), "terms": (Adversarial(),)}, "never encodes.*--model.encoder none"),
+        ({"objective": Sampling()}, "--terms adversarial"),
         ({"model": Model(labels="inferred")}, "--objective semisupervised, or labels given"),
     ],
 )

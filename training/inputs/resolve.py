@@ -40,7 +40,12 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
 
 
 def all_trained(config: Any) -> None:
-    """Raise ConfigError for an encoder or a classifier that no loss reaches: its figures would be those of chance."""
+    """Raise ConfigError for an encoder or a classifier that no loss reaches: its figures would be those of chance.
+
+    So too for a run without any loss.
+    """
+    if isinstance(config.objective, Sampling) and not config.terms:
+        raise ConfigError("objective sampling has no loss of its own, only terms act: add --terms adversarial")
     if isinstance(config.objective, Sampling) and not isinstance(config.model.encoder, Nothing):
         raise ConfigError(
             "objective sampling never encodes, so its encoder would stay as it was drawn: use --model.encoder none "
