@@ -15,7 +15,7 @@ from models.likelihoods.columns import ColumnsLikelihood
 from models.likelihoods.continuous_bernoulli import ContinuousBernoulliLikelihood
 from models.likelihoods.laplace import LaplaceLikelihood
 from models.likelihoods.logistic import DiscretizedLogisticLikelihood
-from models.likelihoods.logistic_mixture import LogisticMixtureLikelihood
+from models.likelihoods.mixtures import LogisticMixtureLikelihood, StrokesLikelihood
 from models.likelihoods.multinomial import MultinomialLikelihood
 from models.likelihoods.normal import NormalLikelihood
 from models.likelihoods.tokens import TokensLikelihood
@@ -32,6 +32,7 @@ Likelihood = (
     | TokensLikelihood
     | MultinomialLikelihood
     | ColumnsLikelihood
+    | StrokesLikelihood
 )
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
     "LogisticMixtureLikelihood",
     "MultinomialLikelihood",
     "NormalLikelihood",
+    "StrokesLikelihood",
     "TokensLikelihood",
 ]

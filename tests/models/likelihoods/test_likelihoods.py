@@ -26,6 +26,7 @@ CHANGES = {
     likelihoods.TokensLikelihood: {"symbols": 17},
     likelihoods.MultinomialLikelihood: {},
     likelihoods.ColumnsLikelihood: {"columns": ("numeric",) * 4 + ("categorical:3", "ordinal:4"), "std": 0.5},
+    likelihoods.StrokesLikelihood: {"components": 2, "width": 0.5},
 }
 
 NAMING = {"grey"}  # it names metrics and changes no number: see test_names_say_what_bits_and_bounds_are_of

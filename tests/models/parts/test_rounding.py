@@ -12,7 +12,7 @@ from jax.extend.random import define_prng_impl
 from models import distributions as d
 from models import likelihoods, posteriors, priors
 from models.batch import Sizes
-from models.likelihoods.logistic_mixture import MixtureOfLogistics
+from models.likelihoods.mixtures.logistics import MixtureOfLogistics
 from models.likelihoods.multinomial import Counts
 from models.likelihoods.tokens import Symbols
 from models.maps import nearest
