@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.batch import Sizes
 from models.config import ConfigError, config, setting
@@ -42,7 +42,7 @@ class Strokes:
     pen: Any
     shape: tuple[int, ...]
 
-    def event(self, move: Float[Array, "batch steps 2"], pen: Float[Array, "batch steps"]) -> Event:
+    def event(self, move: Float[Array, "batch steps 2"], pen: Int[Array, "batch steps"]) -> Event:
         """Return values in the shape of an event."""
         steps = jnp.concatenate([move, pen[..., None].astype(move.dtype)], axis=2)
         return steps.reshape(len(steps), *self.shape)
