@@ -52,7 +52,7 @@ class StrokesProtocol(NamedTuple):
 def drawings(protocol: StrokesProtocol, folder: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Return drawings as (dx, dy, p) of every step, training and test: (n, steps, 3) float32, p = 2 from the end on."""
     if folder is None:
-        found = polygons(protocol.drawings, protocol.steps, 0), polygons(protocol.test, protocol.steps, 1)
+        found: Any = polygons(protocol.drawings, protocol.steps, 0), polygons(protocol.test, protocol.steps, 1)
     else:
         with np.load(Path(folder, *PLACE)) as held:
             found = tuple(padded(held[f"{k}_xyp"], held[f"{k}_len"], protocol.steps) for k in ("train", "test"))
