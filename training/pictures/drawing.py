@@ -41,12 +41,30 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
     """Give a matplotlib Figure of that size in inches; at the end of the block it is written to `path`."""
     import matplotlib
     from matplotlib.figure import Figure  # not pyplot: no screen, no global state
+    from matplotlib.ticker import LogFormatterSciNotation
 
     with matplotlib.rc_context(_STYLE):
         drawing = Figure(figsize=(width, height), layout="constrained")
         yield drawing
+        for axis in (axis for axes in drawing.axes for axis in (axes.xaxis, axes.yaxis)):
+            if isinstance(axis.get_major_formatter(), LogFormatterSciNotation):  # nothing else was asked for
+                plain_numbers(axis)
         with replacing(path) as file:
             drawing.savefig(file, format="png")
+
+
+def plain_numbers(axis: Any) -> None:
+    """Write the numbers of a short logarithmic axis as 20, not 2 x 10^1, and some of them: all run into each other."""
+    from matplotlib.ticker import LogFormatter
+
+    low, high = axis.get_view_interval()
+    if high > 100 * low:
+        return
+    chosen = LogFormatter(minor_thresholds=(1.5, 0.5))  # knows which to write, but writes 0.02 as 2e-02
+    chosen.set_axis(axis)
+    chosen.set_locs()
+    axis.set_major_formatter(lambda x, _: f"{x:g}")
+    axis.set_minor_formatter(lambda x, at: f"{x:g}" if chosen(x, at) else "")
 
 
 def is_image(shape: Sequence[int]) -> bool:
