@@ -248,9 +248,8 @@ def _in_folder(name: str, content: bytes) -> Callable[[Path], Path]:
 def places() -> Iterator[Case]:
     """Things that are no plain files."""
 
-    def pipe(folder: Path) -> Path:
-        os.mkfifo(folder / "a.npy")
-        return folder / "a.npy"
+    def pipe(name: str) -> Callable[[Path], Path]:
+        return lambda folder: os.mkfifo(folder / name) or folder / name
 
     def loop(folder: Path) -> Path:
         (folder / "a.npy").symlink_to(folder / "a.npy")
@@ -284,7 +283,8 @@ def places() -> Iterator[Case]:
                 file.write(b"\0" * 2**20)
         return folder / "a.csv.gz"
 
-    yield "a pipe", pipe
+    for name in ("a.npy", "a.csv", "a.csv.gz", "a.ts", "a.txt", "a.wav", "a.parquet", "a.zip"):
+        yield f"a pipe {name}", pipe(name)
     yield "a link to itself", loop
     yield "a deep folder", deep
     yield "a folder in itself", around

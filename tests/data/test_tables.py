@@ -202,3 +202,10 @@ def test_columns_of_one_name_are_told_apart(tmp_path):
     found = load(tmp_path, "a,a.2,a,a\n" + rows(columns=4))
     assert found.columns == ("a", "a.2", "a.3", "a.4")
     assert "columns of one name, told apart: the next 'a' is 'a.3', 'a' is 'a.4'" in found.remarks
+
+
+def test_damaged_gzip_is_one_line_though_the_first_lines_are_looked_at_before(tmp_path):
+    content = gzip.compress(b"a,b\n1.5,2\n" * 9)
+    (tmp_path / "a.csv.gz").write_bytes(content[:10] + b"\xff" * 40)
+    with pytest.raises(DataError, match="damaged gzip data"):
+        data.load(f"file:{tmp_path / 'a.csv.gz'}")

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import zlib
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -40,14 +41,14 @@ def first_column(path: Path, options: Options) -> bool:
     """Whether the first lines of a table have a column of dates that is its time; parquet: by its types."""
     name = path.name.lower()
     try:
-        if name.endswith(".parquet"):
+        if name.endswith(".parquet") or not path.is_file():  # a pipe would wait for ever
             return False
         opened = gzip.open(path) if name.endswith(".gz") else path.open("rb")
         with opened as file:
             text = file.read(_PEEK).decode("utf-8-sig", "ignore")
         lines = [line for line in text.splitlines()[:-1] or [text] if line.strip() and not line.startswith("#")][:21]
         rows = list(csv.reader(lines, delimiter=tables.separator_of(lines)))
-    except (OSError, EOFError, csv.Error):
+    except (OSError, EOFError, zlib.error, csv.Error):
         return False  # told when the file is read
     names = tables.header(rows) if len({len(r) for r in rows}) == 1 and len(rows) > 1 else None
     if names is None or len(names) < 2:
