@@ -263,6 +263,8 @@ def frontiers(path: Path, record: Mapping[str, Any], arrays: Arrays) -> bool:
                     axes.plot(points[:, 0], 1 - points[:, column], ".-", color=f"C{i}", lw=1, alpha=0.8, label=said)
             axes.axvline(record["protocol"]["active"], color="0.6", lw=1)
             axes.set(xscale="log", yscale="log", xlabel="units in use (L0)", ylabel=label)
+            axes.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+            axes.minorticks_off()
         sides[0].legend(fontsize=8)
         headline(fig, record)
     return True
