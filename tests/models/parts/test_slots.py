@@ -28,6 +28,7 @@ from models.config import config as declare
 from models.config import flat, from_dict, kind, part_types, replace_at, setting, to_dict, validate, with_traced
 from models.metrics import per_example
 from models.networks.held import Held
+from training.examples import Examples
 
 KEY = jax.random.key(0)
 X = jax.random.uniform(jax.random.key(1), (5, 6))
@@ -184,6 +185,34 @@ def test_a_term_of_the_users_own_passes_from_python():
     model = Autoencoder(cfg.model, (6,), rngs=nnx.Rngs(0))
     loss, found = train.batch_loss(cfg, model, Batch(X), KEY, 0)
     np.testing.assert_allclose(loss, found["negative_elbo"] + 2 * found["own"], rtol=1e-6)
+
+
+def test_terms_draw_with_keys_of_their_own():
+    """Two terms with one key would see the same draws of the prior."""
+
+    @declare
+    class First:
+        weight: float = setting(1.0)
+
+        def __call__(self, done, net):
+            return jax.random.normal(done.key, (done.batch.size,))
+
+    @declare
+    class Second(First):
+        pass
+
+    cfg = train.Config(terms=(First(), Second()), model=Model(encoder=Dense((4,)), latent=2))
+    model = Autoencoder(cfg.model, (6,), rngs=nnx.Rngs(0))
+    found = train.batch_loss(cfg, model, Batch(X), KEY, 0)[1]
+    assert abs(found["first"] - found["second"]) > 1e-3
+
+
+def test_a_part_of_examples_keeps_labels_masks_and_range():
+    label, mask = jnp.arange(len(X)) % 3, X > 0.5
+    some = Examples(X, (0.0, 2.0), label, mask, 3).part(slice(1, 4))
+    assert (some.range, some.classes) == ((0.0, 2.0), 3)
+    for ours, whole in ((some.x, X), (some.label, label), (some.mask, mask)):
+        np.testing.assert_array_equal(ours, whole[1:4])
 
 
 def test_configs_of_earlier_versions_load():
