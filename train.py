@@ -4,12 +4,13 @@ train -> train_steps -> train_step -> objective(model, batch, key) -> model.enco
 -> model.decode -> likelihood.log_prob -> mean -> update.
 """
 
-import functools
-import signal
-import sys
+import _signal  # the built-in half of `signal`, which itself takes a while to load
 
 if __name__ == "__main__":  # while libraries load there is nothing to save: Ctrl-C just ends the process
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import functools
+import sys
 
 try:
     import jax
