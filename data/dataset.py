@@ -35,7 +35,7 @@ class Split:
 class Dataset:
     """A data set in memory.
 
-    splits: "train", "validation", "test"; how they were made is said in `notes`.
+    splits: "train", "validation", "test", nan where a table's value is missing; how they were made is said in `notes`.
     shape: of one example: (H, W, C) for images, (d,) for tables.
     range: lowest and highest possible raw value; `(x - low) / (high - low)` is in [0, 1].
     labels: number of classes, or None without labels.
@@ -105,6 +105,11 @@ class Dataset:
             return scaled
         low, high = self.range
         return ((self.scale.invert(scaled) - low) / max(high - low, 1e-300)).astype(np.float32)
+
+    @property
+    def missing(self) -> bool:
+        """Whether values may be missing: they are nan in `Split.x`."""
+        return bool(self.reading.get("missing"))
 
     @property
     def bits(self) -> bool:
@@ -181,11 +186,13 @@ def digest(data: bytes | np.ndarray) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check_finite(x: np.ndarray, where: str) -> None:
-    """Raise DataError when a float array holds NaN or an infinity, naming how many and the first."""
+def check_finite(x: np.ndarray, where: str, missing: bool = False) -> None:
+    """Raise DataError when a float array holds NaN (unless values may be missing) or an infinity, naming the first."""
     if x.dtype.kind != "f" or np.isfinite(x).all():
         return
-    bad = ~np.isfinite(x)
+    bad = np.isinf(x) if missing else ~np.isfinite(x)
+    if not bad.any():
+        return
     first = tuple(int(i) for i in np.argwhere(bad)[0])
     raise DataError(
         f"{where}: {int(bad.sum())} of {counted(x.size, 'value', 'is', 'are')} not finite, the first is {x[first]} at "

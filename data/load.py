@@ -13,7 +13,7 @@ from data.files.kinds.choose import check_kind
 from data.files.local import load_file
 from data.files.read import located
 from data.options import Options
-from data.scale import Stats, blocks, fit, measure
+from data.scale import Stats, blocks, fit, measure, measure_observed
 from data.sets import bundled, sources
 from data.sets.named import NAMED
 from data.sets.speech import SOUNDS, load_sound
@@ -51,11 +51,17 @@ def load(
     except OSError as error:
         raise DataError(f"{shown(name, 200)}: {' '.join(str(error).split())}") from None
     for key, split in loaded.splits.items():
-        check_finite(split.x, f"{name}, {key} split")
+        check_finite(split.x, f"{name}, {key} split", loaded.missing)
     if labels and loaded.labels is None:
         raise DataError(f"{name} has no labels (source: {loaded.source}); choose a set with labels, or do without")
     check_kind(options.kind, loaded.kind, shown(name, 200))
-    return scaled(loaded, options, lambda: measure(blocks(loaded.splits["train"].x)))
+    return scaled(loaded, options, lambda: statistics(loaded))
+
+
+def statistics(loaded: Dataset) -> Stats:
+    """Return those of the training split."""
+    x = loaded.splits["train"].x
+    return measure_observed(x) if loaded.missing else measure(blocks(x))
 
 
 def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Dataset:

@@ -145,6 +145,20 @@ def _measured(parts: Iterable[np.ndarray]) -> Stats:
     return Stats(size, low, high, mean, np.sqrt(squares / size), whole, top)
 
 
+def measure_observed(x: np.ndarray) -> Stats:
+    """Return the statistics of what was observed (not nan) of examples in memory; a column without counts as 0."""
+    flat = x.reshape(-1, x.shape[-1]).astype(np.float64, copy=False)
+    seen = ~np.isnan(flat)
+    count, some = seen.sum(0), seen.any(0)
+    of = lambda values, least: np.where(some, values.sum(0) / np.maximum(count, 1) if least is None else least, 0.0)
+    low = of(flat, np.where(seen, flat, np.inf).min(0))
+    high = of(flat, np.where(seen, flat, -np.inf).max(0))
+    mean = of(np.where(seen, flat, 0), None)
+    std = np.sqrt(of(np.where(seen, np.square(flat - mean), 0), None))
+    known = flat[seen]
+    return Stats(len(flat), low, high, mean, std, bool(np.array_equal(known, np.rint(known))), only_value(known))
+
+
 def chosen(kind: ScaleKind, found: Stats, picture: bool) -> str:
     """Return the kind of scale for data with these statistics: the one asked for, or what `auto` means.
 

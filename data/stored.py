@@ -44,15 +44,15 @@ def as_stored(x: np.ndarray, where: str) -> np.ndarray:
     return together({"": x}, where)[""]
 
 
-def together(parts: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """Return the parts of a set in stored form, all of one type: see `as_stored`."""
+def together(parts: Mapping[str, np.ndarray], where: str, missing: bool = False) -> dict[str, np.ndarray]:
+    """Return the parts of a set in stored form, all of one type: see `as_stored`; missing: nan may be among them."""
     found = set()
     for key, x in parts.items():
         named = f"{where}, {key}" if key and key != "all" else where
         if x.dtype.kind not in "buif":
             raise DataError(f"{named}: values of type {x.dtype} are not numbers; convert them first")
         check_shape(x.shape, named)
-        check_finite(x, named)
+        check_finite(x, named, missing)
         found.add(_smallest(x, named))
     dtype = np.dtype(next(d for d in ("float64", "float32", "uint8") if d in found))
     return {key: _pictures(x.astype(dtype, copy=False)) for key, x in parts.items()}
@@ -76,7 +76,10 @@ def _smallest(x: np.ndarray, where: str) -> str:
     if x.dtype in (np.float32, np.float16, np.int16, np.uint16, np.int8):
         return "float32"
     with np.errstate(over="ignore"):
-        exact = all(np.array_equal(b.astype(np.float32).astype(np.float64), b.astype(np.float64)) for b in blocks(x))
+        exact = all(
+            np.array_equal(b.astype(np.float32).astype(np.float64), b.astype(np.float64), equal_nan=True)
+            for b in blocks(x)
+        )
     return "float32" if exact else "float64"
 
 
@@ -96,7 +99,7 @@ def facts_of(
     Bits: (0, 1), or (0, 255) and (0, 65535) where these two values are all there is, and "published". Other 8-bit
     pictures: (0, 255); pictures within [0, 1]: (0.0, 1.0); else the lowest and highest value found.
     """
-    low, high = min(x.min() for x in arrays), max(x.max() for x in arrays)
+    low, high = min(np.nanmin(x) for x in arrays), max(np.nanmax(x) for x in arrays)
     eight_bit, picture = all(x.dtype == np.uint8 for x in arrays), arrays[0].ndim == 4
     if eight_bit and high <= 1:
         return (0, 1), "published"

@@ -95,7 +95,7 @@ def subject_of(run: Any, options: argparse.Namespace) -> Any:
 def from_file(run: Any, path: str) -> Any:
     """Return the examples of a file, read as the run's own were."""
     import data
-    from models.batch import Batch
+    from models.batch import observed
     from models.config import ConfigError
     from models.metrics import Shown
 
@@ -103,7 +103,7 @@ def from_file(run: Any, path: str) -> Any:
     labels = None if read.labels is None else np.unique(read.labels, return_inverse=True)[1].astype(np.int32)
     if run.model.classes and labels is None:
         raise ConfigError(f"this model has labels {run.model.labels!r}, {path} has none")
-    return Shown(Batch(run.scaled(read.x), labels if run.model.classes else None), labels)
+    return Shown(observed(run.scaled(read.x), labels if run.model.classes else None), labels)
 
 
 def together(parts: list[Any]) -> Any:

@@ -39,14 +39,29 @@ class Model:
     """distribution of an example given its code"""
     labels: Literal["none", "given", "inferred"] = "none"
     """none: unused; given: encoder and decoder see them; inferred: a classifier q(y|x) fills in unknown ones"""
+    marks: Literal["auto", "on", "off"] = "auto"
+    """on: the encoder is told which values are missing; off: it sees 0 there, as if observed; auto: on for a data set
+    with missing values"""
 
     def check(self) -> None:
         """Raise ConfigError for parts that do not fit each other."""
         if getattr(self.decoder, "tied", False):
             self.check_tied()
+        if self.marks == "on" and (why := self.unmarked()):
+            raise ConfigError(f"marks on: {why}; use --model.marks off")
         for part in (self.encoder, self.posterior, self.prior, self.decoder, self.likelihood):
             if hasattr(part, "fits"):
                 part.fits(self)
+
+    def unmarked(self) -> str:
+        """Return why the encoder cannot be told what is missing, in words; "" where it can."""
+        if getattr(self.decoder, "tied", False):
+            return "tied weights have no input for marks"
+        if isinstance(self.decoder, Dictionary):
+            return "a dictionary's encoder has no input for marks"
+        if getattr(self.likelihood, "support", "") == "symbols":
+            return "a missing symbol is the unknown one already"
+        return "there is no encoder" if isinstance(self.encoder, Nothing) else ""
 
     def check_tied(self) -> None:
         """Raise ConfigError where the decoder cannot have the encoder's shapes."""
@@ -78,6 +93,9 @@ class Autoencoder(nnx.Module):
     labels "given" and "inferred": the label stands one-hot, or as probabilities, beside the flat features of the
     encoder and beside the code; an unknown one (-1) is zeros. Every call takes `label`; a model without labels
     ignores it.
+
+    marks "on": `encode` and `classify` take nan at values that are missing (see `sees`). The encoder is given 0 there
+    and beside the example, on its last axis, 1 where a value was observed and 0 where not (Mattei & Frellsen 2019).
     """
 
     def __init__(
@@ -97,7 +115,9 @@ class Autoencoder(nnx.Module):
         channels, numbers = cfg.likelihood.channels(), cfg.posterior.numbers(cfg.latent)
         self.symbolic = getattr(cfg.likelihood, "support", "") == "symbols"
         sizes = sizes._replace(symbols=channels if self.symbolic else 0)
-        self.encoder = cfg.encoder.build_encoder(sizes, numbers, classes, rngs)
+        self.marks = cfg.marks == "on"
+        seen = sizes._replace(shape=(*sizes.shape[:-1], 2 * sizes.shape[-1])) if self.marks else sizes
+        self.encoder = cfg.encoder.build_encoder(seen, numbers, classes, rngs)
         self.decoder: Any = cfg.decoder.build_decoder(cfg.latent + classes, sizes, channels, rngs, cfg.encoder)
         if hasattr(self.decoder, "start_encoder"):
             self.decoder.start_encoder(self.encoder)
@@ -107,7 +127,7 @@ class Autoencoder(nnx.Module):
             self.prior_module: Any = cfg.prior.build_over(self.posterior_module, rngs)
         else:
             self.prior_module = cfg.prior.build(cfg.latent, sizes, rngs)
-        self.classifier = cfg.encoder.build_encoder(sizes, classes, 0, rngs) if cfg.labels == "inferred" else None
+        self.classifier = cfg.encoder.build_encoder(seen, classes, 0, rngs) if cfg.labels == "inferred" else None
         if pixel_mean is not None:
             self.decoder.set_bias(cfg.likelihood.bias(jnp.asarray(pixel_mean, float).reshape(self.shape)))
 
@@ -130,12 +150,24 @@ class Autoencoder(nnx.Module):
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
         some = () if patches is None else (patches,)
         dictionary = hasattr(self.decoder, "seen")
-        looked = self.decoder.seen(x) if dictionary else x
+        looked = self.decoder.seen(x) if dictionary else self.marked(x)
         numbers = full(self.encoder(looked if self.symbolic else self.cast(looked), key, self.hot(label), *some))
         numbers = self.decoder.limited(numbers) if dictionary else numbers
         if not getattr(self.posterior_module, "sees_example", False):
             return numbers
-        return jnp.concatenate([numbers, x.reshape(x.shape[0], -1).astype(numbers.dtype)], axis=1)
+        flat = x.reshape(x.shape[0], -1).astype(numbers.dtype)
+        return jnp.concatenate([numbers, jnp.nan_to_num(flat, nan=0.0) if self.marks else flat], axis=1)
+
+    def sees(self, batch: Batch) -> Array:
+        """Return the examples of a batch as `encode` takes them: nan at missing values where marks are on, else 0."""
+        return batch.x if batch.mask is None or not self.marks else jnp.where(batch.mask, batch.x, jnp.nan)
+
+    def marked(self, x: Array) -> Array:
+        """Return what the encoder is given: x itself, or with marks on (..., 2 C), 0 at nan and whether observed."""
+        if not self.marks:
+            return x
+        missing = jnp.isnan(x)
+        return jnp.concatenate([jnp.where(missing, 0, x), (~missing).astype(x.dtype)], axis=-1)
 
     def target(self, batch: Batch) -> Batch:
         """Return the batch as the decoder is judged by it: a transcoder's inputs are hidden, else all as it is."""
@@ -163,12 +195,12 @@ class Autoencoder(nnx.Module):
         """Return log q(y|x) of every class. Raises ConfigError unless labels are inferred."""
         if self.classifier is None:
             raise ConfigError(f"this model has no classifier (labels {self.labels!r}): use labels inferred")
-        return jax.nn.log_softmax(full(self.classifier(self.cast(x), key, None)))
+        return jax.nn.log_softmax(full(self.classifier(self.cast(self.marked(x)), key, None)))
 
     def seen_label(self, batch: Batch) -> Any:
         """Return the label that `encode` and `decode` are to see of a batch: the given, or the likeliest one."""
         if self.labels == "inferred":
-            return jnp.argmax(self.classify(batch.x), axis=1)
+            return jnp.argmax(self.classify(self.sees(batch)), axis=1)
         return batch.label
 
     def hot(self, label: Labels) -> Float[Array, "batch classes"] | None:

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 
@@ -55,6 +56,12 @@ def as_batch(x: Any) -> Batch:
     """Return a batch, with 0 at hidden values; a bare array is examples without label or mask."""
     batch = x if isinstance(x, Batch) else Batch(x)
     return batch if batch.mask is None else batch._replace(x=jnp.where(batch.mask, batch.x, 0))
+
+
+def observed(x: Any, label: Any = None) -> Batch:
+    """Return examples with nan where values are missing as a batch: 0 there, and the mask; without nan, no mask."""
+    seen = ~np.isnan(x) if np.issubdtype(np.asarray(x).dtype, np.floating) else np.ones((), bool)
+    return Batch(x, label) if seen.all() else Batch(np.where(seen, x, 0), label, seen)
 
 
 def repeated(tree: Any, times: int) -> Any:

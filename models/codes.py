@@ -81,7 +81,7 @@ def weigher(model: Any, batch: Batch, key: PRNGKeyArray, samples: int, training:
     more = jax.random.fold_in(key, 7)
     if training:
         key, for_encoder, for_decoder = jax.random.split(key, 3)
-    q = model.encode(batch.x, for_encoder, batch.label)
+    q = model.encode(model.sees(batch), for_encoder, batch.label)
     if not has_density(q):
         raise ConfigError("a bound on log p(x) needs a posterior with a density, got a point: use posterior normal")
     z, log_q = jax.vmap(lambda k: draw(q, k))(jax.random.split(key, samples))

@@ -108,19 +108,21 @@ def example_loss(
 
 
 def training_mean(examples: Examples, how: Binarisation) -> Float[Array, "*shape"]:
-    """Return the mean of all (scaled, binarised) examples of a split, summed in chunks."""
+    """Return the mean of all (scaled, binarised) examples of a split, of each value where observed, in chunks."""
     n, batch = len(examples), min(len(examples), BATCH)
-    zero = jnp.zeros(examples.shape)
+    zero, count = jnp.zeros(examples.shape), n if examples.mask is None else jnp.maximum(jnp.sum(examples.mask, 0), 1)
 
     def one_batch(total: Array, i: Array) -> tuple[Array, None]:
         index = i * batch + jnp.arange(batch)
         x = examples.take(index % n).astype(zero.dtype)
         if how == "threshold":  # draws of 0 and 1 have the mean that they are drawn by
             x = binarise(x, "threshold", None)
+        if examples.mask is not None:
+            x = jnp.where(jnp.asarray(examples.mask)[index % n], x, 0)
         kept = (index < n).reshape(-1, *(1,) * (x.ndim - 1))
         return total + jnp.sum(jnp.where(kept, x, 0), axis=0), None
 
-    return jax.lax.scan(one_batch, zero, jnp.arange(-(-n // batch)))[0] / n
+    return jax.lax.scan(one_batch, zero, jnp.arange(-(-n // batch)))[0] / count
 
 
 def measure(

@@ -92,13 +92,19 @@ def numbers_of(fields: Sequence[str]) -> np.ndarray | None:
 
 
 def numeric(
-    columns: Sequence[Column], options: Options, where: str, first_row: int, like: Mapping[str, Any]
+    columns: Sequence[Column],
+    options: Options,
+    where: str,
+    first_row: int,
+    like: Mapping[str, Any],
+    missing: bool = False,
 ) -> Numbers:
     """Return a table's columns as numbers.
 
     first_row: number of the first row of values in the file, for messages. like: `how` of an earlier reading, whose
-    columns, categories and label are used again; {} to find them. Raises DataError for dates, missing values, fields
-    that are almost numbers, texts with too many values, columns that are not there.
+    columns, categories and label are used again; {} to find them. missing: whether values may be: they are nan, a
+    missing category in all its columns. Raises DataError for dates, missing values (allowed ones where a row or a
+    column has no other), fields that are almost numbers, texts with too many values, columns that are not there.
     """
     remarks: list[str] = []
     if len({c.name for c in columns}) < len(columns):
@@ -109,7 +115,7 @@ def numeric(
     kept, ordered = _without(columns, ignore, where, bool(like))
     if ignore:
         remarks.append(f"ignored: {names_of(list(ignore))}")
-    kept, index = _index(kept, len(columns))
+    kept, index = _index([_with_holes(c) for c in kept] if missing else kept, len(columns))
     if index is not None:
         remarks.append(f"column {index.name!r} is an index, not a value")
     label = _label(kept, like["label"] if like else options.label, where, bool(like))
@@ -118,11 +124,8 @@ def numeric(
         kept = [c for c in kept if c is not label]
         y = _classes(label, where, first_row)
         remarks.append(f"labels: column {label.name!r}")
-    for column in kept:
-        if not column.text and not np.isfinite(column.values).all():
-            _refuse_missing(kept, where, first_row)
-    if any(c.text for c in kept):
-        _refuse_missing(kept, where, first_row)
+    holes = _holes(kept, where, first_row, missing and bool(not like or like.get("missing")))
+    remarks += [holes] if holes else []
     categories = dict(like.get("categories", {}))
     arrays, names = [], []
     for column in kept:
@@ -138,6 +141,7 @@ def numeric(
     if real:
         remarks.append(f"column {real[0]!r} is kept as a value: it holds real numbers or many values")
     how = {"label": "none" if label is None else label.name, "ignore": list(ignore), "categories": categories}
+    how |= {"missing": True} if holes or like.get("missing") else {}
     rows = None if index is None else [_shown_index(v) for v in index.values]
     return Numbers(np.column_stack(arrays), tuple(names), y, rows, how, tuple(remarks), ordered)
 
@@ -230,7 +234,7 @@ def _words(column: Column) -> bool:
 
 def _few(column: Column) -> bool:
     """Whether a column's values can be classes: texts or whole numbers, few of them."""
-    values = column.values
+    values = column.values if column.text else column.values[np.isfinite(column.values)]
     if not (_words(column) if column.text else np.isfinite(values).all() and np.array_equal(values, np.rint(values))):
         return False
     most = min(100, max(2, len(column.values) // 2))
@@ -246,28 +250,58 @@ def _classes(label: Column, where: str, first_row: int) -> np.ndarray:
                     "fill it, or --label none"
                 )
         return np.array([str(v).strip() for v in label.values.tolist()])
+    if label.values.dtype.kind == "f" and np.isnan(label.values).any():
+        raise DataError(
+            f"{where}: row {int(np.argmax(np.isnan(label.values))) + first_row}: the label (column {label.name!r}) is "
+            "missing; fill it, or --label none"
+        )
     if not (np.isfinite(label.values).all() and np.array_equal(label.values, np.rint(label.values))):
         raise DataError(f"{where}: column {label.name!r} holds real numbers, which are no classes; use --label none")
     return label.values
 
 
-def _refuse_missing(columns: Sequence[Column], where: str, first_row: int) -> None:
-    """Raise DataError when a value is missing, counting them by column."""
-    counts: dict[str, int] = {}
-    first = None
-    for c in columns:
-        holes = (
-            np.array([is_missing(str(v)) for v in c.values.tolist()])
-            if c.text
-            else ~np.isfinite(c.values.astype(float))
-        )
-        if holes.any():
-            counts[c.name] = int(holes.sum())
-            row = int(np.argmax(holes))
-            first = min(first, (row, c.name)) if first else (row, c.name)
-    if first is None:
-        return
+def _with_holes(column: Column) -> Column:
+    """Return a column of numbers and missing values as numbers, nan where missing; any other as it is."""
+    if not column.text:
+        return column
+    holes = _holes_of(column)
+    known = numbers_of([str(v) for v in column.values[~holes].tolist()]) if holes.any() and not holes.all() else None
+    if known is None:
+        return column
+    values = np.full(len(holes), np.nan)
+    values[~holes] = known
+    return Column(column.name, values)
+
+
+def _holes_of(column: Column) -> np.ndarray:
+    """Return which values of a column are missing; of numbers, which are not finite."""
+    if column.text:
+        return np.array([is_missing(str(v)) for v in column.values.tolist()])
+    return ~np.isfinite(column.values.astype(float))
+
+
+def _holes(columns: Sequence[Column], where: str, first_row: int, allowed: bool) -> str:
+    """Return how many values are missing, in words; "" for none.
+
+    Raises DataError where they are not allowed, and where a row or a column has no value at all.
+    """
+    every = np.column_stack([_holes_of(c) for c in columns]) if columns else np.zeros((0, 0), bool)
+    if not every.any():
+        return ""
+    counts = {c.name: int(n) for c, n in zip(columns, every.sum(0), strict=True) if n}
     listed = names_of([f"{name} ({n})" for name, n in counts.items()])
+    empty = every.all(1)
+    infinite = any(not c.text and np.isinf(c.values.astype(float)).any() for c in columns)
+    if allowed and not infinite and not every.all(0).any():
+        if empty.any():
+            raise DataError(
+                f"{where}: row {int(np.argmax(empty)) + first_row}: every value is missing"
+                f"{f' ({empty.sum()} rows are so)' if empty.sum() > 1 else ''}; leave such rows out"
+            )
+        many = counted(int(every.sum()), "value", "is", "are")
+        return f"{many} missing: {listed}; left out of every loss"
+    row = int(np.argmax(every.any(1)))
+    first = row, columns[int(np.argmax(every[row]))].name
     raise DataError(
         f"{where}: {counted(sum(counts.values()), 'value', 'is', 'are')} missing: {listed}; the first is in row "
         f"{first[0] + first_row}, column {shown(first[1])!r}; fill them, or leave columns out: --ignore "
@@ -286,6 +320,7 @@ def _as_numbers(
             )
         return [(column.name, column.values.astype(np.float64))]
     texts = [str(v).strip() for v in column.values.tolist()]
+    known_texts = [t for t in texts if not is_missing(t)]
     where = f"{where}: column {shown(column.name)!r}"
     if column.name not in categories:
         if _dates(column):
@@ -300,7 +335,7 @@ def _as_numbers(
                     f"{where}, row {wrong[0] + first_row}: {shown(wrong[1])!r} is not a number, others there are; "
                     f"write plain numbers, or --ignore {shown(column.name)}"
                 )
-        values = sorted(set(texts))
+        values = sorted(set(known_texts))
         if like:
             raise DataError(f"{where} held numbers, now texts such as {shown(texts[0])!r}")
         if len(values) > min(MOST_CATEGORIES, max(2, len(texts) // 2)):
@@ -310,10 +345,11 @@ def _as_numbers(
             )
         categories[column.name] = values
     known = categories[column.name]
-    unseen = sorted(set(texts) - set(known))
+    unseen = sorted(set(known_texts) - set(known))
     if unseen:
         raise DataError(
             f"{where} holds {shown(unseen[0])!r}, which was not there in training; known are {names_of(known)}"
         )
-    coded = np.array([known.index(t) for t in texts])
-    return [(f"{column.name}={value}", (coded == k).astype(np.float64)) for k, value in enumerate(known)]
+    coded = np.array([np.nan if is_missing(t) else known.index(t) for t in texts])
+    each = lambda k: np.where(np.isnan(coded), np.nan, coded == k)
+    return [(f"{column.name}={value}", each(k)) for k, value in enumerate(known)]

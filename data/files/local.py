@@ -37,7 +37,7 @@ def load_file(path: str, options: Options) -> Dataset:
     for part in parts.values():
         refuse_labels(part.x, where, located(path)[0])
         refuse_packed(part.x, where, located(path)[0].name)
-    x = together({key: part.x for key, part in parts.items()}, where)
+    x = together({key: part.x for key, part in parts.items()}, where, bool(found.how.get("missing")))
     labels, classes, names = _labels(parts, where)
     try:
         splits, words = _split({k: (v, labels.get(k)) for k, v in x.items()}, found, options)

@@ -28,10 +28,10 @@ def read_table(content: bytes, path: Path, options: Options, like: Mapping[str, 
     """Return the table in the bytes of a file as numbers; see `data.files.columns.numeric` for what is refused."""
     where = str(path)
     if path.name.lower().endswith(".parquet"):
-        return numeric(parquet(content, where, like.get("ignore", options.ignore)), options, where, 1, like)
+        return numeric(parquet(content, where, like.get("ignore", options.ignore)), options, where, 1, like, True)
     text = decoded(gunzip(content, where) if content[:2] == b"\x1f\x8b" else content, where)
     columns, first_row, remarks = parse_text(text, where)
-    found = numeric(columns, options, where, first_row, like)
+    found = numeric(columns, options, where, first_row, like, True)
     return found._replace(remarks=(*remarks, *found.remarks))
 
 

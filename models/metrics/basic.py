@@ -40,7 +40,7 @@ def per_example(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> di
     if model.labels == "inferred":
         label = model.seen_label(batch)
         out = {"accuracy": (label == batch.label).astype(float)} if batch.label is not None else {}
-    q = model.encode(batch.x, None, label)
+    q = model.encode(model.sees(batch), None, label)
     x, _, mask = model.target(batch)
     p = model.decode(q.mean, None, label)
     unit = unit_of(p)
@@ -85,7 +85,7 @@ def per_dimension(model: Autoencoder, batch: Batch | Any, key: PRNGKeyArray) -> 
         return {}
     batch = as_batch(batch)
     label = model.seen_label(batch)
-    q = model.encode(batch.x, None, label)
+    q = model.encode(model.sees(batch), None, label)
     if not has_density(q):
         return {}
     z, log_q = draw(q, key)

@@ -16,7 +16,7 @@ from models.metrics.subject import Subject
 
 def indices_of(model: Autoencoder, batch: Batch, key: PRNGKeyArray | None = None) -> Int[Array, "batch places"]:
     """Return the entry at every place of each code: the chosen one, or the likeliest of a distribution's."""
-    q = model.encode(batch.x, None, model.seen_label(batch))
+    q = model.encode(model.sees(batch), None, model.seen_label(batch))
     return jnp.argmax(q.logits, axis=-1) if hasattr(q, "logits") else q.indices
 
 

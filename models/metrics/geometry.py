@@ -101,7 +101,7 @@ def rows_of(model: Autoencoder, batch: Batch, key: PRNGKeyArray) -> Rows:
             "product": j_f @ j_g,
             "secant_f": secant(f),
             "secant_g": secant(g),
-            "density": jnp.full(code.shape[:1], has_density(model.encode(batch.x, None, batch.label))),
+            "density": jnp.full(code.shape[:1], has_density(model.encode(model.sees(batch), None, batch.label))),
         }
     module = model.posterior_module
     activation = getattr(module(), "activation", "") if isinstance(module, Held) else ""

@@ -110,7 +110,7 @@ def minibatch(subject: Subject) -> dict[str, Measured]:
     shuffled = subject.test._replace(batch=jax.tree.map(lambda a: np.asarray(a)[order], subject.test.batch))
 
     def estimates(model: Autoencoder, batch: Batch, key: PRNGKeyArray) -> dict[str, Array]:
-        q = model.encode(batch.x, None, model.seen_label(batch))
+        q = model.encode(model.sees(batch), None, model.seen_label(batch))
         z, log_q = draw(q, key)
         weight = stratified(size, n)
         joint, each = log_pairs(q, z)
@@ -136,7 +136,7 @@ def log_pairs(q: Any, z: Float[Array, "codes latent"]) -> tuple[Float[Array, "co
 
 
 def _draws(model: Autoencoder, batch: Batch, key: PRNGKeyArray) -> dict[str, Array]:
-    z, log_q = draw(model.encode(batch.x, None, model.seen_label(batch)), key)
+    z, log_q = draw(model.encode(model.sees(batch), None, model.seen_label(batch)), key)
     prior = model.prior(None, jax.random.fold_in(key, 1))
     out = {"z": z, "log_q": log_q, "log_p": prior.log_prob(z)}
     if isinstance(prior, Normal):
@@ -160,7 +160,7 @@ def _sums_of_groups(subject: Subject, parts: list[np.ndarray], z: np.ndarray) ->
 
 @functools.partial(jax.jit)
 def _sums(model: Autoencoder, batch: Batch, counted: Array, z: Array) -> Any:
-    q = model.encode(batch.x, None, model.seen_label(batch))
+    q = model.encode(model.sees(batch), None, model.seen_label(batch))
     n, latent = z.shape
     block = max(1, min(n, PAIRS // (len(batch.x) * latent)))
     count = -(-n // block)

@@ -32,7 +32,7 @@ def log_likelihood(
         raise ConfigError("a model without an encoder has no importance-weighted likelihood")
     label = model.seen_label(batch)
     batch = Batch(batch.x, label, batch.mask)
-    q = model.encode(batch.x, None, label)
+    q = model.encode(model.sees(batch), None, label)
     if not has_density(q):
         raise ConfigError("a point posterior has no density, so no likelihood: use posterior normal")
     n = len(batch.x)

@@ -68,7 +68,7 @@ class Subject:
         if isinstance(self.model.encoder, NoEncoder):
             return None
         one = jax.tree.map(lambda a: jnp.asarray(a[:1]), self.test.batch)
-        return jax.eval_shape(lambda m, b: m.encode(b.x, None, m.seen_label(b)), self.model, one)
+        return jax.eval_shape(lambda m, b: m.encode(m.sees(b), None, m.seen_label(b)), self.model, one)
 
     @functools.cached_property
     def codes(self) -> np.ndarray:
@@ -77,7 +77,7 @@ class Subject:
 
     def codes_of(self, shown: Shown) -> np.ndarray:
         """Return the mean code of every example, (n, latent)."""
-        return self.each(lambda m, b, k: m.encode(b.x, None, m.seen_label(b)).mean, shown=shown)
+        return self.each(lambda m, b, k: m.encode(m.sees(b), None, m.seen_label(b)).mean, shown=shown)
 
     @property
     def dense(self) -> bool:

@@ -42,7 +42,8 @@ class Denoising:
     def answer(self, model: Any, batch: Batch, key: PRNGKeyArray, label: Any = None) -> Answer:
         """Return the examples corrupted, and what the model makes of them."""
         seen = self.corrupted(batch.x, key)
-        return Answer("noisy", seen, model.decode(model.encode(seen, None, label).mean, None, label).mean)
+        q = model.encode(model.sees(batch._replace(x=seen)), None, label)
+        return Answer("noisy", seen, model.decode(q.mean, None, label).mean)
 
     def at(self, step: Step) -> "Denoising":
         """Return itself: nothing is scheduled."""

@@ -63,7 +63,7 @@ class Masked:
     def answer(self, model: Any, batch: Batch, key: PRNGKeyArray, label: Any = None) -> Answer:
         """Return the image without its hidden patches (grey), with the model's in their place; those count."""
         seen, hidden = self.drawn(model, batch.size, jax.random.split(key)[0])
-        numbers = model.numbers(batch.x, None, label, seen)
+        numbers = model.numbers(model.sees(batch), None, label, seen)
         p = model.decode(model.posterior(numbers).mean, None, label)
         return Answer(
             "masked", jnp.where(hidden, 0.5, batch.x), jnp.where(hidden, p.mean, batch.x), observed(hidden, batch)

@@ -49,7 +49,9 @@ def run(
     more = jax.random.fold_in(key, 7)
     if training:
         key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
-    numbers = own = model.numbers(batch.x if seen is None else seen, for_encoder, batch.label, patches)
+    numbers = own = model.numbers(
+        model.sees(batch if seen is None else batch._replace(x=seen)), for_encoder, batch.label, patches
+    )
     target: Batch = model.target(batch)
     if refine is not None:
         numbers = refine(model, target, numbers, more)

@@ -33,7 +33,7 @@ class SemiSupervised:
         batch, c = as_batch(batch), model.classes
         if model.labels != "inferred" or batch.label is None:
             raise ConfigError("semisupervised needs model.labels inferred and data with labels")
-        log_y = model.classify(batch.x, jax.random.fold_in(key, 9) if training else None)
+        log_y = model.classify(model.sees(batch), jax.random.fold_in(key, 9) if training else None)
         every = repeated(batch, c)._replace(label=jnp.repeat(jnp.arange(c), batch.size))
         done = run(model, every, key, training)
         nll, kl_terms = bound_terms(done, "semisupervised")
@@ -57,5 +57,5 @@ def _of_one_label(done: Pass, batch: Batch, label: Any) -> Pass:
     """Return the pass of one label per example out of that of all labels."""
     row = label * batch.size + jnp.arange(batch.size)
     z, log_q = done.z[row], None if done.log_q is None else done.log_q[row]
-    q, p = done.model.encode(batch.x, None, label), done.model.decode(z, None, label)
+    q, p = done.model.encode(done.model.sees(batch), None, label), done.model.decode(z, None, label)
     return done._replace(batch=batch._replace(label=label), q=q, z=z, log_q=log_q, p=p, numbers=None)

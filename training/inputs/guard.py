@@ -34,7 +34,7 @@ def checked_splits(config: Any, splits: Any) -> dict[str, Examples]:
             )
         if part.shape != shape:
             raise ConfigError(f"{name} holds examples of shape {part.shape}, train of {shape}")
-        if _bad(part.x):
+        if _bad(part.x if part.mask is None else jnp.where(part.mask, part.x, 0)):
             raise ConfigError(f"{name} holds values that are not finite (NaN or infinity): remove or fill them first")
     if config.batch_size > len(out["train"]):
         raise ConfigError(

@@ -10,6 +10,7 @@ import data
 from data.disk import load_disk, too_large
 from data.options import parse_size
 from data.stream import about_stream
+from models.batch import observed
 from models.config import ConfigError
 from training.examples import Binarisation, Examples, fix_binary
 from training.inputs.resolve import described, resolved
@@ -157,7 +158,10 @@ def _examples(dataset: data.Dataset, part: str, salt: int, binarise: Binarisatio
     if in_step(dataset):
         examples = Examples(jnp.asarray(x), step_range(dataset.scale), **labels)
     else:
-        examples = Examples(jnp.asarray(dataset.scale.apply(x)), (0.0, 1.0), **labels)
+        x, _, mask = observed(dataset.scale.apply(x))
+        if dataset.missing:  # in every split, whether or not some of its values are: one program for all
+            labels["mask"] = jnp.ones(x.shape, bool) if mask is None else jnp.asarray(mask)
+        examples = Examples(jnp.asarray(x), (0.0, 1.0), **labels)
     return fix_binary(examples, salt) if binarise == "static" else examples
 
 

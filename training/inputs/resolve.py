@@ -35,6 +35,8 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
         likelihood = dataclasses.replace(likelihood, grey=not dataset.bits and config.binarise == "none")
     if likelihood is not config.model.likelihood:
         config = dataclasses.replace(config, model=dataclasses.replace(config.model, likelihood=likelihood))
+    if dataset.missing and config.model.marks == "auto" and not config.model.unmarked():
+        config = dataclasses.replace(config, model=dataclasses.replace(config.model, marks="on"))
     check_support(config, dataset, train)
     return config
 
@@ -95,7 +97,7 @@ def spread(dataset: data.Dataset) -> float:
     if dataset.scale.kind == "standardise":
         return 1.0
     x = dataset.scale.apply(dataset.splits["validation"].x).reshape(len(dataset.splits["validation"]), -1)
-    return float(np.sqrt(np.mean(np.var(x, axis=0, dtype=np.float64)))) or 1.0
+    return float(np.sqrt(np.mean(np.nanvar(x, axis=0, dtype=np.float64)))) or 1.0
 
 
 def described(config: Any, was: Any) -> str:
@@ -110,4 +112,5 @@ def described(config: Any, was: Any) -> str:
     chosen = " (auto)" if isinstance(was.model.likelihood, likelihoods.AutoLikelihood) else ""
     encoder = config.model.encoder
     read = f"; encoder {kind(type(encoder))} (auto)" if encoder != was.model.encoder else ""
-    return f"likelihood {kind(type(likelihood))}{how}{chosen}{read}"
+    marks = "; missing values marked to the encoder (auto)" if config.model.marks != was.model.marks else ""
+    return f"likelihood {kind(type(likelihood))}{how}{chosen}{read}{marks}"

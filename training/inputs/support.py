@@ -38,8 +38,8 @@ def scaled_range(dataset: data.Dataset) -> tuple[float, float]:
         ends = [dataset.scale.apply(np.asarray(dataset.range))]
     else:
         flat = [split.x.reshape(-1, split.x.shape[-1]) for split in dataset.splits.values()]
-        ends = [dataset.scale.apply(end) for x in flat for end in (x.min(0), x.max(0))]
-    return float(min(e.min() for e in ends)), float(max(e.max() for e in ends))
+        ends = [dataset.scale.apply(end) for x in flat for end in (np.nanmin(x, 0), np.nanmax(x, 0))]
+    return float(min(np.nanmin(e) for e in ends)), float(max(np.nanmax(e) for e in ends))
 
 
 def support_of(likelihood: Any) -> str:
@@ -117,7 +117,7 @@ def _not_whole(likelihood: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     coded, flat = np.flatnonzero(limits), x.reshape(len(x), -1)
     top = np.array(limits, float)[coded]
     codes = flat[:, coded] if name == "columns" else flat
-    return codes, top, ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)))
+    return codes, top, ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)) | np.isnan(codes))
 
 
 def _on_levels(dataset: data.Dataset, levels: int, exactly: bool, train: Any) -> bool:

@@ -43,11 +43,12 @@ def directions(model: Any, x: Any, label: Any = None) -> tuple[np.ndarray, ...]:
 
 def write(path: Path, model: Any, dataset: Any, x: np.ndarray, label: Any = None) -> Path:
     """Draw the directions of the first examples of x, (n, *shape) as the model sees them; return the path."""
-    from models.batch import Batch
+    from models.batch import Batch, observed
 
     x, label = x[:EXAMPLES], None if label is None else jnp.asarray(label[:EXAMPLES])
-    seen = model.seen_label(Batch(jnp.asarray(x), label)) if model.classes else None
-    u, s, v, decoded = directions(model, x, seen)
+    given = x if model.marks else observed(x).x
+    seen = model.seen_label(Batch(jnp.asarray(given), label)) if model.classes else None
+    u, s, v, decoded = directions(model, given, seen)
     n, k = s.shape
     image = drawing.is_image(x.shape[1:])
     shown = [dataset.display(a) for a in (x, decoded)]

@@ -37,7 +37,7 @@ def write_all(
     make_folder(folder)
     names = ("curves", "reconstructions", "samples", "latent", "traversal")
     path = {name: folder / f"{name}.png" for name in names}
-    from models.batch import Batch
+    from models.batch import observed
     from models.networks.nothing import NoEncoder
 
     classes = getattr(model, "classes", 0)
@@ -49,8 +49,9 @@ def write_all(
         return [path["samples"], *([path["curves"]] if drawing.curves(path["curves"], rows) else [])]
     x, labels = examples(dataset, CODES)
     source = source or f"{drawn_split(dataset)} set"
-    seen = jax.jit(_seen)(model, jnp.asarray(x), labels) if classes else None
-    posterior = jax.jit(_posterior)(model, jnp.asarray(x), seen)
+    given = x if getattr(model, "marks", False) else observed(x).x  # nan at missing values, or 0
+    seen = jax.jit(_seen)(model, jnp.asarray(given), labels) if classes else None
+    posterior = jax.jit(_posterior)(model, jnp.asarray(given), seen)
     codes = np.asarray(posterior["mean"], np.float64)
     plan = latents(model, codes, "log_std" in posterior, key, labels=turns)
     shown = min(EXAMPLES, len(codes))
@@ -68,7 +69,7 @@ def write_all(
     drawing.traversal(path["traversal"], grid, plan["values"], titles, plan["title"])
     if answer is not None:
         label = None if seen is None else seen[:shown]
-        found = answer(model, Batch(jnp.asarray(x[:shown]), label), jax.random.fold_in(key, 1), label)
+        found = answer(model, jax.tree.map(jnp.asarray, observed(x[:shown], label)), jax.random.fold_in(key, 1), label)
         path["answer"] = folder / f"{'denoised' if found.name == 'noisy' else found.name}.png"
         given, made = (dataset.display(np.asarray(a, np.float32)) for a in (found.seen, found.mean))
         whose = {"given": found.name, "source": source}

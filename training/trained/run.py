@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import PRNGKeyArray, Shaped
 
 from models import metrics
-from models.batch import Batch
+from models.batch import Batch, observed
 from models.codes import draw, has_density
 from models.config import ConfigError
 from models.metrics import Shown, Subject
@@ -41,7 +41,8 @@ class LoadedRun:
     Every method takes raw values, as in the file the run was trained on: NumPy or JAX, one example of `shape` or
     a batch of them. Results are NumPy, one row per example (without the leading axis for a single one). Values are
     scaled as in training, worked on in chunks of 512, and brought back. `label`: of each example, for a model that was
-    given labels. Raises ConfigError, one line, for values of another shape or range, or not finite.
+    given labels. nan is a missing value for a run on data with such: `reconstruct` is then what is expected of it. Raises
+    ConfigError, one line, for values of another shape or range, or not finite.
     """
 
     fitted = False
@@ -167,11 +168,13 @@ class LoadedRun:
             raise ConfigError("this model has no encoder (encoder none): it has samples, and no scores of examples")
         x, single = self._examples(x, exact=True)
         label, key = self._labels(label, len(x), "score"), as_key(key)
-        out = self._chunks("score", lambda m, x, y, k: metrics.per_example(m, Batch(x, y), k), x, label, key=key)
+        shown = observed(x, label)
+        each = lambda m, *given: metrics.per_example(m, Batch(*given[:-1]), given[-1])
+        out = self._chunks("score", each, *shown, key=key)
         if samples:
-            bound = lambda m, x, y, k: metrics.log_likelihood(m, Batch(x, y), k, samples)
+            bound = lambda m, *given: metrics.log_likelihood(m, Batch(*given[:-1]), given[-1], samples)
             key = jax.random.fold_in(key, 1)
-            out |= self._chunks(f"bound {samples}", bound, x, label, key=key)
+            out |= self._chunks(f"bound {samples}", bound, *shown, key=key)
         return {name: _first(value, single) for name, value in out.items()}
 
     def export(self, folder: Path | str) -> list[Path]:
@@ -211,7 +214,9 @@ class LoadedRun:
         Of a run with --binarise it holds the bits that the model sees. Needs the extra `compression`. Raises
         ConfigError for a model that has no probabilities to code by.
         """
-        return compressed(Subject(self.model, Shown(Batch(self.scaled(x)))), self._weights())
+        if (hidden := int(np.isnan(x := self.scaled(x)).sum())):
+            raise ConfigError(f"compression keeps every value, {hidden} of {x.size} are missing: fill them first")
+        return compressed(Subject(self.model, Shown(Batch(x))), self._weights())
 
     def decompress(self, content: bytes) -> np.ndarray:
         """Return the examples of a file that `compress` of this run wrote, in the data's units. Raises ConfigError."""
@@ -256,12 +261,19 @@ class LoadedRun:
         return z, single
 
     def scaled(self, x: Any) -> np.ndarray:
-        """Return raw examples as the model sees them: scaled, made binary where the run does that, (n, *shape)."""
-        return self._examples(x)[0]
+        """Return raw examples as the model sees them: scaled, made binary where the run does that, (n, *shape).
+
+        Missing values stay nan: `models.batch.observed` makes a batch of them.
+        """
+        return as_seen(self.facts, self.config, x)[0]
 
     def _examples(self, x: Any, exact: bool = False) -> tuple[np.ndarray, bool]:
-        """Return raw examples as the model sees them, (n, *shape) float32, and whether there was only one."""
-        return as_seen(self.facts, self.config, x, exact)
+        """Return raw examples as the encoder takes them, (n, *shape) float32, and whether there was only one.
+
+        exact: nan at missing values also where the encoder is not told of them and takes 0.
+        """
+        x, single = as_seen(self.facts, self.config, x, exact)
+        return x if exact or self.model.marks else observed(x).x, single
 
     def _chunks(self, name: str, f: Callable[..., Any], *arrays: Any, key: PRNGKeyArray | None = None) -> Any:
         """Return f(model, *chunks[, key of the chunk]), concatenated; a short chunk is filled up, then cut."""

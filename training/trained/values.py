@@ -51,8 +51,11 @@ def as_seen(facts: Facts, config: Any, x: Any, exact: bool = False) -> tuple[np.
         raise ConfigError("there is no example to work on: the batch is empty")
     if x.dtype.kind not in "buif":
         raise ConfigError(f"examples must be numbers, got dtype {x.dtype}")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        raise ConfigError(f"{int((~np.isfinite(x)).sum())} of {x.size} values are not finite; remove or fill them")
+    bad = _not_there(facts, config, x)
+    if bad.any():
+        raise ConfigError(f"{int(bad.sum())} of {x.size} values are not finite; remove or fill them")
+    if (empty := np.isnan(x).reshape(len(x), -1).all(1)).any():
+        raise ConfigError(f"example {int(np.argmax(empty))}: every value is missing (nan); leave such examples out")
     _check_range(facts, x)
     scaled = facts.scale.apply(x)
     how = config.binarise
@@ -62,6 +65,14 @@ def as_seen(facts: Facts, config: Any, x: Any, exact: bool = False) -> tuple[np.
     elif exact or not isinstance(config.objective, Denoising):  # whose inputs may be as noisy as in training
         _check_support(facts, config.model.likelihood, x, scaled)
     return scaled, single
+
+
+def _not_there(facts: Facts, config: Any, x: np.ndarray) -> np.ndarray:
+    """Return which values are no numbers: nan stands for a missing one in a run that is told of these."""
+    if x.dtype.kind != "f":
+        return np.zeros(x.shape, bool)
+    may = config.model.marks == "on" or bool((facts.record.get("reading") or {}).get("missing"))
+    return np.isinf(x) if may else ~np.isfinite(x)
 
 
 def _check_support(facts: Facts, likelihood: Any, x: np.ndarray, scaled: np.ndarray) -> None:
@@ -79,7 +90,7 @@ def _check_support(facts: Facts, likelihood: Any, x: np.ndarray, scaled: np.ndar
 def _check_range(facts: Facts, x: np.ndarray) -> None:
     """Refuse levels that are none of the training data's: real values, such as a table's, may lie anywhere."""
     low, high = facts.low, facts.high
-    found = float(x.min()), float(x.max())
+    found = float(np.nanmin(x)), float(np.nanmax(x))
     if not facts.whole or not facts.picture:
         return
     if found[0] < low or found[1] > high:

@@ -73,7 +73,7 @@ def check_penalty(
 def passed(model: Any, x: Any, key: Any) -> Pass:
     """Return the evaluation-mode pass at the mean code."""
     batch = as_batch(x)
-    q = model.encode(batch.x, None, batch.label)
+    q = model.encode(model.sees(batch), None, batch.label)
     z = mean_code(q, "check_penalty")
     return Pass(model, batch, q, z, None, model.decode(z, None, batch.label), key, False)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from models import distributions
-from models.batch import Pass
+from models.batch import Batch, Pass
 from models.config import config, setting
 from models.networks.encoder import Encoder
 from models.networks.layers import activation
@@ -129,7 +129,7 @@ def layered(model: Any, half: Map) -> bool:
     net = model.encoder
     if not isinstance(net, Encoder) or net.convolutions or any(block.norm is not None for block in net.hidden):
         return False
-    if hasattr(model.decoder, "seen"):  # a dictionary changes what the encoder sees and which units exist
+    if model.marks or hasattr(model.decoder, "seen"):  # a dictionary changes what it sees and which units exist
         return False
     if net.hidden and net.head.kernel[...].dtype.itemsize < 4:  # where short floats round is the network's affair
         return False
@@ -153,7 +153,7 @@ def slopes(model: Any, half: Map, done: Pass | None = None) -> Float[Array, "bat
     numbers = None if done is None else done.numbers
     if numbers is None:
         x = half.at.reshape(-1, *model.shape)
-        numbers = model.numbers(x if mask is None else jnp.where(mask, x, 0), None, label)
+        numbers = model.numbers(x if mask is None else model.sees(Batch(jnp.where(mask, x, 0), label, mask)), None, label)
     return jax.jvp(lambda n: model.posterior(n).mean, (numbers,), (jnp.ones_like(numbers),))[1]
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.batch import Pass
+from models.batch import Batch, Pass
 from models.codes import posterior_name
 from models.config import ConfigError
 from models.networks.layers import BatchNorm
@@ -81,7 +81,7 @@ def encoder(model: Any, x: Array, label: Any = None, mask: Any = None, name: str
     def many(x: Array, extra: Any) -> Array:
         label, mask = extra
         x = x.reshape(-1, *model.shape)
-        q = model.encode(x if mask is None else jnp.where(mask, x, 0), None, label)
+        q = model.encode(x if mask is None else model.sees(Batch(jnp.where(mask, x, 0), label, mask)), None, label)
         return mean_code(q, name)
 
     return Map(many, x.reshape(x.shape[0], -1), (label, mask))
