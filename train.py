@@ -75,7 +75,7 @@ class Config:
     channels: Literal[0, 1, 3] = 0
     """Channels of a file's pictures: 1 (grey) or 3 (colours); 0: as they are."""
     kind: Kind = "auto"
-    """What the data are: image, table, series, text, audio; auto: by the file's name and values."""
+    """What the data are: image, table, series, text, audio, ratings; auto: by the file's name and values."""
     model: Model = Model(likelihood=AutoLikelihood())
     """The autoencoder's parts."""
     objective: Objective = ELBO()

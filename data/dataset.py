@@ -132,10 +132,15 @@ class Dataset:
         return bool(self.reading.get("audio"))
 
     @property
+    def ratings(self) -> bool:
+        """Whether an example is what one user chose of all items, see `data.files.kinds.ratings`."""
+        return bool(self.reading.get("ratings"))
+
+    @property
     def kind(self) -> str:
         """What the examples are, in the words of `--kind`."""
-        if self.audio:
-            return "audio"
+        if self.audio or self.ratings:
+            return "audio" if self.audio else "ratings"
         return "text" if self.text else "series" if self.series else "image" if self.picture else "table"
 
     @property
@@ -155,6 +160,7 @@ class Dataset:
             what = "windows" if self.reading["cut"] == "windows" else "series"
             kind = f"{what} of {self.shape[0]} steps x {self.shape[1]}"
         kind = f"recordings as {'x'.join(map(str, self.shape))} numbers" if self.audio else kind
+        kind = f"users of {what} items" if self.ratings else kind
         low, high = self.range
         unit = f"values {low:g}..{high:g}"
         if self.bits:

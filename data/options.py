@@ -7,7 +7,7 @@ from typing import Literal
 from data.errors import DataError
 
 ScaleKind = Literal["auto", "none", "unit", "standardise", "minmax"]
-Kind = Literal["auto", "image", "table", "series", "text", "audio"]
+Kind = Literal["auto", "image", "table", "series", "text", "audio", "ratings"]
 SplitKind = Literal["auto", "random", "blocks", "given"]
 
 

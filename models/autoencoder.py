@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError, config, kind, setting, validate
-from models.networks import Conv, Dense, Dictionary, Mirror, Nothing, Recurrent, Transformer, ViT
+from models.networks import Bag, Conv, Dense, Dictionary, Mirror, Nothing, Recurrent, Transformer, ViT
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
 
@@ -25,7 +25,7 @@ def full(x: Array) -> Array:
 class Model:
     """What an autoencoder is made of; the data's shape gives every size."""
 
-    encoder: Dense | Conv | ViT | Recurrent | Transformer | Nothing = Dense()  # type: ignore[call-arg]
+    encoder: Dense | Conv | ViT | Recurrent | Transformer | Bag | Nothing = Dense()  # type: ignore[call-arg]
     """network from example to code"""
     decoder: Mirror | Dense | Conv | ViT | Recurrent | Transformer | Dictionary = Mirror()
     """network from code to example; mirror: the encoder reversed"""

@@ -4,7 +4,7 @@ import numpy as np
 
 from data.dataset import Dataset, Split, array_digests
 from data.errors import DataError, shown
-from data.files.kinds import audio, choose, series, text
+from data.files.kinds import audio, choose, ratings, series, text
 from data.files.read import located, read
 from data.files.reading import Part, Reading, pooled
 from data.files.refusals import refuse_labels, refuse_packed
@@ -23,8 +23,9 @@ def load_file(path: str, options: Options) -> Dataset:
     place, words = located(path)
     kind = choose.chosen(place, words, options)
     if kind != "plain":
-        load = {"text": text.load_text, "series": series.load_series, "audio": audio.load_audio}[kind]
-        return load(place, words, options, f"file:{shown(path, 200)}")
+        load = {"text": text.load_text, "series": series.load_series, "audio": audio.load_audio}
+        load |= {"ratings": ratings.load_ratings}
+        return load[kind](place, words, options, f"file:{shown(path, 200)}")
     found = read(path, options)
     where = shown(located(path)[0], 200)
     parts = found.parts

@@ -10,7 +10,7 @@ import numpy as np
 from data.dataset import digest
 from data.errors import DataError, at_home, shown
 from data.files import arrays, formats, images, refusals, tables
-from data.files.kinds import audio, choose, series, text
+from data.files.kinds import audio, choose, ratings, series, text
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode_stack
 from data.files.reading import Part, Reading
@@ -34,7 +34,7 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
             ignore=tuple(how.get("ignore", ())),
             resize=tuple(resize) if resize else None,
             channels=int(how.get("channels", 0)),
-            kind="series" if how.get("series") else "auto",
+            kind="series" if how.get("series") else "ratings" if how.get("ratings") else "auto",
         )
     place, key = located(path)
     kind = choose.chosen(place, key, options)
@@ -42,6 +42,8 @@ def read(path: str | Path, options: Options | None = None, *, like: Mapping[str,
         return text.read_text(place, key, like)
     if kind == "audio":
         return audio.read_audio(place, key, like)
+    if kind == "ratings":
+        return ratings.read_ratings(place, key, like)
     if kind == "series":
         return series.read_series(place, key, options, like)
     found = _read(place, key or how.get("key", ""), options, how)

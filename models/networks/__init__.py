@@ -9,7 +9,7 @@
 
 from models.networks.conv import Conv
 from models.networks.decoder import Decoder
-from models.networks.dense import Dense
+from models.networks.dense import Bag, Dense
 from models.networks.dictionary import Dictionary
 from models.networks.encoder import Encoder
 from models.networks.mirror import Mirror
@@ -17,6 +17,7 @@ from models.networks.nothing import Nothing
 from models.networks.sequences import Recurrent, Transformer, ViT
 
 __all__ = [
+    "Bag",
     "Conv",
     "Decoder",
     "Dense",

@@ -95,7 +95,10 @@ def test_a_real_valued_y_is_no_class(tmp_path):
         ('a,b\n"1,000",2.5\n3.5,4\n', "column 'a', row 2: '1,000' is not a number"),
         ("a,b\n1,2%\n3,4\n", "column 'b', row 2: '2%' is not a number"),
         ("a,b\n1,inf\n3,4\n", "column 'b', row 2: 'inf' is not a number"),
-        ("a,b\n1,NA\n3,4\n,5\n", r"2 values are missing: b \(1\), a \(1\)|2 values are missing: a \(1\), b \(1\)"),
+        ("a,b\n1,NA\n3,\n,\n", r"4 values are missing: a \(1\), b \(3\).*row 2, column 'b'"),
+        ("a,b\n1,NA\n3,4\n,?\n", "row 4: every value is missing; leave"),
+        ("a,b\n1,NA\n,\n3,4\n,?\n", r"row 3: every value is missing \(2 rows are so\)"),
+        ("a,label\n1,1\n2,\n3,0\n4,1\n", r"row 3: the label \(column 'label'\) is missing"),
         ("b,t\n2,2024-01-01\n4,2024-01-02\n", "column 't' holds dates .*--ignore t"),
         ("b,t\n2,01/02/2024 10:00\n4,02/02/2024 11:00\n", "holds dates"),
         ("name,b,c\n" + "\n".join(f"n{i},{i},u{i % 2}" for i in range(200)), "200 different values"),
@@ -148,6 +151,29 @@ def test_another_file_is_read_like_the_first(tmp_path):
             load(tmp_path, bad, "c.csv", like=record)
 
 
+def test_missing_values_are_nan_and_the_scale_is_that_of_the_others(tmp_path):
+    """A missing category is missing in each of its columns; other data of such a run may have missing values too."""
+    rng = np.random.default_rng(0)
+    full = rng.normal(3, 2, (60, 2))
+    holed = np.where(rng.random(full.shape) < 0.2, np.nan, full)
+    holed[np.isnan(holed).all(1), 0] = 3.0
+    kind = ["" if i % 7 == 3 else "xy"[i % 2] for i in range(60)]
+    field = lambda v: "" if np.isnan(v) else repr(float(v))
+    rows = [f"{field(a)},{k},{field(b)}" for (a, b), k in zip(holed, kind, strict=True)]
+    (tmp_path / "a.csv").write_text("a,kind,b\n" + "\n".join(rows))
+    found = data.load(f"file:{tmp_path / 'a.csv'}", options=Options(label="none", scale="standardise"))
+    assert found.columns == ("a", "kind=x", "kind=y", "b")
+    assert found.missing
+    every = np.concatenate([s.x for s in found.splits.values()])
+    assert np.isnan(every).sum() == np.isnan(holed).sum() + 2 * kind.count("")
+    np.testing.assert_array_equal(np.isnan(every[:, 1]), np.isnan(every[:, 2]))
+    scaled = found.scale.apply(found.splits["train"].x)
+    np.testing.assert_allclose(np.nanmean(scaled, 0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.nanstd(scaled, 0), 1, rtol=1e-5)
+    (tmp_path / "b.csv").write_text("a,kind,b\n,y,2\n")
+    np.testing.assert_array_equal(data.read(tmp_path / "b.csv", like=found.record()).x, [[np.nan, 0, 1, 2]])
+
+
 def test_parquet(tmp_path):
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "a.parquet"
@@ -156,8 +182,9 @@ def test_parquet(tmp_path):
     np.testing.assert_array_equal(found.x, VALUES)
     assert (found.columns, list(found.labels[:2])) == (("a", "b"), ["x", "y"])
     pq.write_table(pa.table({"a": [1.0, None, 2.0], "b": [1, 2, 3]}), path)
-    with pytest.raises(DataError, match=r"1 value is missing: a \(1\)"):
-        data.read(path)
+    found = data.read(path)
+    np.testing.assert_array_equal(found.x, [[1, 1], [np.nan, 2], [2, 3]])
+    assert any("1 value is missing: a (1)" in r for r in found.remarks)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match="damaged parquet"):
         data.read(path)

@@ -145,6 +145,7 @@ def test_a_trained_row_is_the_run_alone_and_may_be_asked_for_any_metric():
 def test_what_is_expected_of_hidden_values_is_the_conditional_mean():
     """x_i = z + noise of variance 1/4, z standard normal: E[x_2 | x_1] = x_1 / 1.25, though q is not p(z | x_1)."""
     model = SimpleNamespace(
+        sees=lambda batch: batch.x,
         encode=lambda x: Normal(jnp.zeros((len(x), 1)), jnp.full((len(x), 1), np.log(1.5))),
         prior=lambda: Normal(jnp.zeros((1, 1)), jnp.zeros((1, 1))),
         decode=lambda z: Normal(jnp.repeat(z, 2, axis=1), jnp.full((len(z), 2), np.log(0.5))),

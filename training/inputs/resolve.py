@@ -8,6 +8,7 @@ import numpy as np
 import data
 from models import Model, Recurrent, Sampling, SemiSupervised, likelihoods
 from models.config import ConfigError, kind
+from models.networks import Bag
 from models.networks.nothing import Nothing
 from training.inputs.support import check_support, levels_of, scaled_range
 
@@ -24,6 +25,8 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
     all_trained(config)
     if dataset.text:
         config = as_text(config, dataset)
+    if dataset.ratings:
+        config = as_choices(config)
     likelihood = config.model.likelihood
     if isinstance(likelihood, likelihoods.AutoLikelihood):
         likelihood = suited(config, dataset)
@@ -72,6 +75,16 @@ def as_text(config: Any, dataset: data.Dataset) -> Any:
         model = dataclasses.replace(model, likelihood=likelihoods.TokensLikelihood())
     if model.encoder == Model().encoder:
         model = dataclasses.replace(model, encoder=Recurrent())
+    return dataclasses.replace(config, model=model)
+
+
+def as_choices(config: Any) -> Any:
+    """Return a config for what users chose: likelihood multinomial for auto, encoder bag for the default one."""
+    model = config.model
+    if isinstance(model.likelihood, likelihoods.AutoLikelihood) and getattr(config.objective, "error", "nll") == "nll":
+        model = dataclasses.replace(model, likelihood=likelihoods.MultinomialLikelihood())
+    if model.encoder == Model().encoder:
+        model = dataclasses.replace(model, encoder=Bag())
     return dataclasses.replace(config, model=model)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.errors import DataError, shown
 from data.files import arrays, tables
-from data.files.kinds import series, text, ts, wav
+from data.files.kinds import ratings, series, text, ts, wav
 from data.files.pictures import KINDS as PICTURES
 from data.options import Options
 
@@ -14,6 +14,7 @@ WORDS = {
     "series": "values in order of time: .ts, csv with a column of time, arrays",
     "text": "texts: txt, md, rst, log",
     "audio": "sound: wav, a folder, zip or tar of them",
+    "ratings": "rows of user, item and rating: csv, tsv, ::, npz, parquet",
 }
 
 
@@ -26,17 +27,22 @@ def kinds_of(path: Path) -> tuple[str, ...]:
         return ("audio",)
     if name.endswith(ts.KINDS):
         return ("series",)
+    if name in ("u.data", "ratings.dat"):
+        return ("ratings",)
+    more = ("ratings",) if name.endswith(ratings.KINDS) else ()
     if name.endswith(tables.KINDS):
-        return ("table", "series")
+        return ("table", "series", *more)
     if name.endswith(arrays.KINDS):
-        return ("table", "image", "series")
+        return ("table", "image", "series", *more)
+    if more:
+        return more
     if name.endswith(PICTURES) or path.is_dir():
         return ("image",)
     return ()
 
 
 def chosen(path: Path, words: str, options: Options) -> str:
-    """Return the kind that a file is read as: text, audio, series, or "plain" where values decide: table or image.
+    """Return the kind that a file is read as: text, audio, ratings, series, or "plain" where values decide: table or image.
 
     Raises DataError for a --kind that the file cannot be.
     """
@@ -46,8 +52,10 @@ def chosen(path: Path, words: str, options: Options) -> str:
             f"{shown(path, 200)}: --kind {options.kind} ({WORDS[options.kind]}) does not fit this file, which can be "
             f"{' or '.join(can)}; leave --kind away"
         )
-    if can in (("text",), ("audio",)):
+    if can in (("text",), ("audio",), ("ratings",)):
         return can[0]
+    if "ratings" in can and (options.kind == "ratings" or (options.kind == "auto" and ratings.looks_like(path))):
+        return "ratings"
     if "series" in can and (
         options.kind == "series" or (options.kind == "auto" and series.looks_like(path, words, options))
     ):

@@ -1,5 +1,5 @@
-"""Metrics against what is known of the examples: factors they were made from, features they are sums of."""
+"""Metrics against what is known: factors that examples were made from, features they are sums of, hidden choices."""
 
-from models.metrics.known import dictionary, factors
+from models.metrics.known import dictionary, factors, ranking
 
-__all__ = ["dictionary", "factors"]
+__all__ = ["dictionary", "factors", "ranking"]
