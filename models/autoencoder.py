@@ -98,9 +98,7 @@ class Autoencoder(nnx.Module):
     and beside the example, on its last axis, 1 where a value was observed and 0 where not (Mattei & Frellsen 2019).
     """
 
-    def __init__(
-        self, cfg: Model, sizes: Sizes | tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None
-    ):
+    def __init__(self, cfg: Model, sizes: Sizes | tuple[int, ...], *, rngs: nnx.Rngs, pixel_mean: Array | None = None):
         validate(cfg)
         sizes = sizes if isinstance(sizes, Sizes) else Sizes(tuple(sizes))
         if not sizes.shape or min(sizes.shape) < 1:

@@ -188,7 +188,8 @@ def _without(columns: Sequence[Column], ignore: Sequence[str], where: str, like:
 def _dates(column: Column) -> bool:
     if not column.text:
         return column.values.dtype.kind == "M"
-    return all(is_date(str(v)) for v in column.values[:20].tolist())
+    some = [str(v) for v in column.values[:20].tolist() if not is_missing(str(v))]
+    return bool(some) and all(map(is_date, some))
 
 
 def _index(columns: list[Column], width: int) -> tuple[list[Column], Column | None]:
@@ -266,11 +267,10 @@ def _with_holes(column: Column) -> Column:
         return column
     holes = _holes_of(column)
     known = numbers_of([str(v) for v in column.values[~holes].tolist()]) if holes.any() and not holes.all() else None
-    if known is None:
-        return column
-    values = np.full(len(holes), np.nan)
-    values[~holes] = known
-    return Column(column.name, values)
+    if known is not None:
+        np.place(values := np.full(len(holes), np.nan), ~holes, known)
+        return Column(column.name, values)
+    return column
 
 
 def _holes_of(column: Column) -> np.ndarray:
@@ -285,27 +285,22 @@ def _holes(columns: Sequence[Column], where: str, first_row: int, allowed: bool)
 
     Raises DataError where they are not allowed, and where a row or a column has no value at all.
     """
-    every = np.column_stack([_holes_of(c) for c in columns]) if columns else np.zeros((0, 0), bool)
-    if not every.any():
+    if not columns or not (every := np.column_stack([_holes_of(c) for c in columns])).any():
         return ""
     counts = {c.name: int(n) for c, n in zip(columns, every.sum(0), strict=True) if n}
     listed = names_of([f"{name} ({n})" for name, n in counts.items()])
-    empty = every.all(1)
+    many, empty = counted(int(every.sum()), "value", "is", "are"), every.all(1)
     infinite = any(not c.text and np.isinf(c.values.astype(float)).any() for c in columns)
     if allowed and not infinite and not every.all(0).any():
         if empty.any():
-            raise DataError(
-                f"{where}: row {int(np.argmax(empty)) + first_row}: every value is missing"
-                f"{f' ({empty.sum()} rows are so)' if empty.sum() > 1 else ''}; leave such rows out"
-            )
-        many = counted(int(every.sum()), "value", "is", "are")
+            more, row = f" ({empty.sum()} rows are so)" if empty.sum() > 1 else "", int(np.argmax(empty)) + first_row
+            raise DataError(f"{where}: row {row}: every value is missing{more}; leave such rows out")
         return f"{many} missing: {listed}; left out of every loss"
     row = int(np.argmax(every.any(1)))
-    first = row, columns[int(np.argmax(every[row]))].name
+    name = columns[int(np.argmax(every[row]))].name
     raise DataError(
-        f"{where}: {counted(sum(counts.values()), 'value', 'is', 'are')} missing: {listed}; the first is in row "
-        f"{first[0] + first_row}, column {shown(first[1])!r}; fill them, or leave columns out: --ignore "
-        f"{' '.join(list(counts)[:6])}"
+        f"{where}: {many} missing: {listed}; the first is in row {row + first_row}, column {shown(name)!r}; "
+        f"fill them, or leave columns out: --ignore {' '.join(list(counts)[:6])}"
     )
 
 
@@ -330,7 +325,7 @@ def _as_numbers(
             )
         for i, text in enumerate(texts):
             if is_number(text) or (is_almost(text) and not is_date(text)):
-                wrong = next(((j, t) for j, t in enumerate(texts) if not is_number(t)), (i, text))
+                wrong = next(((j, t) for j, t in enumerate(texts) if not is_number(t) and not is_missing(t)), (i, text))
                 raise DataError(
                     f"{where}, row {wrong[0] + first_row}: {shown(wrong[1])!r} is not a number, others there are; "
                     f"write plain numbers, or --ignore {shown(column.name)}"

@@ -17,6 +17,7 @@ Result = tuple[PerExample, dict[str, PerExample], Pass]
 Error = Literal["squared", "cross_entropy", "nll"]
 Step = Int[Array, ""] | int
 
+
 class Answer(NamedTuple):
     """What a model makes of examples that it was not shown whole, for metrics and pictures."""
 

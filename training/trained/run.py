@@ -41,8 +41,8 @@ class LoadedRun:
     Every method takes raw values, as in the file the run was trained on: NumPy or JAX, one example of `shape` or
     a batch of them. Results are NumPy, one row per example (without the leading axis for a single one). Values are
     scaled as in training, worked on in chunks of 512, and brought back. `label`: of each example, for a model that was
-    given labels. nan is a missing value for a run on data with such: `reconstruct` is then what is expected of it. Raises
-    ConfigError, one line, for values of another shape or range, or not finite.
+    given labels. nan is a missing value for a run on data with such, and `reconstruct` fills it in. Raises ConfigError,
+    one line, for values of another shape or range, or not finite.
     """
 
     fitted = False
@@ -214,7 +214,7 @@ class LoadedRun:
         Of a run with --binarise it holds the bits that the model sees. Needs the extra `compression`. Raises
         ConfigError for a model that has no probabilities to code by.
         """
-        if (hidden := int(np.isnan(x := self.scaled(x)).sum())):
+        if hidden := int(np.isnan(x := self.scaled(x)).sum()):
             raise ConfigError(f"compression keeps every value, {hidden} of {x.size} are missing: fill them first")
         return compressed(Subject(self.model, Shown(Batch(x))), self._weights())
 

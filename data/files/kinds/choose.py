@@ -42,7 +42,7 @@ def kinds_of(path: Path) -> tuple[str, ...]:
 
 
 def chosen(path: Path, words: str, options: Options) -> str:
-    """Return the kind that a file is read as: text, audio, ratings, series, or "plain" where values decide: table or image.
+    """Return the kind that a file is read as: text, audio, ratings, series; "plain" where values decide: table, image.
 
     Raises DataError for a --kind that the file cannot be.
     """

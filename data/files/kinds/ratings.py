@@ -69,16 +69,20 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
     """
     where, how = shown(path, 200), dict((like or {}).get("reading", {}))
     pairs = _pairs(path)
-    least = _least(words, where) if words else how.get("least") if how else _usual(pairs.ratings, where)
     if pairs.ratings is not None:
         _check(pairs, LAYOUTS.get(path.name.lower()), where)
+    least = _least(words, where) if words else how.get("least") if how else _usual(pairs.ratings, where)
     if least is not None and pairs.ratings is None:
-        raise DataError(f"{where}: a least rating of {least:g} is asked for, the file holds no ratings; leave #{least:g} away")
+        raise DataError(
+            f"{where}: a least rating of {least:g} is asked for, the file holds no ratings; leave #{least:g} away"
+        )
     remarks = [] if least is None else [f"a rating of at least {least:g} is a choice"]
     kept = np.ones(len(pairs.users), bool) if least is None else np.asarray(pairs.ratings) >= least
     if not kept.any():
         highest = float(np.max(pairs.ratings))
-        raise DataError(f"{where}: none of {len(kept):,} ratings is at least {least:g}, the highest is {highest:g}; use #{highest:g}")
+        raise DataError(
+            f"{where}: none of {len(kept):,} ratings is at least {least:g}, none above {highest:g}; use #{highest:g}"
+        )
     (users, user), (items, item) = (np.unique(ids, return_inverse=True) for ids in (pairs.users, pairs.items))
     _, last = np.unique((user * len(items) + item)[::-1], return_index=True)
     if len(last) < len(user):
@@ -106,7 +110,9 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
         some, item = np.unique(item, return_inverse=True)
         items = items[some]
     if len(users) * len(items) > MOST:
-        raise DataError(f"{where}: {len(users):,} users x {len(items):,} items are too many for rows of 0 and 1; keep the busier")
+        raise DataError(
+            f"{where}: {len(users):,} users x {len(items):,} items are too many for rows of 0 and 1; keep the busier"
+        )
     return Choices(user, item, users.tolist(), items.tolist(), least, tuple(remarks), pairs.sha256)
 
 
@@ -118,11 +124,12 @@ def read_ratings(path: Path, words: str, like: Mapping[str, Any] | None = None) 
 
 
 def load_ratings(path: Path, words: str, options: Options, name: str) -> Dataset:
-    """Return the set: users are split at random, so that all choices of one are in one split (strong generalisation)."""
+    """Return the set: users are split at random, all choices of one are in one split (strong generalisation)."""
     found = choices(path, words)
     x = found.rows()
-    if len(x) < 3 or x.shape[1] < 2:
-        raise DataError(f"{shown(path, 200)}: {counted(len(x), 'user')} and {counted(x.shape[1], 'item')} are too few: 3 and 2")
+    if len(x) < 10 or x.shape[1] < 2:
+        few = f"{counted(len(x), 'user')} and {counted(x.shape[1], 'item')}"
+        raise DataError(f"{shown(path, 200)}: {few} with a choice are too few: at least 10 and 2 are needed")
     index, rule = divide(len(x), None, "random")
     dense = f"{len(found.user):,} choices, {100 * len(found.user) / x.size:.2g} % of all pairs"
     return Dataset(
@@ -142,7 +149,9 @@ def load_ratings(path: Path, words: str, options: Options, name: str) -> Dataset
 
 def _least(words: str, where: str) -> float:
     if not is_number(words):
-        raise DataError(f"{where}: after # stands the least rating that is a choice, a number such as 4, got {shown(words)!r}")
+        raise DataError(
+            f"{where}: after # stands the least rating that is a choice, a number such as 4, got {shown(words)!r}"
+        )
     return float(words)
 
 
@@ -152,7 +161,9 @@ def _usual(ratings: np.ndarray | None, where: str) -> float | None:
     low, high = float(ratings.min()), float(ratings.max())
     if low >= 0 and LEAST <= high <= STARS:
         return LEAST
-    raise DataError(f"{where}: ratings are {low:g}..{high:g}; say from which one on they are a choice: file:PATH#{high:g}")
+    raise DataError(
+        f"{where}: ratings are {low:g}..{high:g}; say from which one on they are a choice: file:PATH#{high:g}"
+    )
 
 
 def _check(pairs: Pairs, limits: tuple[float, float] | None, where: str) -> None:
@@ -164,7 +175,9 @@ def _check(pairs: Pairs, limits: tuple[float, float] | None, where: str) -> None
         row = int(np.argmax(bad))
         says = f"outside {low:g}..{high:g}" if limits and np.isfinite(ratings[row]) else "no number"
         many = f" ({int(bad.sum())} are so)" if bad.sum() > 1 else ""
-        raise DataError(f"{where}: row {row + pairs.first_row}: rating {ratings[row]:g} is {says}{many}; leave it out or mend it")
+        raise DataError(
+            f"{where}: row {row + pairs.first_row}: rating {ratings[row]:g} is {says}{many}; leave it out or mend it"
+        )
 
 
 def _pairs(path: Path) -> Pairs:

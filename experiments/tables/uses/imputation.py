@@ -219,7 +219,10 @@ STUDY = Study(
     figures=(gallery,),
     profiles={
         "smoke": Profile(
-            1, {"rows": 60, "hidden": 8, "steps": 20, "sets": 1, "samples": 2}, (VAE, BLIND, MEAN, KNN), "60 rows, 20 steps"
+            1,
+            {"rows": 60, "hidden": 8, "steps": 20, "sets": 1, "samples": 2},
+            (VAE, BLIND, MEAN, KNN),
+            "60 rows, 20 steps",
         ),
         "cpu": Profile(3),
     },

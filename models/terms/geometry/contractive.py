@@ -153,7 +153,8 @@ def slopes(model: Any, half: Map, done: Pass | None = None) -> Float[Array, "bat
     numbers = None if done is None else done.numbers
     if numbers is None:
         x = half.at.reshape(-1, *model.shape)
-        numbers = model.numbers(x if mask is None else model.sees(Batch(jnp.where(mask, x, 0), label, mask)), None, label)
+        x = x if mask is None else model.sees(Batch(jnp.where(mask, x, 0), label, mask))
+        numbers = model.numbers(x, None, label)
     return jax.jvp(lambda n: model.posterior(n).mean, (numbers,), (jnp.ones_like(numbers),))[1]
 
 
