@@ -13,6 +13,7 @@ import numpy as np
 
 from data.dataset import names_of
 from data.errors import DataError, counted, nearest, shown
+from data.files.reading import missing_words
 from data.options import Options
 
 LABELS = (
@@ -124,7 +125,10 @@ def numeric(
         kept = [c for c in kept if c is not label]
         y = _classes(label, where, first_row)
         remarks.append(f"labels: column {label.name!r}")
-    holes = _holes(kept, where, first_row, missing and bool(not like or like.get("missing")))
+    every = np.column_stack([_holes_of(c) for c in kept]) if kept else np.zeros((1, 0), bool)
+    infinite = any(not c.text and np.isinf(c.values.astype(float)).any() for c in kept)
+    allowed = missing and not infinite and bool(like.get("missing") if like else not every.all(0).any())
+    holes = missing_words([c.name for c in kept], every, where, first_row, allowed)
     remarks += [holes] if holes else []
     categories = dict(like.get("categories", {}))
     arrays, names = [], []
@@ -239,7 +243,7 @@ def _few(column: Column) -> bool:
     if not (_words(column) if column.text else np.isfinite(values).all() and np.array_equal(values, np.rint(values))):
         return False
     most = min(100, max(2, len(column.values) // 2))
-    return 1 <= len(set(column.values.tolist())) <= most
+    return 1 <= len(set(values.tolist())) <= most
 
 
 def _classes(label: Column, where: str, first_row: int) -> np.ndarray:
@@ -266,7 +270,7 @@ def _with_holes(column: Column) -> Column:
     if not column.text:
         return column
     holes = _holes_of(column)
-    known = numbers_of([str(v) for v in column.values[~holes].tolist()]) if holes.any() and not holes.all() else None
+    known = numbers_of([str(v) for v in column.values[~holes].tolist()]) if holes.any() else None
     if known is not None:
         np.place(values := np.full(len(holes), np.nan), ~holes, known)
         return Column(column.name, values)
@@ -280,35 +284,13 @@ def _holes_of(column: Column) -> np.ndarray:
     return ~np.isfinite(column.values.astype(float))
 
 
-def _holes(columns: Sequence[Column], where: str, first_row: int, allowed: bool) -> str:
-    """Return how many values are missing, in words; "" for none.
-
-    Raises DataError where they are not allowed, and where a row or a column has no value at all.
-    """
-    if not columns or not (every := np.column_stack([_holes_of(c) for c in columns])).any():
-        return ""
-    counts = {c.name: int(n) for c, n in zip(columns, every.sum(0), strict=True) if n}
-    listed = names_of([f"{name} ({n})" for name, n in counts.items()])
-    many, empty = counted(int(every.sum()), "value", "is", "are"), every.all(1)
-    infinite = any(not c.text and np.isinf(c.values.astype(float)).any() for c in columns)
-    if allowed and not infinite and not every.all(0).any():
-        if empty.any():
-            more, row = f" ({empty.sum()} rows are so)" if empty.sum() > 1 else "", int(np.argmax(empty)) + first_row
-            raise DataError(f"{where}: row {row}: every value is missing{more}; leave such rows out")
-        return f"{many} missing: {listed}; left out of every loss"
-    row = int(np.argmax(every.any(1)))
-    name = columns[int(np.argmax(every[row]))].name
-    raise DataError(
-        f"{where}: {many} missing: {listed}; the first is in row {row + first_row}, column {shown(name)!r}; "
-        f"fill them, or leave columns out: --ignore {' '.join(list(counts)[:6])}"
-    )
-
-
 def _as_numbers(
     column: Column, categories: dict[str, list[str]], where: str, first_row: int, like: bool
 ) -> list[tuple[str, np.ndarray]]:
     """Return the columns of numbers that one column becomes; new categories are added to `categories`."""
     if not column.text:
+        if column.name in categories and np.isnan(column.values).all():
+            return [(f"{column.name}={value}", column.values) for value in categories[column.name]]
         if column.name in categories:
             raise DataError(
                 f"{where}: column {column.name!r} held texts ({names_of(categories[column.name])}), now numbers"

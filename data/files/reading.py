@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.errors import DataError
+from data.dataset import names_of
+from data.errors import DataError, counted, shown
 
 
 class Part(NamedTuple):
@@ -61,3 +62,26 @@ def pooled(parts: Mapping[str, Part], where: str) -> Part:
         raise DataError(f"{where}: parts differ in shape: {shapes}")
     whole = Reading(dict(parts))
     return Part(whole.x, whole.labels, whole.names)
+
+
+def missing_words(names: list[str], every: np.ndarray, where: str, first_row: int, allowed: bool) -> str:
+    """Return how many values of a table are missing, in words; "" for none. every: which are, (n, columns).
+
+    Raises DataError where they are not allowed, naming the first, and where all values of a row are missing.
+    """
+    if not every.any():
+        return ""
+    counts = {name: int(n) for name, n in zip(names, every.sum(0), strict=True) if n}
+    listed = names_of([f"{name} ({n})" for name, n in counts.items()])
+    many, empty = counted(int(every.sum()), "value", "is", "are"), every.all(1)
+    if not allowed:
+        row = int(np.argmax(every.any(1)))
+        raise DataError(
+            f"{where}: {many} missing: {listed}; the first is in row {row + first_row}, column "
+            f"{shown(names[int(np.argmax(every[row]))])!r}; fill them, or leave columns out: --ignore "
+            f"{' '.join(list(counts)[:6])}"
+        )
+    if empty.any():
+        more, row = f" ({empty.sum()} rows are so)" if empty.sum() > 1 else "", int(np.argmax(empty)) + first_row
+        raise DataError(f"{where}: row {row}: every value is missing{more}; leave such rows out")
+    return f"{many} missing: {listed}; left out of every loss"

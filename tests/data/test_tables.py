@@ -98,7 +98,7 @@ def test_a_real_valued_y_is_no_class(tmp_path):
         ("a,b\n1,NA\n3,\n,\n", r"4 values are missing: a \(1\), b \(3\).*row 2, column 'b'"),
         ("a,b\n1,NA\n3,4\n,?\n", "row 4: every value is missing; leave"),
         ("a,b\n1,NA\n,\n3,4\n,?\n", r"row 3: every value is missing \(2 rows are so\)"),
-        ("a,label\n1,1\n2,\n3,0\n4,1\n", r"row 3: the label \(column 'label'\) is missing"),
+        ("a,label\n1.5,1\n2,\n3,0\n4,1\n", r"row 3: the label \(column 'label'\) is missing"),
         ("b,t\n2,2024-01-01\n4,2024-01-02\n", "column 't' holds dates .*--ignore t"),
         ("b,t\n2,01/02/2024 10:00\n4,02/02/2024 11:00\n", "holds dates"),
         ("name,b,c\n" + "\n".join(f"n{i},{i},u{i % 2}" for i in range(200)), "200 different values"),

@@ -78,6 +78,7 @@ VALUES: dict[str, list[Any]] = {
     "examples": [100],
     "levels": [300],
     "VQPosterior.levels": [2],
+    "Bag.activation": ["relu"],
     "symbols": [300],
     "columns": [("categorical:300",) * 64],
 }

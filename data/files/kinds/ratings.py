@@ -22,7 +22,7 @@ from data.options import Options
 from data.splits import cut, divide
 
 KINDS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".npz", ".dat", ".data")
-LAYOUTS = {"u.data": (1, 5), "ratings.dat": (1, 5), "ratings.csv": (0.5, 5)}
+LAYOUTS = {"u.data": (1.0, 5.0), "ratings.dat": (1.0, 5.0), "ratings.csv": (0.5, 5.0)}
 """MovieLens's files, with the lowest and highest rating that they can hold."""
 USER, ITEM, RATING = ("user", "userid", "user_id"), ("item", "itemid", "item_id", "movieid", "movie_id"), ("rating",)
 LEAST, STARS = 4.0, 5.0
