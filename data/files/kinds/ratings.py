@@ -79,7 +79,7 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
     remarks = [] if least is None else [f"a rating of at least {least:g} is a choice"]
     kept = np.ones(len(pairs.users), bool) if least is None else np.asarray(pairs.ratings) >= least
     if not kept.any():
-        highest = float(np.max(pairs.ratings))
+        highest = float(np.asarray(pairs.ratings).max())
         raise DataError(
             f"{where}: none of {len(kept):,} ratings is at least {least:g}, none above {highest:g}; use #{highest:g}"
         )
