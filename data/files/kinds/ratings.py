@@ -39,7 +39,7 @@ class Pairs(NamedTuple):
     sha256: dict[str, str]
 
 
-class Choices(NamedTuple):
+class Chosen(NamedTuple):
     """Who chose what, sparse: of choice k the numbers of its user and item (k,), and what these are called."""
 
     user: np.ndarray
@@ -62,7 +62,7 @@ def looks_like(path: Path) -> bool:
     return path.name.lower() in LAYOUTS
 
 
-def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Choices:
+def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Chosen:
     """Return what a file of ratings says. Raises DataError, one line, for what is no rating of an item by a user.
 
     like: the record of a run's data, whose items and least rating are used again; other items are left out.
@@ -113,7 +113,7 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
         raise DataError(
             f"{where}: {len(users):,} users x {len(items):,} items are too many for rows of 0 and 1; keep the busier"
         )
-    return Choices(user, item, users.tolist(), items.tolist(), least, tuple(remarks), pairs.sha256)
+    return Chosen(user, item, users.tolist(), items.tolist(), least, tuple(remarks), pairs.sha256)
 
 
 def read_ratings(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Reading:

@@ -54,7 +54,7 @@ class RecommendationProtocol(NamedTuple):
     batch: int = 200
 
 
-class Split(NamedTuple):
+class HeldOut(NamedTuple):
     """Choices (users, items) as 0 and 1: of training users; of held-out users what is given, and what is hidden."""
 
     train: np.ndarray
@@ -79,7 +79,7 @@ def generated(protocol: RecommendationProtocol, seed: int) -> np.ndarray:
     return (places < most[:, None]).astype(np.uint8)
 
 
-def divided(protocol: RecommendationProtocol, seed: int, folder: str | None) -> Split:
+def divided(protocol: RecommendationProtocol, seed: int, folder: str | None) -> HeldOut:
     """Return the users of a seed's split, and which choices of the held-out ones are hidden."""
     path = ratings_file(folder)
     x = generated(protocol, seed) if path is None else choices(path, "").rows()
@@ -90,7 +90,7 @@ def divided(protocol: RecommendationProtocol, seed: int, folder: str | None) -> 
     known = x[2 * held :]
     chosen = known.any(0)  # an item that no training user chose cannot be recommended
     test, validation = (folded(part[:, chosen], rng) for part in (x[:held], x[held : 2 * held]))
-    return Split(known[:, chosen], validation, test)
+    return HeldOut(known[:, chosen], validation, test)
 
 
 def folded(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -101,12 +101,12 @@ def folded(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     return np.where(hidden, 0, x).astype(np.uint8), hidden
 
 
-def popularity(split: Split) -> Scores:
+def popularity(split: HeldOut) -> Scores:
     """Return how many training users chose each item, for every user."""
     return lambda x: np.broadcast_to(split.train.sum(0, dtype=float), x.shape)
 
 
-def neighbours(split: Split, count: int) -> Scores:
+def neighbours(split: HeldOut, count: int) -> Scores:
     """Return Σ of cosines to the items given, over the `count` nearest items of each."""
     x = split.train.astype(np.float64)
     near = x.T @ x / np.outer(*2 * [np.sqrt(x.sum(0))])
@@ -116,7 +116,7 @@ def neighbours(split: Split, count: int) -> Scores:
     return lambda given: given @ near
 
 
-def ease(split: Split, penalty: float) -> Scores:
+def ease(split: HeldOut, penalty: float) -> Scores:
     """Return x B, B the ridge regression of items on others: B_ij = -P_ij / P_jj, P = (XᵀX + λ I)⁻¹ (Steck 2019)."""
     x = split.train.astype(np.float64)
     p = np.linalg.inv(x.T @ x + penalty * np.eye(x.shape[1]))
@@ -125,7 +125,7 @@ def ease(split: Split, penalty: float) -> Scores:
     return lambda given: given @ b
 
 
-def svd(split: Split, rank: int) -> Scores:
+def svd(split: HeldOut, rank: int) -> Scores:
     """Return x V Vᵀ of the first right singular vectors (PureSVD, Cremonesi et al. 2010)."""
     from scipy.sparse.linalg import svds
 
@@ -134,7 +134,7 @@ def svd(split: Split, rank: int) -> Scores:
     return lambda given: given @ v.T @ v
 
 
-def autoencoder(posterior: Any, objective: Any, protocol: RecommendationProtocol, seed: int, split: Split) -> Scores:
+def autoencoder(posterior: Any, objective: Any, protocol: RecommendationProtocol, seed: int, split: HeldOut) -> Scores:
     """Return the shares of all items that a trained model gives."""
     batch = min(protocol.batch, len(split.train))
     model = Model(
@@ -163,7 +163,7 @@ def judged(scores: Scores, part: tuple[np.ndarray, np.ndarray]) -> dict[str, flo
     return out | {f"{k}_se": float(np.nanstd(v) / np.sqrt(np.isfinite(v).sum())) for k, v in each.items()}
 
 
-def row(make: Callable[[RecommendationProtocol, int, Split], Scores]) -> Case:
+def row(make: Callable[[RecommendationProtocol, int, HeldOut], Scores]) -> Case:
     """Return the row of a way to score items."""
 
     def of(protocol: RecommendationProtocol, seed: int, data: Data) -> Mapping[str, Any]:
@@ -175,10 +175,10 @@ def row(make: Callable[[RecommendationProtocol, int, Split], Scores]) -> Case:
     return Case(of)
 
 
-def tuned(make: Callable[[Split, Any], Scores], values: Sequence[float]) -> Case:
+def tuned(make: Callable[[HeldOut, Any], Scores], values: Sequence[float]) -> Case:
     """Return the row of a closed form whose one number is the best of some on the validation users."""
 
-    def best(protocol: RecommendationProtocol, seed: int, split: Split) -> Scores:
+    def best(protocol: RecommendationProtocol, seed: int, split: HeldOut) -> Scores:
         fitted = [make(split, value) for value in values]
         return max(fitted, key=lambda f: judged(f, split.validation)["ndcg_100"])
 
