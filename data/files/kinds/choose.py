@@ -34,8 +34,6 @@ def kinds_of(path: Path) -> tuple[str, ...]:
         return ("table", "series", *more)
     if name.endswith(arrays.KINDS):
         return ("table", "image", "series", *more)
-    if more:
-        return more
     if name.endswith(PICTURES) or path.is_dir():
         return ("image",)
     return ()
@@ -46,6 +44,8 @@ def chosen(path: Path, words: str, options: Options) -> str:
 
     Raises DataError for a --kind that the file cannot be.
     """
+    if options.kind == "ratings" and path.name.lower().endswith(ratings.KINDS):
+        return "ratings"
     can = kinds_of(path)
     if options.kind not in ("auto", *can) and can:
         raise DataError(
@@ -54,7 +54,7 @@ def chosen(path: Path, words: str, options: Options) -> str:
         )
     if can in (("text",), ("audio",), ("ratings",)):
         return can[0]
-    if "ratings" in can and (options.kind == "ratings" or (options.kind == "auto" and ratings.looks_like(path))):
+    if "ratings" in can and options.kind == "auto" and ratings.looks_like(path):
         return "ratings"
     if "series" in can and (
         options.kind == "series" or (options.kind == "auto" and series.looks_like(path, words, options))
