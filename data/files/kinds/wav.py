@@ -63,8 +63,8 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     if path.is_file() and path.name.lower().endswith(KINDS):
         yield path.name, read_bytes(path)
     elif path.is_dir():
-        for place in sorted(p for p in path.rglob("*") if p.name.lower().endswith(KINDS) and p.is_file()):
-            yield str(place.relative_to(path)), place.read_bytes()
+        for place in sorted(p for p in path.rglob("*") if p.name.lower().endswith(KINDS) and not p.is_dir()):
+            yield str(place.relative_to(path)), read_bytes(place)  # which names a pipe, or a link to nowhere
     elif path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():

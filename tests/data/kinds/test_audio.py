@@ -152,3 +152,9 @@ def test_what_cannot_be_heard_is_one_line(tmp_path, name, held, how, words):
         load(tmp_path / name, how)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_nowhere_among_recordings_is_named(folder, tmp_path):
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    with pytest.raises(DataError, match=r"gone\.wav: cannot be read"):
+        wav.recordings(tmp_path)
