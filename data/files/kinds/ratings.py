@@ -68,6 +68,7 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
     like: the record of a run's data, whose items and least rating are used again; other items are left out.
     """
     where, how = shown(path, 200), dict((like or {}).get("reading", {}))
+    known_items = list((like or {}).get("columns") or ())
     pairs = _pairs(path)
     if pairs.ratings is not None:
         _check(pairs, LAYOUTS.get(path.name.lower()), where)
@@ -93,14 +94,14 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
         kept &= only
     user, item = user[kept], item[kept]
     if how:
-        known = {name: k for k, name in enumerate(how["items"])}
+        known = {name: k for k, name in enumerate(known_items)}
         number = np.array([known.get(name, -1) for name in items.tolist()])
         strange = int((number < 0).sum())
         remarks += [f"{counted(strange, 'item')} not there in training: left out"] if strange else []
         user, item = user[number[item] >= 0], number[item][number[item] >= 0]
-        items = np.array(how["items"], object)
+        items = np.array(known_items, object)
         if not len(user):
-            raise DataError(f"{where}: no user chose an item that was there in training, such as {how['items'][0]!r}")
+            raise DataError(f"{where}: no user chose an item that was there in training, such as {known_items[0]!r}")
     empty = len(users) - len(np.unique(user)), 0 if how else len(items) - len(np.unique(item))
     if any(empty):
         remarks.append(f"left out for having no choice: {counted(empty[0], 'user')}, {counted(empty[1], 'item')}")
@@ -119,8 +120,8 @@ def choices(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Ch
 def read_ratings(path: Path, words: str, like: Mapping[str, Any] | None = None) -> Reading:
     """Return one row of 0 and 1 per user, under the users' names; see `choices`."""
     found = choices(path, words, like)
-    how = {"ratings": True, "least": found.least, "items": found.items}
-    return Reading({"all": Part(found.rows(), None, found.users)}, (), (), how, found.remarks, found.sha256)
+    how, items = {"ratings": True, "least": found.least}, tuple(found.items)
+    return Reading({"all": Part(found.rows(), None, found.users)}, items, (), how, found.remarks, found.sha256)
 
 
 def load_ratings(path: Path, words: str, options: Options, name: str) -> Dataset:
@@ -142,7 +143,8 @@ def load_ratings(path: Path, words: str, options: Options, name: str) -> Dataset
         found.sha256,
         "published",
         f"users: {rule}",
-        reading={"ratings": True, "least": found.least, "items": found.items},
+        columns=tuple(found.items),
+        reading={"ratings": True, "least": found.least},
         remarks=(dense, *found.remarks),
     )
 

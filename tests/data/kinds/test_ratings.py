@@ -48,7 +48,7 @@ def test_other_users_are_read_by_the_items_of_training_and_pairs_given_twice_cou
     loaded = data.load(f"file:{tmp_path / 'a.csv'}#5", options=RATINGS)
     assert any("1 pair given more than once" in r for r in loaded.remarks)
     assert any("at least 5" in r for r in loaded.remarks)
-    item = loaded.reading["items"][3]
+    item = loaded.columns[3]
     (tmp_path / "new.csv").write_text(f"user,item,rating\nme,{item},5\nme,999,5\nyou,{item},4\n")
     found = data.read(tmp_path / "new.csv", like=loaded.record())
     assert found.names == ["me"]
