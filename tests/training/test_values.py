@@ -40,6 +40,7 @@ def config(likelihood, **more):
         (facts((3,), 1.0, whole=False), like.ContinuousBernoulliLikelihood(), CODES / 3, CODES, r"in \[0, 1\]"),
         (facts((3,), 3.0), like.TokensLikelihood(symbols=4), np.rint(CODES), CODES, "whole numbers from 0 and below 4"),
         (facts((3,), 3.0), like.TokensLikelihood(symbols=4), np.rint(CODES), CODES * 2, "got 6"),
+        (facts((3,), 3.0), like.StrokesLikelihood(), CODES - [[0, 0, 0.5]], CODES, "whole numbers from 0 and below 3"),
         (facts((3,), 9.0), like.MultinomialLikelihood(), np.rint(CODES), CODES, "whole numbers from 0, got 1.5"),
     ],
 )  # fmt: skip

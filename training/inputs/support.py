@@ -15,7 +15,7 @@ from models.config import kind
 UNIT = ("auto", "bernoulli", "continuousbernoulli")
 LEVELS = ("discretizedlogistic", "categorical")
 LEVELS_OF_8_BITS = 256
-WHOLE = ("symbols", "counts", "columns")
+WHOLE = ("symbols", "counts", "columns", "pen")
 EXACT = 1e-3  # a value may be this far from a level, in units of levels
 ROUNDED = 1e-6  # and this far from 0 or 1, where a scale of 32 bits put it there
 
@@ -43,7 +43,7 @@ def scaled_range(dataset: data.Dataset) -> tuple[float, float]:
 
 
 def support_of(likelihood: Any) -> str:
-    """Return the support of a likelihood: real, unit ([0, 1]), levels (of [0, 1]), symbols, counts or columns."""
+    """Return the support of a likelihood: real, unit ([0, 1]), levels (of [0, 1]), symbols, counts, columns or pen."""
     name = kind(type(likelihood))
     return getattr(likelihood, "support", None) or ("unit" if name in UNIT else "levels" if name in LEVELS else "real")
 
@@ -100,7 +100,7 @@ def _check_whole(likelihood: Any, name: str, dataset: data.Dataset, train: Any) 
         if columns and x[0].size != columns:
             raise data.DataError(f"{dataset.name}: {columns} columns are named, the data have {x[0].size}")
         if said := outside(likelihood, x):
-            way = "--scale none, " if dataset.scale.kind != "none" and low >= 0 else ""
+            way = "--scale none, " if dataset.scale.kind != "none" and (low >= 0 or name == "strokes") else ""
             raise data.DataError(
                 f"{dataset.name}: values {low:g}..{high:g} with scale {dataset.scale.kind}: {said}; "
                 f"use {way}--model.likelihood normal (or auto)"
@@ -114,9 +114,11 @@ def _not_whole(likelihood: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         limits = [likelihood.symbols]
     if name == "columns":
         limits = [abs(size) for size in likelihood.sizes()]
+    if name == "strokes":
+        limits = [0, 0, 3] * (x[0].size // 3)  # moves are any numbers, what the pen does is 0, 1 or 2
     coded, flat = np.flatnonzero(limits), x.reshape(len(x), -1)
     top = np.array(limits, float)[coded]
-    codes = flat[:, coded] if name == "columns" else flat
+    codes = flat[:, coded] if name in ("columns", "strokes") else flat
     return codes, top, ~((codes >= 0) & (codes < top) & (codes == np.rint(codes)) | np.isnan(codes))
 
 

@@ -104,6 +104,8 @@ class StrokesLikelihood:
     width: float = setting(1.0, above=0)
     """first standard deviation of the moves, units of x"""
 
+    support = "pen"
+
     def channels(self) -> int:
         """Return numbers per value: a step has 3 of them for 6 numbers of a component and 3 of the pen."""
         return 2 * self.components + 1
