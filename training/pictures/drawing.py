@@ -60,7 +60,8 @@ def plain_numbers(axis: Any) -> None:
     low, high = axis.get_view_interval()
     if high > 100 * low:
         return
-    chosen = LogFormatter(minor_thresholds=(1.5, 0.5))  # knows which to write, but writes 0.02 as 2e-02
+    decades = 2 if axis.axis_name == "y" else 1.5  # above each other there is more room
+    chosen = LogFormatter(minor_thresholds=(decades, 0.5))  # knows which to write, but writes 0.02 as 2e-02
     chosen.set_axis(axis)
     chosen.set_locs()
     axis.set_major_formatter(lambda x, _: f"{x:g}")
