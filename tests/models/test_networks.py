@@ -132,6 +132,7 @@ MODEL_CHANGES = {
     "posterior": posteriors.NormalPosterior(),
     "likelihood": likelihoods.NormalLikelihood(),
     "labels": "given",
+    "marks": "on",
 }
 
 

@@ -116,6 +116,7 @@ def test_rows_on_an_accelerator_fill_calls_of_one_width(monkeypatch):
 
 def test_workers_compile_once_and_a_damaged_program_is_made_anew(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")  # the tests' own: workers would use it in place of theirs
     words = "--lr 1e-3:1e-2 --trials 4 --epochs 1 --model.encoder.hidden [8] --model.latent 2 --batch-size 512".split()
     programs = lambda: list((tmp_path / "cache").rglob("*-cache"))
 
