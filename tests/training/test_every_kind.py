@@ -13,6 +13,8 @@ from training.store.run_folder import read_json
 RNG = np.random.default_rng(0)
 X = (RNG.random((120, 4, 4)) < RNG.random((120, 1, 1))).astype(np.uint8)
 Y = np.arange(120) % 3
+MOVES = np.concatenate([RNG.normal(size=(120, 5, 2)), RNG.integers(0, 2, (120, 5, 1))], axis=2)
+MOVES[:, -1, 2] = 2  # the end of a drawing
 SMALL = ["--epochs", "1", "--batch-size", "32", "--model.encoder.hidden", "8", "--model.latent", "4"]
 OWN = {  # what a kind cannot do without
     "point": ["--objective", "reconstruction"],
@@ -21,7 +23,10 @@ OWN = {  # what a kind cannot do without
     "gumbel": ["--model.prior", "codes"],
     "vmf": ["--model.prior", "sphere"],
     "chain": ["--model.prior", "chain"],
+    "jump": ["--objective", "reconstruction"],
+    "gated": ["--objective", "reconstruction"],
     "tokens": ["--scale", "none"],
+    "strokes": ["--scale", "none", "--kind", "series"],
     "multinomial": ["--scale", "none"],
 }
 
@@ -59,7 +64,8 @@ def said(call):
     [pytest.param(*case, id=case[0], marks=[] if case[0] in IN_CI else pytest.mark.campaign) for case in cases()],
 )
 def test_every_kind_of_model_is_used(name, options, tmp_path):
-    np.savez(tmp_path / "a.npz", x=X, y=Y)
+    data = MOVES if name == "strokes" else X[..., None]
+    np.savez(tmp_path / "a.npz", x=data, y=Y)
     small = [o for o in SMALL if name != "no encoder" or o not in ("--model.encoder.hidden", "8")]
     places = ["--dataset", f"file:{tmp_path / 'a.npz'}", "--run-dir", str(tmp_path / "run")]
     assert train.main([*places, *small, *options]) == 0
@@ -67,7 +73,7 @@ def test_every_kind_of_model_is_used(name, options, tmp_path):
     drawn = {p.stem for p in (tmp_path / "run" / "figures").iterdir()}
     assert ({"samples"} if name == "no encoder" else {"reconstructions", "samples", "latent", "traversal"}) <= drawn
     label = 1 if "--model.labels" in options or "labelled" in options else None
-    x, has = X[:7, ..., None], {}
+    x, has = data[:7], {}
     if name == "no encoder":
         for verb in (run.encode, run.reconstruct, run.score):
             assert "encoder" in said(lambda verb=verb: verb(x))
@@ -80,10 +86,11 @@ def test_every_kind_of_model_is_used(name, options, tmp_path):
         has = run.score(x, label=label)
         assert all(np.isfinite(v).all() and v.shape == (7,) for v in has.values())
         if name not in ("semisupervised", "tokens"):  # whose scores are a mean over labels, or of symbols
-            np.testing.assert_allclose(has["mse"], np.mean((again - x) ** 2, axis=(1, 2, 3)), rtol=1e-4, atol=1e-6)
+            mse = np.mean(((again - x) ** 2).reshape(7, -1), axis=1)
+            np.testing.assert_allclose(has["mse"], mse, rtol=1e-4, atol=1e-6)
         wanted = read_json(tmp_path / "run" / "summary.json")["test"]
         assert set(has) & set(wanted)
-    if name in ("point", "denoising"):
+    if name in ("point", "jump", "gated", "denoising"):
         assert "no prior" in said(lambda: run.sample(3))
         return
     drawn = run.sample(5, 1)

@@ -134,6 +134,8 @@ def verdict(seconds, folder):
     early: before the first line of train.py Python has its own handler, and nobody can replace it.
     """
     said, code = interrupted(seconds, folder)
+    if "Fatal Python error: init_" in said:
+        return "early"
     if code not in (130, -signal.SIGINT):
         return "wrong"
     if "Traceback" in said or "not installed" in said:
