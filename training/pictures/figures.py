@@ -70,13 +70,18 @@ def write_all(
     if answer is not None:
         label = None if seen is None else seen[:shown]
         found = answer(model, jax.tree.map(jnp.asarray, observed(x[:shown], label)), jax.random.fold_in(key, 1), label)
-        path["answer"] = folder / f"{'denoised' if found.name == 'noisy' else found.name}.png"
-        given, made = (dataset.display(np.asarray(a, np.float32)) for a in (found.seen, found.mean))
-        whose = {"given": found.name, "source": source}
-        drawing.reconstructions(path["answer"], dataset.display(x[:shown]), made, noisy=given, **whose)
+        path["answer"] = _answered(folder, found, dataset, x[:shown], source)
     if not drawing.curves(path["curves"], rows):
         del path["curves"]
     return list(path.values())
+
+
+def _answered(folder: Path, found: Any, dataset: Any, x: np.ndarray, source: str) -> Path:
+    """Draw the answer of an objective that does not show the model all, beside what it was given; return its path."""
+    path = folder / f"{'denoised' if found.name == 'noisy' else found.name}.png"
+    given, made = (dataset.display(np.asarray(a, np.float32)) for a in (found.seen, found.mean))
+    drawing.reconstructions(path, dataset.display(x), made, noisy=given, given=found.name, source=source)
+    return path
 
 
 def drawn_split(dataset: Any) -> str:
