@@ -31,11 +31,11 @@ from grads.programs.sparsity import known_integers
 _VALUE = math.nan  # stands for a number that is known when the program runs
 MOVES = 400  # tried on the best order, where the graph is small: under half a second
 _SMALL = 150
-_PRODUCTS = 100_000  # counted in all moves at most: a network of 120 scalars, 13,000 an order, was searched for 21 s
-MOST = 20_000  # multiplications in an order: the search is a tenth of a second, what is emitted half a second
+_PRODUCTS = 100_000  # counted in all moves at most: orders of a dense network have ten thousand each
+MOST = 20_000  # multiplications in an order: beyond it search and emission are no longer short beside compiling
 _ONE_STACK = 24  # entries up to which XLA makes one stack of all faster over a batch than a stack of rows
-# Multiplications and edges up to which the numbers are operations of their own. Over a batch of 512, 336 take 0.5 ms
-# so, 1.1 ms by levels; 864 compile in 98 s so, in 1.1 s by levels (jacfwd 0.9), and 1,512 in 120 s and 1.7 s (1.4).
+# Multiplications and edges up to which the numbers are operations of their own: these run faster over a batch than
+# levels do, but XLA's time to compile them grows far faster than their number.
 SINGLE = 400
 SINGLES = 20  # operations on single numbers that cost as much as one on an array
 
