@@ -1,6 +1,6 @@
 """The evidence lower bound with its weights and schedules."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.batch import Batch
 from models.codes import draw
-from models.config import config, setting, with_traced
+from models.config import ConfigError, config, setting, with_traced
 from models.distributions import sum_event
+from models.objectives.corruption import CORRUPTIONS
 from models.objectives.passing import PerExample, Result, Step, bound_terms, run, watched
 
 
@@ -37,12 +38,18 @@ class ELBO:
     """semi-amortised: gradient steps on each example's own posterior before the draw (Kim et al. 2018); 0: none"""
     refine_rate: float = setting(0.01, at_least=0)
     """size of these steps"""
+    hide: Literal["none", "mask", "block"] = "none"
+    """in training the encoder is not shown a part of what was observed, which the likelihood still judges, so that
+    codes of examples that miss different values agree. mask: values here and there; block: a square of an image"""
+    hide_share: float = setting(0.5, at_least=0, at_most=1)
+    """share of the values (block: of the area of a square image) that is hidden"""
 
     criterion = staticmethod(watched)
 
     def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
         """Return the loss with the terms nll, kl (closed where it can be) and negative_elbo = nll + kl, all nats."""
-        done = run(model, batch, key, training, refine=self.refine if self.refine_steps else None)
+        hide = self.hidden if training and self.hide != "none" else None
+        done = run(model, batch, key, training, refine=self.refine if self.refine_steps else None, hide=hide)
         nll, kl_terms = bound_terms(done, "ELBO")
         kl = sum_event(kl_terms)
         loss = nll + self.beta * jnp.abs(self.free(kl_terms) - self.capacity)
@@ -66,6 +73,14 @@ class ELBO:
                 step = step.at[:, -model.dimensions :].set(0)
             numbers = numbers + self.refine_rate * step
         return numbers
+
+    def hidden(self, batch: Batch, key: PRNGKeyArray) -> Batch:
+        """Return what the encoder is shown: a batch that observed less, 0 elsewhere. Raises ConfigError for symbols."""
+        if not jnp.issubdtype(batch.x.dtype, jnp.floating):
+            raise ConfigError(f"hide {self.hide} is for numbers, not for symbols: use the decoder's drop_words")
+        shown = CORRUPTIONS[self.hide](jnp.ones_like(batch.x), key, self.hide_share) > 0
+        shown = shown if batch.mask is None else shown & batch.mask
+        return batch._replace(x=jnp.where(shown, batch.x, 0), mask=shown)
 
     def free(self, kl_terms: Float[Array, "batch latent"]) -> PerExample:
         """Return Σ_j of KL_j where its batch mean exceeds `free_bits`, else of `free_bits`.

@@ -39,20 +39,22 @@ def run(
     seen: Array | None = None,
     refine: Callable[..., Array] | None = None,
     patches: Array | None = None,
+    hide: Callable[[Batch, PRNGKeyArray], Batch] | None = None,
 ) -> Pass:
     """Return the pass of a batch: q(z|x), a draw z of it and p(x|z); dropout and batch statistics in `training` only.
 
     seen: what the encoder is given in place of x. refine: (model, batch, numbers, key) -> better numbers of each
-    example's own posterior. patches: those that an encoder of patches is to see.
+    example's own posterior. patches: those that an encoder of patches is to see. hide: (batch, key) -> what the encoder
+    is shown of the batch; p is judged by all of it.
     """
     batch = as_batch(batch)
     for_encoder = for_decoder = None
     more = jax.random.fold_in(key, 7)
     if training:
         key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
-    numbers = own = model.numbers(
-        model.sees(batch if seen is None else batch._replace(x=seen)), for_encoder, batch.label, patches
-    )
+    shown = batch if seen is None else batch._replace(x=seen)
+    shown = shown if hide is None else hide(shown, jax.random.fold_in(more, 3))
+    numbers = own = model.numbers(model.sees(shown), for_encoder, batch.label, patches)
     target: Batch = model.target(batch)
     if refine is not None:
         numbers = refine(model, target, numbers, more)
@@ -61,7 +63,7 @@ def run(
     p = model.decode(z, for_decoder, batch.label)
     if training:
         model.track(p, target)
-    own = own if seen is None and patches is None else None
+    own = own if seen is None and patches is None and hide is None else None
     return Pass(model, target, q, z, log_q, p, more, training, own, numbers)
 
 

@@ -54,6 +54,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     r"objective=SemiSupervised.*": {"model.labels": "inferred"},
     r"terms=Commitment.*": {"model.posterior": "vq", "model.posterior.learn": "gradient", "model.prior": "codes"},
     r"objective=ELBO\.refine_rate": {"objective.refine_steps": 1},
+    r"objective=ELBO\.hide_share": {"objective.hide": "mask"},
     r"model\.decoder=Dictionary.*": PLAIN | {"model.encoder.hidden": ()},
     r"model\.posterior=(Jump|Gated).*": {"objective": "reconstruction"},
     r"terms=Nested.*": PLAIN,

@@ -154,6 +154,8 @@ CHANGES = {
         "capacity_steps": (ELBO(capacity=2.0), 10),
         "refine_steps": (ELBO(), 2),
         "refine_rate": (ELBO(refine_steps=1), 0.1),
+        "hide": (ELBO(), "mask"),
+        "hide_share": (ELBO(hide="mask"), 0.9),
     },
 }
 
@@ -165,7 +167,7 @@ def test_every_field_changes_the_loss(kind):
     model = build(NORMAL) if kind is ELBO else build(SIGMOID)
     for name, (base, other) in CHANGES[kind].items():
         changed = dataclasses.replace(base, **{name: other})
-        before, after = value(base.at(3), model)[0], value(changed.at(3), model)[0]
+        before, after = (value(o.at(3), model, training=True)[0] for o in (base, changed))
         assert abs(before.mean() - after.mean()) > 1e-6, name
 
 

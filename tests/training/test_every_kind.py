@@ -42,6 +42,7 @@ def cases():
         yield part, ["--model.likelihood", part, *OWN.get(part, [])]
     yield "denoising", ["--objective", "denoising", "--model.posterior", "point"]
     yield "bound", ["--objective", "bound"]
+    yield "hidden", ["--objective.hide", "block", "--model.marks", "on"]
     yield "labels given", ["--model.labels", "given"]
     yield "semisupervised", ["--objective", "semisupervised", "--model.labels", "inferred"]
     gan = ["--objective", "sampling", "--model.encoder", "none", "--model.decoder", "dense", "--terms", "adversarial"]

@@ -44,7 +44,7 @@ def options():
         "decoder": [Mirror(), Dictionary()],
         "prior": make(Model, "prior"),
         "likelihood": [part for part in make(Model, "likelihood") if hasattr(part, "distribution")],
-        "objective": make(train.Config, "objective"),
+        "objective": [*make(train.Config, "objective"), objectives.ELBO(hide="mask")],
         "labels": ["none", "given", "inferred"],
         "terms": make(train.Config, "terms"),
         "shape": [(6,), (4, 4, 1)],

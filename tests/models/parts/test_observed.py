@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import Autoencoder, Batch, ConfigError, Dense, Mirror, Model, Recurrent
+from models import ELBO, Autoencoder, Batch, ConfigError, Dense, Mirror, Model, Recurrent
 from models.batch import Pass
 from models.distributions import Normal, OptimalNormal
 from models.likelihoods import NormalLikelihood, TokensLikelihood
@@ -56,6 +56,34 @@ def test_a_marked_encoder_tells_a_missing_value_from_a_zero_and_sees_nothing_els
     plain = Autoencoder(dataclasses.replace(CFG, marks="auto"), (6,), rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(plain.sees(batch), batch.x)
     assert plain.encoder.hidden[0].layer.kernel.shape == (6, 5)
+
+
+@pytest.mark.parametrize("marks", ["on", "off"])
+def test_what_is_hidden_from_the_encoder_is_judged_and_only_in_training(marks):
+    """Hide all: codes are those of an example without values, the nll that of all that was observed; hide none: ELBO."""
+    model = Autoencoder(dataclasses.replace(CFG, marks=marks), (6,), rngs=nnx.Rngs(0))
+    batch, key = Batch(jnp.where(MASK, X, 0), None, MASK), jax.random.key(1)
+    answer = lambda share, training=True: ELBO(hide="mask", hide_share=share)(model, batch, key, training)
+    _, terms, done = answer(1.0)
+    empty = model.encode(jnp.full((4, 6), jnp.nan if marks == "on" else 0.0))
+    np.testing.assert_allclose(done.q.mean, empty.mean, rtol=1e-12)
+    np.testing.assert_allclose(terms["nll"], -model.decode(done.z).log_prob(batch.x, MASK), rtol=1e-12)
+    same = lambda a, b: np.testing.assert_allclose(a[0], b[0], rtol=1e-12)
+    same(answer(0.0), ELBO()(model, batch, key))
+    same(answer(1.0, training=False), ELBO()(model, batch, key, False))
+
+
+def test_the_share_hidden_is_that_of_observed_values_and_squares_hide_squares():
+    x = jnp.ones((2000, 4, 4, 1))
+    mask = jnp.asarray(RNG.random(x.shape) < 0.7)
+    left = ELBO(hide="mask", hide_share=0.25).hidden(Batch(x, None, mask), jax.random.key(0)).mask
+    assert not (left & ~mask).any()
+    np.testing.assert_allclose(left.sum() / mask.sum(), 0.75, atol=0.02)  # 22,400 draws: 7 deviations
+    block = ELBO(hide="block", hide_share=0.25).hidden(Batch(x), jax.random.key(0))
+    gone = ~np.asarray(block.mask[..., 0])
+    assert (gone.sum((1, 2)) == 4).all()
+    assert set(gone.any(1).sum(1)) == {2}
+    np.testing.assert_array_equal(block.x[..., 0], ~gone)
 
 
 def test_the_contractive_penalty_of_a_marked_encoder_is_that_of_its_jacobian():
