@@ -5,12 +5,15 @@ Claim: What a VAE with a masked likelihood expects of hidden values is closer th
 Source: Mattei & Frellsen 2019, MIWAE (ICML), section 4: single imputation by self-normalised importance weights on
     small tables with half of the cells missing, beside means, k-NN and chained equations.
 Command: python -m experiments imputation
-Cost: 4 sets, 2 shares of hidden cells, 4 imputers, 3 seeds (each other cells hidden).
+Cost: 4 sets, 2 shares of hidden cells, 6 imputers, 3 seeds (each other cells hidden).
 Expected: errors in deviations of a column, so means give about 1; sets and shares count alike in the mean.
 Caveats: Sets of scikit-learn (wine, breast cancer, diabetes, digits), not the paper's. Every imputer is fitted to the
     incomplete rows that it fills in; chained equations keep within the values seen of a column, else they diverge on
     halves of digits. The encoder sees 0, a column's mean, at a hidden value, and beside it whether it is
     hidden; "not told" leaves that out: then only the likelihood knows the mask. A row keeps at least one value.
+    "Shown less": in training the encoder is not shown a random part of what is seen either (a quarter of a table's
+    cells, squares of half of a picture), which the likelihood judges: codes of unlike masks then agree. That is for
+    few fixed masks; with cells hidden at random masks are many already.
 """
 
 import functools
@@ -62,6 +65,7 @@ class Hidden(NamedTuple):
 
     x: np.ndarray
     seen: np.ndarray
+    picture: bool
 
     @property
     def holed(self) -> np.ndarray:
@@ -100,27 +104,34 @@ def hide(name: str, share: int, seed: int, rows: int) -> Hidden:
     mean = np.where(seen, x, 0).sum(0) / count
     scale = np.sqrt(np.where(seen, np.square(x - mean), 0).sum(0) / count)
     pooled = 1 if name in TABLES else np.sqrt(np.mean(scale**2))  # pixels have one unit, and some never change
-    return Hidden((x - mean) / (np.where(scale > 0, scale, 1) if name in TABLES else pooled), seen)
+    return Hidden((x - mean) / (np.where(scale > 0, scale, 1) if name in TABLES else pooled), seen, name not in TABLES)
 
 
-def by_vae(marks: Any, protocol: ImputationProtocol, seed: int, some: Hidden) -> np.ndarray:
-    """Return E[x | what is seen] by a VAE: means of decoded draws, weighted by p(seen | z) p(z) / q(z)."""
-    n, batch = len(some.x), min(64, len(some.x))
+def by_vae(marks: Any, less: bool, protocol: ImputationProtocol, seed: int, some: Hidden) -> np.ndarray:
+    """Return E[x | what is seen] by a VAE: means of decoded draws, weighted by p(seen | z) p(z) / q(z).
+
+    marks: whether the encoder is told what is hidden. less: whether it is shown a part of what is seen in training.
+    """
+    n, size = len(some.x), min(64, len(some.x))
+    shape = (8, 8, 1) if some.picture else some.x.shape[1:]
     model = Model(
         encoder=Dense((protocol.hidden,), "tanh"),
         latent=protocol.latent,
         likelihood=NormalLikelihood("learned"),
         marks=marks,
     )
-    epochs = max(1, protocol.steps // max(1, n // batch))
-    config = train.Config(model=model, objective=ELBO(), epochs=epochs, batch_size=batch, lr=1e-3)
-    x, mask = jnp.asarray(np.where(some.seen, some.x, 0), jnp.float32), jnp.asarray(some.seen)
-    made = trained_on(config, seed, Examples(x, mask=mask))
-    return np.asarray(jax.jit(functools.partial(expected, made, samples=protocol.samples))(Batch(x, None, mask)))
+    hide = ELBO(hide="block", hide_share=0.5) if some.picture else ELBO(hide="mask", hide_share=0.25)
+    objective, epochs = hide if less else ELBO(), max(1, protocol.steps // max(1, n // size))
+    config = train.Config(model=model, objective=objective, epochs=epochs, batch_size=size, lr=1e-3)
+    x, mask = (a.reshape(n, *shape) for a in (np.where(some.seen, some.x, 0).astype(np.float32), some.seen))
+    batch = Batch(jnp.asarray(x), None, jnp.asarray(mask))
+    made = trained_on(config, seed, Examples(batch.x, mask=batch.mask))
+    filled = jax.jit(functools.partial(expected, made, samples=protocol.samples))(batch)
+    return np.asarray(filled).reshape(n, -1)
 
 
 def expected(model: Any, batch: Batch, samples: int) -> Any:
-    """Return the weighted mean of what draws of each code decode to, (n, d)."""
+    """Return the weighted mean of what draws of each code decode to, (n, *shape)."""
     q, prior = model.encode(model.sees(batch)), model.prior()
 
     def one(key: Any) -> tuple[Any, Any]:
@@ -129,7 +140,7 @@ def expected(model: Any, batch: Batch, samples: int) -> Any:
         return p.mean, p.log_prob(batch.x, batch.mask) + prior.log_prob(z) - q.log_prob(z)
 
     mean, weight = jax.lax.map(one, jax.random.split(jax.random.key(0), samples))
-    return jnp.sum(jax.nn.softmax(weight, axis=0)[:, :, None] * mean, axis=0)
+    return jnp.einsum("kn,kn...->n...", jax.nn.softmax(weight, axis=0), mean)
 
 
 def by_library(name: str, protocol: ImputationProtocol, seed: int, some: Hidden) -> np.ndarray:
@@ -189,13 +200,15 @@ def gallery(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
     return True
 
 
-VAE, BLIND, MEAN, KNN = "VAE, weighted draws", "VAE, not told what is hidden", "column means", "k nearest rows"
+VAE, BLIND, LESS = "VAE, weighted draws", "VAE, not told what is hidden", "VAE, shown less in training"
+MEAN, KNN = "column means", "k nearest rows"
 
 
 STUDY = Study(
     rows={
-        VAE: row(functools.partial(by_vae, "on")),
-        BLIND: row(functools.partial(by_vae, "off")),
+        VAE: row(functools.partial(by_vae, "on", False)),
+        LESS: row(functools.partial(by_vae, "on", True)),
+        BLIND: row(functools.partial(by_vae, "off", False)),
         MEAN: row(functools.partial(by_library, "mean")),
         KNN: row(functools.partial(by_library, "knn")),
         "iterative (ridge)": row(functools.partial(by_library, "iterative")),
@@ -211,8 +224,8 @@ STUDY = Study(
             low=0.0,
         ),
         Claim(
-            "halves of digits: error of column means minus the VAE's",
-            lambda rows: rows[MEAN][f"rmse_{HALVES}"] - rows[VAE][f"rmse_{HALVES}"],
+            "halves of digits: error of column means minus that of the VAE shown less in training",
+            lambda rows: rows[MEAN][f"rmse_{HALVES}"] - rows[LESS][f"rmse_{HALVES}"],
             low=0.0,
         ),
     ),
@@ -221,7 +234,7 @@ STUDY = Study(
         "smoke": Profile(
             1,
             {"rows": 60, "hidden": 8, "steps": 20, "sets": 1, "samples": 2},
-            (VAE, BLIND, MEAN, KNN),
+            (VAE, LESS, BLIND, MEAN, KNN),
             "60 rows, 20 steps",
         ),
         "cpu": Profile(3),
