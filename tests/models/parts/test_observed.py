@@ -60,7 +60,7 @@ def test_a_marked_encoder_tells_a_missing_value_from_a_zero_and_sees_nothing_els
 
 @pytest.mark.parametrize("marks", ["on", "off"])
 def test_what_is_hidden_from_the_encoder_is_judged_and_only_in_training(marks):
-    """Hide all: codes are those of an example without values, the nll that of all that was observed; hide none: ELBO."""
+    """Hide all: codes are those of an example without values, the nll of all that was observed; hide none: ELBO."""
     model = Autoencoder(dataclasses.replace(CFG, marks=marks), (6,), rngs=nnx.Rngs(0))
     batch, key = Batch(jnp.where(MASK, X, 0), None, MASK), jax.random.key(1)
     answer = lambda share, training=True: ELBO(hide="mask", hide_share=share)(model, batch, key, training)
