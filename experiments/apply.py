@@ -3,6 +3,8 @@
 encode       codes of the examples in --data             sample       decoded draws of the prior
 reconstruct  their reconstructions, in the data's units  interpolate  from one example to another through the codes
 score        errors and bounds of each example           figures      the run's pictures, of the examples in --data
+impute       the examples with their missing values filled in, the observed ones as they are
+recommend    of a run on ratings: the --n items (10) that each user of --data is likeliest to choose next, by id
 latent       latent.html in the run folder: drag a point through the code, see its picture; no network
 export       weights, config, scale and a model card, in the layout of model hubs
 compress     a file that holds the examples without loss (extra compression)
@@ -45,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--data-dir", metavar="DIR", help="folder of named data sets (where --data is not given)")
     out.add_argument("--out", metavar="FILE", help=".npz, .csv, .png, .txt or .wav; a folder for figures and export")
     out.add_argument("--which", choices=("best", "last"), help="checkpoint (default: the one that was tested)")
-    out.add_argument("--n", type=int, metavar="N", help="samples to draw (64), or steps of an interpolation (8)")
+    out.add_argument("--n", type=int, metavar="N", help="samples (64), steps of an interpolation (8), items (10)")
     kinds = ("mixture", "kernel", "flow", "vae")
     out.add_argument(
         "--prior", choices=kinds, help="sample: from one fitted to the codes of --data, else of the training data"
@@ -170,6 +172,22 @@ def reconstruct(run: Any, options: argparse.Namespace) -> Made:
     )
 
 
+def impute(run: Any, options: argparse.Namespace) -> Made:
+    """Return the examples with what is missing filled in, beside them in a picture."""
+    found = given(run, options)
+    columns = list(run.facts.columns) or None
+    missing = int(np.isnan(found.x).sum()) if found.x.dtype.kind == "f" else 0
+    print(f"{missing} of {found.x.size} values are missing")
+    return Made({"filled": run.impute(found.x, own(found, run))}, found.names, columns, found.x, source(options))
+
+
+def recommend(run: Any, options: argparse.Namespace) -> Made:
+    """Return the ids of the items that each user is likeliest to choose next, and their scores."""
+    found = given(run, options)
+    made = run.recommend(found.x, 10 if options.n is None else options.n)
+    return Made({"item": made.items, "score": made.scores}, found.names)
+
+
 def sample(run: Any, options: argparse.Namespace) -> Made:
     """Return decoded draws of the prior; --prior, or --data, fits one to the codes of examples first."""
     if options.data or options.prior:
@@ -263,7 +281,7 @@ def decompress(run: Any, options: argparse.Namespace) -> Made:
 
 VERBS: dict[str, Callable[[Any, argparse.Namespace], Made]] = {
     "encode": encode, "reconstruct": reconstruct, "sample": sample, "interpolate": interpolate, "score": score,
-    "decompress": decompress,
+    "decompress": decompress, "impute": impute, "recommend": recommend,
 }  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def subject_of(run: Any, options: argparse.Namespace) -> Any:
     """Return the model and the examples that were asked for. Raises ConfigError and DataError."""
     from models.metrics import Subject
 
-    more = {"seed": options.seed, "samples": options.samples, "folder": run.path}
+    more = {"seed": options.seed, "samples": options.samples, "folder": run.path, "ratings": run.facts.ratings}
     if options.data:
         return Subject(run.model, cut(from_file(run, options.data), options.limit), **more)
     inputs = own_data(run, options.data_dir)

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+NUMBERS = ("encode", "score", "recommend")
+"""verbs whose results are no examples"""
+
 
 class Made(NamedTuple):
     """What a verb made: arrays (n, ...) by name, the first one the main one, and a name for each row."""
@@ -24,11 +27,11 @@ def check_out(out: Path, verb: str, run: Any) -> None:
 
     if out.suffix not in (".npz", ".csv", ".png", ".txt", ".wav"):
         raise ConfigError(f"--out must end in .npz, .csv, .png, .txt or .wav, got {out.name}")
-    if out.suffix == ".wav" and (verb in ("encode", "score", "decompress") or not run.facts.rate):
+    if out.suffix == ".wav" and (verb in (*NUMBERS, "decompress") or not run.facts.rate):
         raise ConfigError(f"{verb} of {run.facts.name} makes no sound: give --out a .npz or .csv")
-    if out.suffix == ".txt" and (verb in ("encode", "score") or run.facts.strings(np.zeros((1, 1))) is None):
+    if out.suffix == ".txt" and (verb in NUMBERS or run.facts.strings(np.zeros((1, 1))) is None):
         raise ConfigError(f"{verb} of {run.facts.name} makes no texts: give --out a .npz or .csv")
-    if out.suffix == ".png" and (verb in ("encode", "score") or not (is_image(run.shape) or len(run.shape) == 2)):
+    if out.suffix == ".png" and (verb in NUMBERS or not (is_image(run.shape) or len(run.shape) == 2)):
         raise ConfigError(f"{verb} of {run.facts.name} makes no pictures: give --out a .npz or .csv")
     if not out.parent.is_dir():
         raise ConfigError(f"the folder {out.parent} of --out does not exist")
@@ -90,18 +93,21 @@ def text_lines(texts: Sequence[str], beside: Sequence[str | None]) -> list[str]:
 
 
 def csv_lines(made: Made) -> list[str]:
-    """Return the lines of a csv file: a name, then one number per column."""
+    """Return the lines of a csv file: a name, then one number (or word) per column; of many arrays after each other."""
     import csv
     import io
+    import itertools
 
     flat = {name: np.asarray(a).reshape(len(a), -1) for name, a in made.arrays.items()}
+    numbered = lambda name, n: [f"{name}{i + 1}" for i in range(n)]
+    header = [c for name, a in flat.items() for c in ([name] if a.shape[1] == 1 else numbered(name, a.shape[1]))]
     if len(flat) == 1:
         ((name, values),) = flat.items()
-        header = made.columns or [f"{name}{i + 1}" for i in range(values.shape[1])]
-    else:
-        header, values = list(flat), np.concatenate(list(flat.values()), axis=1)
+        header = made.columns or numbered(name, values.shape[1])
+    said = lambda v: v if isinstance(v, str) else f"{v:.9g}"
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["name", *header])
-    rows.writerows([name, *(f"{v:.9g}" for v in row)] for name, row in zip(made.names, values, strict=True))
+    lines = zip(*([[said(v) for v in row] for row in a.tolist()] for a in flat.values()), strict=True)
+    rows.writerows([name, *itertools.chain(*parts)] for name, parts in zip(made.names, lines, strict=True))
     return [text.getvalue()]

@@ -87,7 +87,9 @@ class Listed(NamedTuple):
         seen, test = (shown(inputs.splits, inputs.dataset, part, config.binarise) for part in ("train", "test"))
         test = jax.tree.map(lambda a: a[: self.limit], test) if self.limit else test
         names = inputs.dataset.factor_names
-        return Subject(model, test, seen, factor_names=names, samples=self.samples)
+        return Subject(
+            model, test, seen, factor_names=names, samples=self.samples, ratings=inputs.dataset.ratings
+        )
 
 
 def finished(

@@ -51,7 +51,8 @@ def subject_of(model: Autoencoder, seed: int, data: Data, limit: int | None = No
     """Return what metrics are asked about: the model on the first `limit` test examples (None: all), and training's."""
     test, seen = (shown(data, split) for split in ("test", "train"))
     test = jax.tree.map(lambda a: a[:limit], test)
-    return Subject(model, test, seen, seed=seed, factor_names=data.dataset.factor_names)
+    of = data.dataset
+    return Subject(model, test, seen, seed=seed, factor_names=of.factor_names, ratings=of.ratings)
 
 
 def numbers_of(subject: Subject, names: Iterable[str]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from models.metrics.compression import compression
 from models.metrics.compression import why_not as no_compression
 from models.metrics.estimates import Measured, mean_of
 from models.metrics.geometry import report_card
-from models.metrics.known import factors
+from models.metrics.known import factors, ranking
 from models.metrics.likelihood import log_likelihood
 from models.metrics.samples import samples
 from models.metrics.subject import Subject
@@ -119,6 +119,18 @@ def two_examples(subject: Subject) -> str:
     return "" if subject.test.size > 1 else "there is only one example"
 
 
+def choices_of_users(subject: Subject) -> str:
+    """Need rows of choices, some user with two."""
+    if why := an_encoder(subject):
+        return why
+    if not subject.ratings:
+        return "the data are no ratings, who chose which items (--kind ratings): there is nothing to recommend"
+    if subject.model.classes:
+        return "a model with labels ranks no items"
+    two = (np.asarray(subject.test.batch.x) > 0).sum(1) > 1
+    return "" if two.any() else "no user has two choices: with one hidden none is left to go by"
+
+
 def _geometry(subject: Subject) -> dict[str, Measured]:
     """Return the report card; its numbers have units in their names, and no standard errors."""
     try:
@@ -197,6 +209,8 @@ METRICS: tuple[Metric, ...] = (
         cheap=False,
     ),
     Metric("probes", "labels read from codes: linear, nearest neighbours", probes.probes, (labels_in_training,)),
+    Metric("ndcg", "hidden choices among the first 100 items, by place", ranking.ndcg_of, (choices_of_users,)),
+    Metric("recall", "hidden choices among the first 20 and 50 items", ranking.recall_of, (choices_of_users,)),
     Metric("detection", "the loss as a score of class 1 against class 0", probes.detection, (an_encoder, two_classes)),
     Metric("log_likelihood", "importance-weighted log p(x)", _log_likelihood, (a_density,), cheap=False),
     Metric(

@@ -42,7 +42,8 @@ class Subject:
 
     test: the examples; train: those it was trained on, which probes, classifiers and comparisons of samples need.
     factor_names: of the columns of `factors`. samples: draws for each example in what is sampled many times.
-    folder: where what is costly to make again is kept (a classifier); None: nowhere.
+    folder: where what is costly to make again is kept (a classifier); None: nowhere. ratings: whether an example is
+    what one user chose of all items.
     """
 
     model: Autoencoder
@@ -52,6 +53,7 @@ class Subject:
     factor_names: tuple[str, ...] = ()
     samples: int = 5000
     folder: Any = None
+    ratings: bool = False
 
     def key(self, name: str) -> PRNGKeyArray:
         """Return the key of a metric: another one for each name, the same whatever else is measured."""

@@ -131,3 +131,29 @@ def test_texts_are_drawn_by_temperature_among_the_likeliest(texts, tmp_path, cap
     assert len(set(drawn("--temperature", 1))) > len(set(likeliest))
     assert call(texts, "sample", "--temperature", 0, "--out", tmp_path / "s.txt") == 1
     assert "temperature must be above 0" in capsys.readouterr().err
+
+
+def test_a_run_on_ratings_recommends_what_a_user_has_not_chosen(run, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    pairs = [(f"u{u}", f"i{i}") for u in range(40) for i in rng.choice(9, 4, replace=False)]
+    (tmp_path / "a.csv").write_text("user,item\n" + "\n".join(map(",".join, pairs)))
+    small = ["--epochs", "1", "--batch-size", "8", "--no-figures", "--kind", "ratings"]
+    assert train.main(["--dataset", f"file:{tmp_path / 'a.csv'}", "--run-dir", str(tmp_path / "run"), *small]) == 0
+    (tmp_path / "new.csv").write_text("user,item\nme,i3\nme,i5\n")
+    new = tmp_path / "run", "recommend", "--data", tmp_path / "new.csv"
+    assert call(*new, "--n", 3, "--out", tmp_path / "r.csv") == 0
+    ((name, *said),) = list(csv.reader((tmp_path / "r.csv").read_text().splitlines()))[1:]
+    loaded = train.load_run(tmp_path / "run")
+    x = np.isin(loaded.facts.columns, ["i3", "i5"]).astype(np.uint8)
+    share = loaded.reconstruct(x)
+    order = [i for i in np.argsort(-share, kind="stable") if not x[i]]
+    assert (name, said[:3]) == ("me", [loaded.facts.columns[i] for i in order[:3]])
+    np.testing.assert_allclose(np.array(said[3:], float), share[order[:3]], rtol=1e-6)
+    every = loaded.recommend(x, 9)
+    assert every.items[7:].tolist() == ["", ""]
+    assert np.isnan(every.scores[7:]).all()
+    assert call(*new, "--n", 10, "--out", tmp_path / "r.csv") == 1
+    assert call(run, "recommend", "--out", tmp_path / "r.csv") == 1
+    assert call(*new, "--out", tmp_path / "r.png") == 1
+    said = capsys.readouterr().err
+    assert all(w in said for w in ("n must be at most 9", "digits has no items to recommend", "makes no pictures"))

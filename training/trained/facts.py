@@ -77,6 +77,11 @@ class Facts:
         return text.to_strings(x, reading) if reading.get("text") else None
 
     @property
+    def ratings(self) -> bool:
+        """Whether an example is what one user chose of all items, whose ids are the columns."""
+        return bool((self.record.get("reading") or {}).get("ratings"))
+
+    @property
     def rate(self) -> int:
         """Samples a second of a run on sound; 0 of any other."""
         reading = self.record.get("reading") or {}

@@ -30,7 +30,8 @@ def measured(command: Any, path: Path, load_run: Callable[[Path], Any]) -> int:
         inputs = own_data(run, command.data_dir)
         parts = shown_splits(run, inputs, [name for name in inputs.splits if name in ("train", "test")])
         names = inputs.dataset.factor_names
-        subject = Subject(run.model, parts["test"], parts.get("train"), factor_names=names, folder=run.path)
+        more = {"factor_names": names, "folder": run.path, "ratings": inputs.dataset.ratings}
+        subject = Subject(run.model, parts["test"], parts.get("train"), **more)
         with jax.default_matmul_precision(run.config.matmul_precision):
             lines, code = report(subject, command.metrics, conditions(run, subject, "test"), run.path / FILE)
     except (ConfigError, DataError, RunError) as error:

@@ -28,6 +28,7 @@ from training.store.arrays import params_sha256
 from training.trained import exported
 from training.trained.facts import Facts
 from training.trained.heat import heat
+from training.trained.recommended import Recommended, recommended
 from training.trained.values import as_key, as_seen, check_whole
 
 CHUNK = 512  # examples per call of XLA: memory is bounded by it, whatever the number of examples
@@ -93,6 +94,16 @@ class LoadedRun:
         """Return the mean of p(x|z) at the mean code of each example, in the data's units."""
         both = lambda model, x, label: model.decode(model.encode(x, None, label).mean, None, label).mean
         return self.facts.scale.invert(self._each("reconstruct", both, x, label))
+
+    def impute(self, x: Any, label: Any = None) -> np.ndarray:
+        """Return x with its missing values (nan) filled in by `reconstruct`; observed ones stay what they are."""
+        x = np.asarray(self.facts.values(x))
+        again = self.reconstruct(x, label).reshape(x.shape)
+        return np.where(np.isnan(x), again, x) if x.dtype.kind == "f" else x
+
+    def recommend(self, x: Any, n: int = 10) -> Recommended:
+        """Return the n items that each user is likeliest to choose next; see `training.trained.recommended`."""
+        return recommended(self, x, n)
 
     def interpolate(self, a: Any, b: Any, n: int = 8, label: Any = None) -> np.ndarray:
         """Return n decoded points of the straight line between the codes of a and b, both ends included.

@@ -28,7 +28,7 @@ from experiments.running.table import Profile
 from experiments.running.trained import trained_on
 from models import ELBO, Model, Reconstruction
 from models.likelihoods import MultinomialLikelihood
-from models.metrics.known.ranking import ndcg, recall
+from models.metrics.known.ranking import folded, ndcg, recall
 from models.networks import Bag
 from models.posteriors import NormalPosterior, PointPosterior
 from training.examples import Examples
@@ -36,7 +36,6 @@ from training.examples import Examples
 FILES = ("ml-1m/ratings.dat", "ml-100k/u.data", "ml-latest-small/ratings.csv", "u.data", "ratings.dat", "ratings.csv")
 FEWEST = 5
 """choices of a user that is kept, as published"""
-HIDDEN = 0.2
 Scores = Callable[[np.ndarray], np.ndarray]
 
 
@@ -91,14 +90,6 @@ def divided(protocol: RecommendationProtocol, seed: int, folder: str | None) -> 
     chosen = known.any(0)  # an item that no training user chose cannot be recommended
     test, validation = (folded(part[:, chosen], rng) for part in (x[:held], x[held : 2 * held]))
     return HeldOut(known[:, chosen], validation, test)
-
-
-def folded(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is given and what is hidden of users' choices: a fifth of each one's, one at least."""
-    order = np.argsort(np.argsort(np.where(x > 0, rng.random(x.shape), 2.0), axis=1), axis=1)
-    many = np.maximum(1, np.round(HIDDEN * x.sum(1, keepdims=True)))
-    hidden = (order < many) & (x > 0)
-    return np.where(hidden, 0, x).astype(np.uint8), hidden
 
 
 def popularity(split: HeldOut) -> Scores:
