@@ -99,13 +99,15 @@ def numeric(
     first_row: int,
     like: Mapping[str, Any],
     missing: bool = False,
+    steps: bool = False,
 ) -> Numbers:
     """Return a table's columns as numbers.
 
     first_row: number of the first row of values in the file, for messages. like: `how` of an earlier reading, whose
     columns, categories and label are used again; {} to find them. missing: whether values may be: they are nan, a
-    missing category in all its columns. Raises DataError for dates, missing values (allowed ones where a row or a
-    column has no other), fields that are almost numbers, texts with too many values, columns that are not there.
+    missing category in all its columns. steps: rows are steps of a series, which may hold no value. Raises DataError
+    for dates, missing values (allowed ones where a row or a column has no other), fields that are almost numbers,
+    texts with too many values, columns that are not there.
     """
     remarks: list[str] = []
     if len({c.name for c in columns}) < len(columns):
@@ -128,7 +130,7 @@ def numeric(
     every = np.column_stack([_holes_of(c) for c in kept]) if kept else np.zeros((1, 0), bool)
     infinite = any(not c.text and np.isinf(c.values.astype(float)).any() for c in kept)
     allowed = missing and not infinite and bool(like.get("missing") if like else not every.all(0).any())
-    holes = missing_words([c.name for c in kept], every, where, first_row, allowed)
+    holes = missing_words([c.name for c in kept], every, where, first_row, allowed, steps)
     remarks += [holes] if holes else []
     categories = dict(like.get("categories", {}))
     arrays, names = [], []

@@ -13,7 +13,7 @@ from data.files import arrays, formats, images, refusals, tables
 from data.files.kinds import audio, choose, ratings, series, text
 from data.files.pictures import KINDS as PICTURES
 from data.files.pictures import decode_stack
-from data.files.reading import Part, Reading
+from data.files.reading import Part, Reading, missing_in
 from data.options import Options
 
 
@@ -118,7 +118,9 @@ def _arrays(path: Path, content: bytes, key: str, options: Options, sha256: dict
             parts = {"all": parts["all"]._replace(y=formats.parse_idx(labels, str(beside)))}
             sha256[beside.name] = digest(labels)
             remarks.append(f"labels: {beside.name} beside it")
-    return Reading(parts, (), (), {"key": key, "label": options.label}, tuple(remarks), sha256)
+    holes = missing_in(parts, where)
+    how = {"key": key, "label": options.label} | ({"missing": True} if holes else {})
+    return Reading(parts, (), (), how, tuple([*remarks, *([holes] if holes else [])]), sha256)
 
 
 def _as_before(found: Reading, record: Mapping[str, Any], where: str) -> Reading:

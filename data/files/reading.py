@@ -64,10 +64,13 @@ def pooled(parts: Mapping[str, Part], where: str) -> Part:
     return Part(whole.x, whole.labels, whole.names)
 
 
-def missing_words(names: list[str], every: np.ndarray, where: str, first_row: int, allowed: bool) -> str:
+def missing_words(
+    names: list[str], every: np.ndarray, where: str, first_row: int, allowed: bool, steps: bool = False
+) -> str:
     """Return how many values of a table are missing, in words; "" for none. every: which are, (n, columns).
 
-    Raises DataError where they are not allowed, naming the first, and where all values of a row are missing.
+    steps: rows are steps of a series, which may be empty. Raises DataError where values are not allowed to be missing,
+    naming the first, and where all values of a row that is an example are.
     """
     if not every.any():
         return ""
@@ -81,7 +84,27 @@ def missing_words(names: list[str], every: np.ndarray, where: str, first_row: in
             f"{shown(names[int(np.argmax(every[row]))])!r}; fill them, or leave columns out: --ignore "
             f"{' '.join(list(counts)[:6])}"
         )
-    if empty.any():
+    if empty.any() and not steps:
         more, row = f" ({empty.sum()} rows are so)" if empty.sum() > 1 else "", int(np.argmax(empty)) + first_row
         raise DataError(f"{where}: row {row}: every value is missing{more}; leave such rows out")
     return f"{many} missing: {listed}; left out of every loss"
+
+
+def missing_in(parts: Mapping[str, Part], where: str) -> str:
+    """Return how many values of arrays are missing (nan), in words; "" for none.
+
+    Raises DataError for an example without any value.
+    """
+    gone, total = 0, 0
+    for key, part in parts.items():
+        if part.x.dtype.kind != "f" or part.x.ndim < 2 or not part.x.size:
+            continue
+        every = np.isnan(part.x)
+        gone, total = gone + int(every.sum()), total + every.size
+        empty = every.reshape(len(every), -1).all(1)
+        if empty.any():
+            named = where if key == "all" else f"{where}, {key}"
+            more = f" ({empty.sum()} are so)" if empty.sum() > 1 else ""
+            raise DataError(f"{named}: example {int(np.argmax(empty))}: every value is missing{more}; leave such out")
+    many = counted(gone, "value", "is", "are")
+    return f"{many} missing (nan), of {total:,}; left out of every loss" if gone else ""

@@ -112,3 +112,24 @@ def test_pictures_laid_flat_bring_a_hint_unless_they_are_bits(tmp_path):
     for x, hinted in ((grey, True), ((grey > 127) * np.uint8(255), False)):
         np.save(tmp_path / "a.npy", x)
         assert any("8 x 8 pictures" in r for r in data.load(f"file:{tmp_path / 'a.npy'}").remarks) is hinted
+
+
+@pytest.mark.parametrize("name", ["a.npy", "x.npz", "splits.npz", "pictures.npy"])
+def test_nan_is_a_missing_value_and_the_scale_is_that_of_the_others(tmp_path, name):
+    holes = np.where(RNG.random(X.shape) < 0.2, np.nan, X)
+    holes[:, 0] = X[:, 0]
+    x = {"pictures.npy": holes[:, None, :]}.get(name, holes)
+    if name.endswith(".npy"):
+        np.save(tmp_path / name, x)
+    else:
+        np.savez(tmp_path / name, **({"x": x} if name == "x.npz" else {"x_train": x, "x_test": X}))
+    found = data.load(f"file:{tmp_path / name}")
+    assert found.missing
+    assert any(f"{np.isnan(x).sum()} values are missing (nan)" in r for r in found.remarks)
+    train = found.splits["train"].x
+    assert np.isnan(train).any()
+    scaled = found.scale.apply(train)
+    np.testing.assert_array_equal(np.isnan(scaled), np.isnan(train))
+    np.testing.assert_allclose(np.nanmean(scaled.reshape(-1, found.shape[-1]), axis=0), 0, atol=1e-6)
+    again = data.read(tmp_path / name, like=found.record())
+    assert np.isnan(again.x).sum() == np.isnan(x).sum()

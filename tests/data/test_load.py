@@ -210,8 +210,13 @@ def _save(folder: Path, name: str, content: object) -> None:
         ("a.npy", np.outer(np.arange(20), np.full(4, 1e300)), "too large to be standardised"),
         (
             "a.npy",
-            np.where(np.arange(80).reshape(20, 4) == 13, np.nan, 1.0),
-            r"1 of 80 .*nan at index \(3, 1\)",
+            np.where(np.arange(80).reshape(20, 4) == 13, np.inf, 1.0),
+            r"1 of 80 .*inf at index \(3, 1\)",
+        ),
+        (
+            "a.npy",
+            np.where(np.arange(80).reshape(20, 4) // 4 == 3, np.nan, 1.0),
+            "example 3: every value is missing; leave such out",
         ),
         ("a.npz", {"x": images(), "y": np.arange(19)}, "labels of shape"),
         ("a.npz", {"x_train": images(), "x_test": images()[:, :3]}, "differ in shape"),

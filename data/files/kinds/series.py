@@ -133,7 +133,11 @@ def load_series(path: Path, words: str, options: Options, name: str) -> Dataset:
     how = filled(asked, found, where)
     x = _stored(found, where)
     splits, rule = _whole(x, found, options, where) if how.cut == "whole" else _cut(x, found, how, options, where)
-    constant = [found.columns[i] for i in np.flatnonzero(np.ptp(_steps(splits["train"].x), axis=0) == 0)]
+    of, filled_in = _steps(splits["train"].x), ~np.isnan(_steps(splits["train"].x))
+    if not filled_in.any(0).all():
+        empty = found.columns[int(np.argmin(filled_in.any(0)))]
+        raise DataError(f"{where}: column {shown(empty)!r} has no value in the training split; --ignore it")
+    constant = [found.columns[i] for i in np.flatnonzero(np.nanmax(of, axis=0) == np.nanmin(of, axis=0))]
     if len(constant) == len(found.columns):
         raise DataError(f"{where}: every column is constant in the training split: there is nothing to learn")
     values = [s.x for s in splits.values()]
@@ -164,10 +168,15 @@ def _steps(x: np.ndarray) -> np.ndarray:
 def _stored(found: Recorded, where: str) -> Series:
     """Return all series in float32 where that is exact, else float64; DataError for what is not finite."""
     for i, s in enumerate(found.series):
-        check_finite(s, where if len(found.series) == 1 else f"{where}, series {i + 1}")
+        check_finite(s, where if len(found.series) == 1 else f"{where}, series {i + 1}", missing=True)
     with np.errstate(over="ignore"):
-        exact = all(np.array_equal(s.astype(np.float32).astype(np.float64), s) for s in found.series)
+        exact = all(np.array_equal(s.astype(np.float32).astype(np.float64), s, equal_nan=True) for s in found.series)
     return [s.astype(np.float32 if exact else np.float64) for s in found.series]
+
+
+def _seen(windows: np.ndarray) -> np.ndarray:
+    """Return which windows, or whole series, (n, steps, columns), hold a value at all."""
+    return ~np.isnan(windows).all((1, 2))
 
 
 def _numbered(found: Recorded, where: str) -> np.ndarray | None:
@@ -179,6 +188,8 @@ def _numbered(found: Recorded, where: str) -> np.ndarray | None:
 
 def _whole(x: Series, found: Recorded, options: Options, where: str) -> tuple[dict[str, Split], str]:
     y, stacked = _numbered(found, where), np.stack(x)
+    if not (held := _seen(stacked)).all():
+        raise DataError(f"{where}: series {int(np.argmin(held)) + 1}: every value is missing; leave it out")
     try:
         index, rule = divide(len(x), y, "blocks" if options.split == "blocks" else "random")
     except DataError as error:
@@ -209,10 +220,13 @@ def _cut(x: Series, found: Recorded, how: Cutting, options: Options, where: str)
     for i, s in enumerate(x):
         for key, (a, b) in {of[i]: (0, len(s))}.items() if of else borders(len(s), how.length, where).items():
             made = windows(s[a:b], how.length, how.stride)
-            parts[key].append(made)
+            held = _seen(made)
+            parts[key].append(made[held])
             if y is not None:
                 each = y[a:b] if found.stepwise else np.full(b - a, y[i], np.int32)
-                labels[key].append(windows(each[:, None], how.length, how.stride)[..., 0].max(1))
+                labels[key].append(windows(each[:, None], how.length, how.stride)[..., 0].max(1)[held])
+    if gone := [key for key, made in parts.items() if not sum(map(len, made))]:
+        raise DataError(f"{where}: no window of {gone[0]} holds a value; give a longer series, or other windows")
     splits = {
         key: Split(np.ascontiguousarray(np.concatenate(made)), np.concatenate(labels[key]) if y is not None else None)
         for key, made in parts.items()
@@ -252,13 +266,15 @@ def _all_windows(x: Series, y: np.ndarray | None, found: Recorded, how: Cutting)
     names, labels = list[str](), list[np.ndarray]()
     for i, s in enumerate(x):
         at = starts(len(s), how.length, how.stride)
+        held = _seen(windows(s, how.length, how.stride))
+        at = at[held]
         said = [str(k) for k in at] if found.times is None else [found.times[k] for k in at]
         names += said if len(x) == 1 else [f"{i + 1}:{name}" for name in said]
         if y is not None:
             of = y if found.stepwise else np.full(len(s), y[i], np.int32)
-            labels.append(windows(of[:, None], how.length, how.stride)[..., 0].max(1))
-    made = np.ascontiguousarray(np.concatenate([windows(s, how.length, how.stride) for s in x]))
-    return Part(made, np.concatenate(labels) if labels else None, names)
+            labels.append(windows(of[:, None], how.length, how.stride)[..., 0].max(1)[held])
+    every = np.concatenate([windows(s, how.length, how.stride) for s in x])
+    return Part(np.ascontiguousarray(every[_seen(every)]), np.concatenate(labels) if labels else None, names)
 
 
 def _as_before(found: Recorded, wanted: Sequence[str], where: str) -> Recorded:

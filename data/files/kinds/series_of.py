@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.errors import DataError, shown
+from data.errors import DataError, counted, shown
 from data.files import arrays, tables
 from data.files.columns import Column, numeric
 from data.files.formats import gunzip
@@ -49,7 +49,7 @@ def in_table(content: bytes, path: Path, options: Options, whole: bool, like: Ma
         columns = [c for c in columns if c is not time]
         if not columns:
             raise DataError(f"{where}: no column beside that of time, {shown(time.name)}")
-    table = numeric(columns, options, where, first_row, like if "label" in like else {})
+    table = numeric(columns, options, where, first_row, like if "label" in like else {}, missing=True, steps=not whole)
     how = {**table.how, "time": None if time is None else time.name}
     said = (*remarks, *table.remarks)
     if whole:
@@ -99,6 +99,8 @@ def in_arrays(content: bytes, path: Path, options: Options, key: str, cut: str) 
     columns = ("value",) if width == 1 else tuple(str(i + 1) for i in range(width))
     if y is not None and len(y) != (len(series) if many else len(series[0])):
         raise DataError(f"{where}: {len(y)} labels for {len(series) if many else len(series[0])} series or steps")
-    how = {"label": options.label, "ignore": []}
+    how, holes = {"label": options.label, "ignore": []}, counted(int(np.isnan(x).sum()), "value", "is", "are")
+    how |= {"missing": True} if np.isnan(x).any() else {}
+    remarks += [f"{holes} missing (nan), of {x.size:,}; left out of every loss"] if np.isnan(x).any() else []
     said = [] if many or x.ndim == 1 else [f"rows are steps in order of time, their {width} numbers columns"]
     return Recorded(series, columns, y, how=how, remarks=(*remarks, *said), stepwise=y is not None and not many)

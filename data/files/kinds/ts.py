@@ -15,7 +15,7 @@ KINDS = (".ts",)
 
 
 def parse(content: bytes, where: str) -> Recorded:
-    """Return the series of a .ts file. Raises DataError, one line, for damage, missing values and time stamps."""
+    """Return the series of a .ts file. Raises DataError, one line, for damage, and time stamps."""
     text = decoded(content, where)
     head: dict[str, list[str]] = {}
     rows: list[tuple[int, str]] = []
@@ -55,7 +55,10 @@ def parse(content: bytes, where: str) -> Recorded:
     columns = tuple(f"dimension {i + 1}" for i in range(widths.pop()))
     y = np.array(labels, np.int32) if classes else None
     remarks = (f"labels: classes {', '.join(classes)}",) if classes else ()
-    return Recorded(series, columns, y, classes, remarks=remarks)
+    gone = sum(int(np.isnan(s).sum()) for s in series)
+    if gone:
+        remarks += (f"{counted(gone, 'value', 'is', 'are')} missing; left out of every loss",)
+    return Recorded(series, columns, y, classes, how={"missing": True} if gone else {}, remarks=remarks)
 
 
 def _values(parts: list[str], where: str) -> np.ndarray:
@@ -63,9 +66,7 @@ def _values(parts: list[str], where: str) -> np.ndarray:
     rows = []
     for part in parts:
         fields = [f.strip() for f in part.split(",") if f.strip()]
-        if "?" in fields or "NaN" in fields:
-            gone = sum(f in ("?", "NaN") for f in fields)
-            raise DataError(f"{where}: {counted(gone, 'value', 'is', 'are')} missing; fill them first")
+        fields = ["nan" if f in ("?", "NaN") else f for f in fields]
         try:
             rows.append(np.array(fields, np.float64))
         except ValueError:

@@ -73,10 +73,12 @@ BAD = {
     "short.npy": (WAVE, "#windows/500", "windows of 500 steps are longer than the series of 400 steps"),
     "tenth.npy": (WAVE, "#windows/50", "shorter windows: file:...#windows/40"),
     "constant.npy": (np.ones((300, 2)), "#windows", "every column is constant"),
-    "holes.npy": (np.where(np.arange(400)[:, None] == 9, np.nan, WAVE), "#windows", "not finite"),
+    "endless.npy": (np.where(np.arange(400)[:, None] == 9, np.inf, WAVE), "#windows", "not finite"),
+    "hollow.npy": (np.where(np.arange(400)[:, None] > 340, np.nan, WAVE), "#windows/20", "no window of test holds a"),
+    "bare.npy": (WAVE * [1, np.nan, 1], "#windows/20", "column '2' has no value in the training split"),
     "words.npy": (WAVE, "#windows/many", "'many' after # is none of windows, whole"),
     "one.npy": (WAVE[:, 0], "#whole", "one series is one example"),
-    "missing.ts": (TS + "1,?,3\n", "", "line 4: 1 value is missing"),
+    "missing.ts": (TS + "?,?,?\n" + "1,2,3\n" * 12, "", "series 1: every value is missing"),
     "cut.ts": ("@problemName x\n", "", "without @data"),
     "uneven.ts": (TS + "\n".join(",".join("1" * (i + 4)) for i in range(12)), "", "series of 4 to 15 steps"),
 }
@@ -95,13 +97,41 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name):
     assert "\n" not in str(caught.value)
 
 
-def test_rows_out_of_order_and_missing_values_are_refused(tmp_path):
+def test_rows_out_of_order_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"row 3 \(2020-01-05 02:00:00\) is earlier .* sort the rows by time"):
         load(table(tmp_path, hours(100)[::-1]))
+
+
+@pytest.mark.parametrize("kind", ["csv", "npy", "ts"])
+def test_missing_steps_are_nan_and_windows_of_nothing_else_are_left_out(tmp_path, kind):
+    """Of every kind of file the same windows, those of the whole series with holes where the holes are."""
+    x = RNG.integers(1, 90, (200, 1)).astype(float)
+    x[[5, 111]], x[60:66] = np.nan, np.nan
+    if kind == "csv":
+        said = ["" if np.isnan(v) else f"{v:g}" for v in x[:, 0]]
+        (tmp_path / "a.csv").write_text("time,a\n" + "\n".join(",".join(p) for p in zip(hours(200), said, strict=True)))
+    elif kind == "npy":
+        np.save(tmp_path / "a.npy", x)
+    else:
+        (tmp_path / "a.ts").write_text(TS + ",".join("?" if np.isnan(v) else f"{v:g}" for v in x[:, 0]) + "\n")
+    found = load(tmp_path / f"a.{kind}", "#windows/4/1")
+    assert found.missing
+    assert any("8 values are missing" in r for r in found.remarks)
+    parts = [x[:160], x[160:180], x[180:]]
+    for split, part in zip(found.splits.values(), parts, strict=True):
+        every = np.stack([part[i : i + 4] for i in range(len(part) - 3)])
+        np.testing.assert_array_equal(split.x, every[~np.isnan(every).all((1, 2))])
+    assert len(found.splits["train"].x) == 157 - 3
+    again = data.read(tmp_path / f"a.{kind}", like=found.record())
+    assert len(again.x) == len(again.names) == 197 - 3
+
+
+def test_a_run_on_whole_series_refuses_missing_values(tmp_path):
     place = table(tmp_path, hours(100))
+    record = load(place).record()
     place.write_text(place.read_text().replace(",6,", ",,", 1))
     with pytest.raises(DataError, match="1 value is missing: a"):
-        load(place)
+        data.read(place, like=record)
 
 
 @pytest.mark.parametrize(
