@@ -58,7 +58,7 @@ class SpokenDigitsProtocol(NamedTuple):
 
 
 def cepstra(x: Float[np.ndarray, "n frames bands"], off: bool) -> Frames:
-    """Return the coefficients of the frames of each recording, up to where silence was put behind it."""
+    """Return the coefficients of log-mel frames (natural logarithms, not scaled), less the silence put behind them."""
     from scipy.fft import dct
 
     all_ = dct(mean_off(x) if off else x, norm="ortho", axis=2)[..., :COEFFICIENTS]
@@ -141,7 +141,7 @@ def row(off: bool, learned: Learned | None, bound: str | None = None, parts: int
     def of(protocol: SpokenDigitsProtocol, seed: int, data: Data) -> Mapping[str, Any]:
         splits, dataset = recordings(protocol, data)
         held = Data(splits, dataset)
-        frames = {k: cepstra(held.x(k).reshape(-1, *dataset.shape), off) for k in ("train", "validation", "test")}
+        frames = {k: cepstra(np.asarray(dataset.splits[k].x), off) for k in ("train", "validation", "test")}
         if learned is None:
             both = lambda f: np.concatenate([f, (d := differences(f)), differences(d)], 1)
             known = {k: [both(f) for f in some] for k, some in frames.items()}
