@@ -99,7 +99,8 @@ def in_arrays(content: bytes, path: Path, options: Options, key: str, cut: str) 
     columns = ("value",) if width == 1 else tuple(str(i + 1) for i in range(width))
     if y is not None and len(y) != (len(series) if many else len(series[0])):
         raise DataError(f"{where}: {len(y)} labels for {len(series) if many else len(series[0])} series or steps")
-    how, holes = {"label": options.label, "ignore": []}, counted(int(np.isnan(x).sum()), "value", "is", "are")
+    how: dict[str, Any] = {"label": options.label, "ignore": []}
+    holes = counted(int(np.isnan(x).sum()), "value", "is", "are")
     how |= {"missing": True} if np.isnan(x).any() else {}
     remarks += [f"{holes} missing (nan), of {x.size:,}; left out of every loss"] if np.isnan(x).any() else []
     said = [] if many or x.ndim == 1 else [f"rows are steps in order of time, their {width} numbers columns"]

@@ -54,7 +54,7 @@ def parse(content: bytes, where: str) -> Recorded:
         raise DataError(f"{where}: series of {min(widths)} to {max(widths)} dimensions; all need the same")
     columns = tuple(f"dimension {i + 1}" for i in range(widths.pop()))
     y = np.array(labels, np.int32) if classes else None
-    remarks = (f"labels: classes {', '.join(classes)}",) if classes else ()
+    remarks: tuple[str, ...] = (f"labels: classes {', '.join(classes)}",) if classes else ()
     gone = sum(int(np.isnan(s).sum()) for s in series)
     if gone:
         remarks += (f"{counted(gone, 'value', 'is', 'are')} missing; left out of every loss",)
