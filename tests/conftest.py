@@ -23,7 +23,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 PROGRAMS = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="programs-")
 SHARED = {
     "jax_compilation_cache_dir": PROGRAMS or os.environ["JAX_COMPILATION_CACHE_DIR"],
-    "jax_persistent_cache_min_compile_time_secs": 0.1,
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
 for name, value in SHARED.items():
