@@ -42,7 +42,7 @@ from training.examples import Binarisation, Examples, binarise, example_batch
 from training.host import Pace
 from training.inputs.guard import checked_splits
 from training.optimizers import Adam, AnyOptimizer, AnySchedule, Constant, Updates, build, next_mean, together, waiting
-from training.players import Opponent, Rivals, check_players, make_rivals, play
+from training.players import Moved, Opponent, Rivals, check_players, make_rivals, no_rivals, play
 from training.terms import Off, Terms, Weights, last_gradient_is_bad
 
 if TYPE_CHECKING:
@@ -141,15 +141,18 @@ def make_optimizer(config: Config, n: int) -> optax.GradientTransformation:
 
 
 def batch_loss(
-    config: Config, model: Autoencoder, batch: Batch, key: Key[Array, ""], step: Any, rivals: Rivals = ()
-) -> tuple[Float[Array, ""], Terms]:
-    """Return a batch's mean loss and the means of its terms; the only place where examples are reduced."""
-    per_example, terms = example_loss(config, model, batch, key, step, rivals)
+    config: Config, model: Autoencoder, batch: Batch, key: Key[Array, ""], step: Any, moved: Moved = no_rivals
+) -> tuple[Float[Array, ""], Terms, Rivals]:
+    """Return a batch's mean loss, the means of its terms and the networks that they played against, `moved(pass)`.
+
+    The only place where examples are reduced.
+    """
+    per_example, terms, rivals = example_loss(config, model, batch, key, step, moved)
     loss = jnp.mean(per_example)
     if isinstance(config.penalty, Weights):
         penalty = weight_penalty(nnx.state(model, nnx.Param), config.penalty.l1, config.penalty.l2)
         loss, terms = loss + penalty, terms | {"penalty": penalty}
-    return loss, Terms.of({name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss})
+    return loss, Terms.of({name: jnp.mean(term) for name, term in terms.items()} | {"loss": loss}), rivals
 
 
 def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn) -> TrainState:
@@ -161,7 +164,7 @@ def init(config: Config, key: Key[Array, ""], examples: Examples | host.StandIn)
     rivals = make_rivals(config.terms, config.opponent, seen, config.model.latent, jax.random.fold_in(key, 1))
     batch = example_batch(examples, config.batch_size)
     graphdef, variables = nnx.split(model)
-    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, rivals)[1]
+    one_step = lambda v: batch_loss(config, nnx.merge(graphdef, v, copy=True), batch, key, 0, lambda _: rivals)[1]
     sums = jax.tree.map(jnp.zeros_like, jax.eval_shape(one_step, variables))
     return TrainState(
         model,
@@ -201,14 +204,15 @@ def train_step(
     def make_pass(key):
         return config.objective.at(state.step)(model_of(params), batch, key)[2]
 
-    rivals = play(config.terms, config.opponent, state.rivals, make_pass, k_loss) if state.rivals else ()
+    def moved(done):
+        return play(config.terms, config.opponent, state.rivals, done, make_pass, k_loss) if state.rivals else ()
 
     def mean_loss(params):
         model = model_of(params)
-        loss, terms = batch_loss(config, model, batch, k_loss, state.step, rivals)
-        return loss, (terms, nnx.state(model, nnx.Not(nnx.Param)))
+        loss, terms, rivals = batch_loss(config, model, batch, k_loss, state.step, moved)
+        return loss, (terms, rivals, nnx.state(model, nnx.Not(nnx.Param)))
 
-    grads, (terms, rest) = jax.grad(mean_loss, has_aux=True)(params)
+    grads, (terms, rivals, rest) = jax.grad(mean_loss, has_aux=True)(params)
     updates, opt_state = optimizer.update(together(grads), state.opt_state, params)
     params = optax.apply_updates(params, waiting(config.updates, state.step, updates))
     ema = () if not config.updates.ema else next_mean(config.updates, state, params)

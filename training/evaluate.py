@@ -14,7 +14,7 @@ from models.autoencoder import Autoencoder
 from models.batch import Batch, as_batch
 from models.config import ConfigError, kind, nearest
 from training.examples import Binarisation, Examples, binarise
-from training.players import network
+from training.players import Moved, network, no_rivals
 
 BATCH = 512  # examples that are evaluated together
 ACTIVE = 0.01  # variance of a code's posterior mean above which Burda et al. 2016, section 5, call it active
@@ -92,19 +92,21 @@ def example_loss(
     batch: Batch,
     key: Key[Array, ""],
     step: Any,
-    rivals: Any = (),
+    moved: Moved = no_rivals,
     training: bool = True,
-) -> tuple[Float[Array, " b"], dict[str, Array]]:
-    """Return the loss of each example, the objective's plus every term's times its weight, and what it consists of.
+) -> tuple[Float[Array, " b"], dict[str, Array], Any]:
+    """Return the loss of each example, the objective's plus every term's times its weight; what it consists of; the
+    networks that terms played against, which make their moves, `moved(pass)`, between the objective and the terms.
 
     Out of training a term with a network that plays against the model is left out: its value is no measure.
     """
     loss, terms, done = config.objective.at(step)(model, batch, key, training)
+    rivals = moved(done)
     for position, term in enumerate(config.terms):
         if training or not hasattr(term, "opponent"):
             value = term(done._replace(key=jax.random.fold_in(done.key, position)), network(rivals, term))
             loss, terms = loss + term.weight * value, terms | {kind(type(term)): value}
-    return loss, terms
+    return loss, terms, rivals
 
 
 def training_mean(examples: Examples, how: Binarisation) -> Float[Array, "*shape"]:

@@ -15,6 +15,12 @@ from models.config import ConfigError, config, kind, setting
 from training.optimizers import Adam, AnyOptimizer, Constant, Updates, build
 
 Rivals = Any  # {term kind: (network, state of its optimizer)}, or () without such terms
+Moved = Callable[[Pass], Rivals]  # what they are after their turns against a pass
+
+
+def no_rivals(done: Pass) -> Rivals:
+    """Return the networks of a run without any."""
+    return ()
 
 
 @config
@@ -69,22 +75,23 @@ def play(
     terms: tuple[Any, ...],
     opponent: Opponent,
     rivals: Rivals,
+    done: Pass,
     make_pass: Callable[[Key[Array, ""]], Pass],
     key: Key[Array, ""],
 ) -> Rivals:
-    """Return the networks after their turns against the model as it stands.
+    """Return the networks after their turns against the model as it stands, without a gradient in the model.
 
-    `make_pass(key)` sends the batch through a copy of the model. The first turn has the key of the model's own
-    move, whose forward pass is the same computation: XLA does it once.
+    The first turn is against `done`, the pass of the model's own move; each further one against `make_pass(key)`, the
+    batch sent through a copy of the model by a key of its own.
     """
     optimizer, players = opponent.transformation(), with_networks(terms)
     for turn in range(opponent.turns):
-        done = make_pass(jax.random.fold_in(key, turn) if turn else key)
+        met = jax.tree.map(jax.lax.stop_gradient, make_pass(jax.random.fold_in(key, turn)) if turn else done)
         moved = {}
         for name, (net, opt_state) in rivals.items():
             graphdef, params, rest = nnx.split(net, nnx.Param, ...)
 
-            loss = functools.partial(mean_loss, graphdef, rest, players[name], done)
+            loss = functools.partial(mean_loss, graphdef, rest, players[name], met)
             updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
             moved[name] = (nnx.merge(graphdef, optax.apply_updates(params, updates), rest, copy=True), opt_state)
         rivals = moved

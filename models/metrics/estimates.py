@@ -12,7 +12,7 @@ class Measured(NamedTuple):
     """A number, or one for each of several things, with unit and standard error.
 
     error: standard deviation of the value over samples of as many examples (or over keys, for what is drawn); None
-    where nothing is sampled.
+    where nothing is sampled, or too little to tell: one example, one batch, one group.
     """
 
     value: float | list[float]
@@ -24,8 +24,8 @@ def mean_of(values: Any, unit: str) -> Measured:
     """Return the mean over the first axis, with s / sqrt(n); an axis behind it gives a list. Values (n,) or (n, k)."""
     values = np.asarray(values, np.float64)
     n = len(values)
-    error = values.std(0, ddof=1) / n**0.5 if n > 1 else np.full(values.shape[1:], np.nan)
-    return Measured(_plain(values.mean(0)), unit, _plain(error))
+    error = _plain(values.std(0, ddof=1) / n**0.5) if n > 1 else None
+    return Measured(_plain(values.mean(0)), unit, error)
 
 
 def groups_of(n: int, groups: int = GROUPS, seed: int = 0) -> list[np.ndarray]:
@@ -44,12 +44,15 @@ def jackknife(f: Callable[[np.ndarray], Any], n: int, unit: str, groups: int = G
     return Measured(_plain(f(np.arange(n))), unit, spread(without))
 
 
-def spread(without: Any) -> float | list[float]:
-    """Return the jackknife's standard error from the values without each group, (groups,) or (groups, k)."""
+def spread(without: Any) -> float | list[float] | None:
+    """Return the jackknife's standard error from the values without each group, (groups,) or (groups, k).
+
+    None where there is one group, or where the number cannot be had without one of them.
+    """
     left = np.asarray(without, np.float64)
     g = len(left)
-    if g < 2:
-        return float("nan")
+    if g < 2 or not np.isfinite(left).all():
+        return None
     return _plain(np.sqrt((g - 1) / g * np.square(left - left.mean(0)).sum(0)))
 
 

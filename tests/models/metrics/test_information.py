@@ -121,6 +121,10 @@ def test_errors_of_means_shares_and_jackknives():
     jack = estimates.jackknife(lambda index: values[index].mean(), 50, "nats", groups=50)
     assert (jack.value, jack.error) == pytest.approx((mean.value, mean.error))  # exact for a mean
     assert estimates.share([True, False, False, False]).error == pytest.approx((3 / 64) ** 0.5)
+    alone = estimates.mean_of([3.0], "nats"), estimates.jackknife(lambda index: 3.0, 1, "nats")
+    assert alone == (estimates.Measured(3.0, "nats", None),) * 2  # one example says nothing of its spread
+    once = estimates.jackknife(lambda index: 1.0 if 0 in index else np.nan, 9, "area")
+    assert once == estimates.Measured(1.0, "area", None)
 
 
 def test_what_cannot_be_measured_says_why(gaussian):

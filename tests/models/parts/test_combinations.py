@@ -250,3 +250,16 @@ def test_rivals_are_state_and_leave_no_trace_elsewhere():
     assert set(after.rivals) == {"adversarial"}
     moved = [jnp.abs(a - b).max() for a, b in zip(*(jax.tree.leaves(s.rivals) for s in (before, after)), strict=True)]
     assert all(m > 0 for m in moved)
+
+
+@pytest.mark.parametrize("turns", [1, 3])
+def test_the_first_turn_is_against_the_models_own_pass(turns, monkeypatch):
+    """XLA does not merge two passes that draw noise, so there is one; the later turns' keys ask for more."""
+    config = train.Config(model=Model(encoder=Dense((5,)), latent=3), terms=(terms.Adversarial(),), batch_size=4)
+    config = dataclasses.replace(config, opponent=dataclasses.replace(config.opponent, turns=turns))
+    key, examples, passes = jax.random.key(0), Examples(jnp.asarray(RNG.random((12, 6)))), []
+    state = jax.eval_shape(train.init, config, key, examples)
+    once = objectives.ELBO.__call__
+    monkeypatch.setattr(objectives.ELBO, "__call__", lambda *of: passes.append(1) or once(*of))
+    jax.eval_shape(lambda s: train.train_steps(s, config, key, examples, jnp.arange(12), 1), state)
+    assert len(passes) == turns

@@ -183,7 +183,7 @@ def test_a_term_of_the_users_own_passes_from_python():
     cfg = train.Config(terms=(Own(weight=2.0),), model=Model(encoder=Dense((4,)), latent=2))
     validate(cfg)
     model = Autoencoder(cfg.model, (6,), rngs=nnx.Rngs(0))
-    loss, found = train.batch_loss(cfg, model, Batch(X), KEY, 0)
+    loss, found, _ = train.batch_loss(cfg, model, Batch(X), KEY, 0)
     np.testing.assert_allclose(loss, found["negative_elbo"] + 2 * found["own"], rtol=1e-6)
 
 
