@@ -96,7 +96,10 @@ def labels_in_training(subject: Subject) -> str:
     if subject.train is None:
         return "the training examples are not at hand (a stream, or --data)"
     known = subject.train.labels is not None and subject.test.labels is not None
-    return an_encoder(subject) or ("" if known else "the data have no labels")
+    if why := an_encoder(subject) or ("" if known else "the data have no labels"):
+        return why
+    one = len(np.unique(np.asarray(subject.train.labels))) < 2
+    return "all training examples have the same label: there is nothing to tell apart" if one else ""
 
 
 def labelled_training(subject: Subject) -> str:
@@ -129,6 +132,12 @@ def choices_of_users(subject: Subject) -> str:
         return "a model with labels ranks no items"
     two = (np.asarray(subject.test.batch.x) > 0).sum(1) > 1
     return "" if two.any() else "no user has two choices: with one hidden none is left to go by"
+
+
+def five_examples(subject: Subject) -> str:
+    """Need enough examples, of training as well, for third neighbours and spreads without a part of them."""
+    fewest = min(subject.test.size, subject.train.size if subject.train else 0)
+    return "" if fewest >= 5 else f"it takes 5 examples, of training as well, here are {fewest}"
 
 
 def _geometry(subject: Subject) -> dict[str, Measured]:
@@ -224,7 +233,7 @@ METRICS: tuple[Metric, ...] = (
         "samples",
         "samples beside data, by features of our own classifier: Fréchet distance, MMD, precision, recall",
         samples,
-        (labelled_training,),
+        (labelled_training, five_examples),
         cheap=False,
     ),
     Metric(

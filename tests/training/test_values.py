@@ -16,6 +16,7 @@ from training.trained.values import as_key, as_seen, check_whole
 
 GREY = np.full((2, 2, 2, 1), 100)
 CODES = np.array([[0.0, 3.0, 1.5]])
+MIXED = like.ColumnsLikelihood(("numeric", "categorical:2", "ordinal:4"))
 
 
 def facts(shape, high, factor=1.0, bits=False, whole=True):
@@ -41,6 +42,7 @@ def config(likelihood, **more):
         (facts((3,), 3.0), like.TokensLikelihood(symbols=4), np.rint(CODES), CODES, "whole numbers from 0 and below 4"),
         (facts((3,), 3.0), like.TokensLikelihood(symbols=4), np.rint(CODES), CODES * 2, "got 6"),
         (facts((3,), 3.0), like.StrokesLikelihood(), CODES - [[0, 0, 0.5]], CODES, "whole numbers from 0 and below 3"),
+        (facts((3,), 3.0), MIXED, np.minimum(np.rint(CODES), [9, 1, 3]), np.rint(CODES), "below 2 in column 2, got"),
         (facts((3,), 9.0), like.MultinomialLikelihood(), np.rint(CODES), CODES, "whole numbers from 0, got 1.5"),
     ],
 )  # fmt: skip

@@ -55,8 +55,12 @@ def outside(likelihood: Any, x: np.ndarray) -> str | None:
         codes, top, bad = _not_whole(likelihood, x)
         if not bad.any():
             return None
-        more = f" and below {top.max():g}" if np.isfinite(top).all() else ""
-        return f"likelihood {name} needs whole numbers from 0{more}, got {codes[bad][0]:g}"
+        row, place = np.argwhere(bad)[0]
+        limit = np.broadcast_to(top, codes.shape[1:])[place]
+        more = f" and below {limit:g}" if np.isfinite(limit) else ""
+        column = np.flatnonzero(likelihood.sizes())[place] + 1 if name == "columns" else 0
+        where = f" in column {column}" if column else ""
+        return f"likelihood {name} needs whole numbers from 0{more}{where}, got {codes[row, place]:g}"
     bad = np.zeros(x.shape, bool) if support == "real" else (x < -ROUNDED) | (x > 1 + ROUNDED)
     if bad.any():
         return f"likelihood {name} needs values in [0, 1] after scaling, got {x[bad][0]:g}"
@@ -100,7 +104,8 @@ def _check_whole(likelihood: Any, name: str, dataset: data.Dataset, train: Any) 
         if columns and x[0].size != columns:
             raise data.DataError(f"{dataset.name}: {columns} columns are named, the data have {x[0].size}")
         if said := outside(likelihood, x):
-            way = "--scale none, " if dataset.scale.kind != "none" and (low >= 0 or name == "strokes") else ""
+            unscaled = dataset.scale.kind != "none" and (low >= 0 or name in ("strokes", "columns"))
+            way = "--scale none, " if unscaled else ""
             raise data.DataError(
                 f"{dataset.name}: values {low:g}..{high:g} with scale {dataset.scale.kind}: {said}; "
                 f"use {way}--model.likelihood normal (or auto)"

@@ -17,6 +17,9 @@ BINS = 20  # of equal width, into which a unit is cut for its mutual information
 TREES = 20
 GROUPS = 5  # of the jackknife of what trains classifiers
 
+ONE_FACTOR = "only one factor varies over these examples: there is none to take it for"
+IDLE = "no unit of the code tells anything of a factor over these examples"
+
 Codes = Float[np.ndarray, "n latent"]
 Factors = Int[np.ndarray, "n k"]
 
@@ -43,17 +46,23 @@ def information_matrix(codes: Codes, factors: Factors) -> tuple[np.ndarray, np.n
 def mutual_information_gap(codes: Codes, factors: Factors) -> float:
     """Return MIG: mean over factors of (I(z_1; v) - I(z_2; v)) / H(v), the two best units (Chen et al. 2018)."""
     found, entropies = information_matrix(codes, factors)
-    return float(np.mean(_gap(found) / entropies))
+    with np.errstate(invalid="ignore"):  # a factor of one value has no entropy: nan
+        return float(np.mean(_gap(found) / entropies))
 
 
 def modularity(codes: Codes, factors: Factors) -> float:
     """Return the mean over units of 1 - Σ_k≠best I_k² / (I_best² (K - 1)) (Ridgeway & Mozer 2018, section 3).
 
-    Units that say less than 10⁻³ of what the most telling one says are left out: they are about nothing.
+    Units that say less than 10⁻³ of what the most telling one says are left out: they are about nothing. Raises
+    ConfigError for fewer than two factors, and for units that all say nothing.
     """
+    if factors.shape[1] < 2:
+        raise ConfigError(ONE_FACTOR)
     found = information_matrix(codes, factors)[0]
     best = found.max(1)
     told = best > 1e-3 * best.max()
+    if not told.any():
+        raise ConfigError(IDLE)
     rest = (np.square(found[told]).sum(1) - best[told] ** 2) / (best[told] ** 2 * (found.shape[1] - 1))
     return float(np.mean(1 - rest))
 
@@ -80,10 +89,13 @@ def dci(codes: Codes, factors: Factors, seed: int = 0) -> np.ndarray:
 
     A forest of 20 trees, every split a choice among all units, predicts each factor; R_jk is how much it uses unit j.
     Disentanglement: Σ_j ρ_j (1 - H_K(R_j)), ρ_j the unit's share of all use; completeness: the same over factors.
-    Informativeness: mean accuracy on the half of the examples that no tree saw (higher is better).
+    Informativeness: mean accuracy on the half of the examples that no tree saw (higher is better). Raises ConfigError
+    for fewer than two examples, and for units that no tree uses.
     """
     from sklearn.ensemble import RandomForestClassifier
 
+    if len(codes) < 2:
+        raise ConfigError("dci takes two examples for its trees and their test, with one group left out")
     order = np.random.default_rng(seed).permutation(len(codes))
     fit, rest = order[::2], order[1::2]
     importance, accuracy = [], []
@@ -92,6 +104,8 @@ def dci(codes: Codes, factors: Factors, seed: int = 0) -> np.ndarray:
         importance.append(forest.feature_importances_)
         accuracy.append(forest.score(codes[rest], v[rest]))
     r = np.stack(importance, 1)
+    if not r.any():
+        raise ConfigError(IDLE)
     return np.array([_concentration(r), _concentration(r.T), np.mean(accuracy)])
 
 
@@ -100,8 +114,11 @@ def factor_vae_votes(codes: Codes, factors: Factors, seed: int = 0, votes: int =
 
     A vote: examples that share one value of a random factor; the unit that varies least among them, relative to all
     examples. The majority table from unit to factor is made from one half of the votes and judged on the other. Units
-    whose variance is below 10⁻³ of the largest have no vote. Raises ConfigError where no unit varies.
+    whose variance is below 10⁻³ of the largest have no vote. Raises ConfigError where no unit varies, and for fewer
+    than two factors.
     """
+    if factors.shape[1] < 2:
+        raise ConfigError(ONE_FACTOR)
     rng = np.random.default_rng(seed)
     spread = codes.var(0)
     alive = spread > 1e-3 * spread.max()
@@ -149,8 +166,10 @@ def factor_vae(subject: Subject) -> dict[str, Measured]:
 
 
 def told(subject: Subject) -> tuple[Codes, Factors]:
-    """Return mean codes and those factors that take more than one value."""
+    """Return mean codes and those factors that take more than one value. Raises ConfigError where none does."""
     factors = np.asarray(subject.test.factors)
+    if (factors.max(0) == factors.min(0)).all():
+        raise ConfigError("no factor varies over these examples: judge more of them, as by --split all")
     return np.asarray(subject.codes, np.float64), factors[:, factors.max(0) > factors.min(0)]
 
 

@@ -89,3 +89,13 @@ def test_the_list_measures_them_on_mean_codes():
     assert 0 < found["detection"]["auroc"].error < 0.2
     without = Subject(model, Shown(Batch(x), np.arange(len(x)) % 3))
     assert set(registry.measure(without, names)[1]) == set(names)
+    few = lambda index, v: Subject(model, Shown(Batch(x[index]), y[index], v[index]), Shown(Batch(x), np.zeros(len(x))))
+    says = lambda index, v=MANY, names=names: registry.measure(few(np.arange(len(x))[index], v), names)[1]
+    still = says(slice(0, 9), np.zeros_like(MANY))
+    assert all("no factor varies" in still[name] for name in names[:5])
+    assert "same label" in still["probes"]
+    one = says(slice(0, 60), MANY * [0, 0, 1], ("mig", "modularity", "factor_vae"))
+    assert set(one) == {"modularity", "factor_vae"}
+    assert "two examples" in says(slice(0, 8, 7), MANY, ("dci",))["dci"]
+    model.encoder.head.kernel[...] = jnp.zeros((3, 6))
+    assert set(says(slice(0, 60), MANY, ("modularity", "factor_vae", "dci"))) == {"modularity", "factor_vae", "dci"}
