@@ -26,6 +26,7 @@ from models.metrics.known import factors, ranking
 from models.metrics.likelihood import log_likelihood
 from models.metrics.samples import samples
 from models.metrics.subject import Subject
+from models.networks.held import Held
 from models.priors.deeper import Inner
 
 Need = Callable[[Subject], str]
@@ -150,9 +151,12 @@ def _geometry(subject: Subject) -> dict[str, Measured]:
 
 
 def free_codes(subject: Subject) -> str:
-    """Need a density p(z) on all of space, known exactly, that a model samples from."""
+    """Need a density p(z) on all of space, known exactly, that a model samples from, and a trained one p(x|z)."""
     if subject.posterior is not None and (why := a_density(subject)):
         return why
+    held = subject.model.likelihood_module
+    if subject.posterior is None and not (isinstance(held, Held) and held().channels() == 1):
+        return "the model has no encoder: samples trained the mean of p(x|z) alone, not the spread of its density"
     if subject.discrete or subject.model.classes:
         return "it moves codes freely: not discrete ones, and in a model without labels"
     if not hasattr(jax.eval_shape(lambda m: m.prior(None, jax.random.key(0)), subject.model), "log_prob"):

@@ -29,4 +29,7 @@ class NoEncoder(nnx.Module):
 
     def __call__(self, x: Any, key: Any = None, extra: Any = None) -> Any:
         """Raise ConfigError."""
-        raise ConfigError("this model has no encoder (encoder none): use objective sampling, or encoder dense")
+        raise ConfigError(
+            "this model has no encoder (encoder none): it only samples, trained by objective sampling; for codes of "
+            "examples train with encoder dense"
+        )

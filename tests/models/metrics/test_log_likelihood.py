@@ -7,8 +7,10 @@ import pytest
 from flax import nnx
 
 from models import Autoencoder, Dense, Model, likelihoods, metrics, posteriors, ppca
+from models.batch import Batch
 from models.config import ConfigError
-from models.metrics import annealed
+from models.metrics import Shown, Subject, annealed, registry
+from models.networks.nothing import Nothing
 
 D, K = 6, 2
 
@@ -88,3 +90,17 @@ def test_annealed_bounds_bracket_the_exact_likelihood(x):
     assert 0 < gap(many) < 0.5 * gap(few)
     with pytest.raises(ConfigError, match="at least 1 temperature"):
         annealed.annealed(model, x, jax.random.key(0), annealed.Schedule(0))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "refused"),
+    [
+        (likelihoods.NormalLikelihood(), False),
+        (likelihoods.NormalLikelihood(scale="learned"), True),
+        (likelihoods.DiscretizedLogisticLikelihood(), True),
+    ],
+)
+def test_without_an_encoder_a_spread_that_no_sample_trained_is_not_annealed(likelihood, refused, x):
+    cfg = Model(encoder=Nothing(), decoder=Dense((4,)), latent=2, likelihood=likelihood)
+    subject = Subject(Autoencoder(cfg, (D,), rngs=nnx.Rngs(0)), Shown(Batch(np.asarray(x))))
+    assert ("spread" in registry.BY_NAME["annealed"].why_not(subject)) == refused
