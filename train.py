@@ -143,10 +143,7 @@ def make_optimizer(config: Config, n: int) -> optax.GradientTransformation:
 def batch_loss(
     config: Config, model: Autoencoder, batch: Batch, key: Key[Array, ""], step: Any, moved: Moved = no_rivals
 ) -> tuple[Float[Array, ""], Terms, Rivals]:
-    """Return a batch's mean loss, the means of its terms and the networks that they played against, `moved(pass)`.
-
-    The only place where examples are reduced.
-    """
+    """Return a batch's mean loss, means of its terms, and networks as moved; the only place that reduces examples."""
     per_example, terms, rivals = example_loss(config, model, batch, key, step, moved)
     loss = jnp.mean(per_example)
     if isinstance(config.penalty, Weights):
@@ -201,11 +198,8 @@ def train_step(
     def model_of(params):
         return nnx.merge(graphdef, cast_floats(params, config.compute_dtype), rest, copy=True)
 
-    def make_pass(key):
-        return config.objective.at(state.step)(model_of(params), batch, key)[2]
-
-    def moved(done):
-        return play(config.terms, config.opponent, state.rivals, done, make_pass, k_loss) if state.rivals else ()
+    make_pass = lambda key: config.objective.at(state.step)(model_of(params), batch, key)[2]
+    moved = lambda done: play(config.terms, config.opponent, state.rivals, done, make_pass, k_loss)
 
     def mean_loss(params):
         model = model_of(params)

@@ -46,8 +46,10 @@ def with_networks(terms: tuple[Any, ...]) -> dict[str, Any]:
 
 def check_players(terms: tuple[Any, ...], opponent: Opponent) -> None:
     """Raise ConfigError for an opponent that was set up but has nobody to train."""
-    changed = str(jax.tree.structure(opponent)) != str(jax.tree.structure(Opponent()))
-    if changed and not with_networks(terms):
+    (ours, kind_of), (usual, of_usual) = (jax.tree.flatten(one) for one in (opponent, Opponent()))
+    number = lambda leaf: isinstance(leaf, int | float)  # not what is traced or a row of a sweep
+    moved = any(number(a) and a != b for a, b in zip(ours, usual, strict=False))
+    if (moved or str(kind_of) != str(of_usual)) and not with_networks(terms):
         raise ConfigError("opponent trains networks of adversarial terms, here are none: add --terms adversarial")
 
 
@@ -82,8 +84,10 @@ def play(
     """Return the networks after their turns against the model as it stands, without a gradient in the model.
 
     The first turn is against `done`, the pass of the model's own move; each further one against `make_pass(key)`, the
-    batch sent through a copy of the model by a key of its own.
+    batch sent through a copy of the model by a key of its own. Nobody moves where there are none.
     """
+    if not rivals:
+        return rivals
     optimizer, players = opponent.transformation(), with_networks(terms)
     for turn in range(opponent.turns):
         met = jax.tree.map(jax.lax.stop_gradient, make_pass(jax.random.fold_in(key, turn)) if turn else done)

@@ -232,8 +232,9 @@ def test_a_run_that_cannot_be_is_refused_at_its_start(objective, posterior, word
         train.init(dataclasses.replace(config, batch_size=4), jax.random.key(0), Examples(jnp.zeros((8, 6))))
 
 
-def test_an_opponent_needs_a_term():
-    config = train.Config(opponent=dataclasses.replace(train.Opponent(), turns=2))
+@pytest.mark.parametrize("field", [{"turns": 2}, {"lr": 0.1}], ids=str)
+def test_an_opponent_needs_a_term(field):
+    config = train.Config(opponent=dataclasses.replace(train.Opponent(), **field))
     with pytest.raises(ConfigError, match="--terms adversarial"):
         validate(config)
     validate(dataclasses.replace(config, objective=Sampling(), terms=(terms.Adversarial(),)))
