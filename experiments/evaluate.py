@@ -95,15 +95,15 @@ def subject_of(run: Any, options: argparse.Namespace) -> Any:
 def from_file(run: Any, path: str) -> Any:
     """Return the examples of a file, read as the run's own were."""
     import data
+    from experiments.apply import numbered
     from models.batch import observed
-    from models.config import ConfigError
     from models.metrics import Shown
 
     read = data.read(path, like=run.facts.record)
     labels = None if read.labels is None else np.unique(read.labels, return_inverse=True)[1].astype(np.int32)
-    if run.model.classes and labels is None:
-        raise ConfigError(f"this model has labels {run.model.labels!r}, {path} has none")
-    return Shown(observed(run.scaled(read.x), labels if run.model.classes else None), labels)
+    # what the model sees are the numbers of training, also where the file holds some of the classes
+    seen = numbered(read.labels, read.classes, run, path) if run.classes else None
+    return Shown(observed(run.scaled(read.x), seen), labels)
 
 
 def together(parts: list[Any]) -> Any:

@@ -230,7 +230,7 @@ METRICS: tuple[Metric, ...] = (
         "annealed",
         "log p(x) by annealed importance sampling, and its gap on examples that the model makes",
         _annealed,
-        (free_codes, one_prior),
+        (one_prior, free_codes),
         cheap=False,
     ),
     Metric(

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,3 +107,15 @@ def test_the_commands_of_the_page_run(run, tmp_path):
     known = {metric.name for metric in METRICS}
     for command in commands:
         assert set(evaluate.parser().parse_args(command).metrics or ()) <= known
+
+
+@pytest.mark.parametrize(
+    ("known", "y", "wanted"), [(None, [2, 2, 0, 2], [2, 2, 0, 2]), (["a", "b", "c"], list("ccac"), [2, 2, 0, 2])]
+)
+def test_labels_of_a_file_are_the_numbers_of_training(known, y, wanted, tmp_path):
+    """A file without one of the classes was numbered anew, and the model was given other labels than in training."""
+    np.savez(tmp_path / "a.npz", x=np.arange(12.0).reshape(4, 3), y=np.array(y))
+    facts = SimpleNamespace(record={"classes": known, "shape": [3]})
+    shown = evaluate.from_file(SimpleNamespace(classes=3, facts=facts, scaled=lambda x: x), str(tmp_path / "a.npz"))
+    assert shown.batch.label.tolist() == wanted
+    assert shown.labels.tolist() == [1, 1, 0, 1]

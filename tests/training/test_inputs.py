@@ -14,7 +14,7 @@ from models import ConfigError, Recurrent, Sampling, likelihoods, priors
 from models.autoencoder import Model
 from models.objectives import Reconstruction
 from models.objectives.corruption import corrupt
-from models.terms import Adversarial
+from models.terms import MMD, Adversarial
 from training.cli.closing import closing
 from training.inputs import load_inputs
 from training.inputs.resolve import resolved
@@ -235,6 +235,7 @@ def test_corrupted_symbols_are_unknown_and_the_end_stays():
     [
         ({"objective": Sampling(), "terms": (Adversarial(),)}, "never encodes.*--model.encoder none"),
         ({"objective": Sampling()}, "--terms adversarial"),
+        ({"objective": Sampling(), "terms": (MMD(), Adversarial(on="code"))}, "mmd, adversarial see codes alone"),
         ({"model": Model(labels="inferred")}, "--objective semisupervised, or labels given"),
     ],
 )

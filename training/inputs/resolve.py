@@ -12,6 +12,7 @@ from models.networks import Bag
 from models.networks.nothing import Nothing
 from training.inputs.support import check_support, levels_of, scaled_range
 
+ON_CODES = ("mmd", "sliced_wasserstein", "sparsity", "codenorm")  # terms that see q and z, never what is decoded
 TABLE_STD = 0.3  # first standard deviation of a table's normal, in units of the scaled values' spread
 
 
@@ -45,12 +46,19 @@ def resolved(config: Any, dataset: data.Dataset, train: Any = None) -> Any:
 
 
 def all_trained(config: Any) -> None:
-    """Raise ConfigError for an encoder or a classifier that no loss reaches: its figures would be those of chance.
+    """Raise ConfigError for an encoder, decoder or classifier that no loss reaches: its figures would be by chance.
 
     So too for a run without any loss.
     """
     if isinstance(config.objective, Sampling) and not config.terms:
         raise ConfigError("objective sampling has no loss of its own, only terms act: add --terms adversarial")
+    kinds = {kind(type(term)): term for term in config.terms}
+    at = {name: getattr(term, "on", "code" if name in ON_CODES else "data") for name, term in kinds.items()}
+    if isinstance(config.objective, Sampling) and "data" not in at.values():
+        raise ConfigError(
+            f"objective sampling decodes, and {', '.join(at)} see codes alone, so the decoder would stay as it was "
+            "drawn: add --terms adversarial, on data"
+        )
     if isinstance(config.objective, Sampling) and not isinstance(config.model.encoder, Nothing):
         raise ConfigError(
             "objective sampling never encodes, so its encoder would stay as it was drawn: use --model.encoder none "

@@ -158,6 +158,8 @@ def why_not(subject: Subject) -> str:
         return "the model has no encoder, so there are no codes to write"
     if model.classes:
         return "a model with labels needs them to decode, and they are not written: use labels none"
+    if hasattr(model.prior_module, "classes"):
+        return "the prior is one for each label, and labels are not written: use prior standard"
     if subject.test.batch.mask is not None:
         return "values are missing (mask): there is nothing to write for them"
     p = probabilities(model)

@@ -47,9 +47,10 @@ def _some(x: np.ndarray, n: int) -> np.ndarray:
 
 
 def _drawn(subject: Subject, n: int) -> np.ndarray:
-    """Return n decoded draws; a model with labels takes them in turn."""
+    """Return n decoded draws; a model with labels, or a prior for each, takes them in turn."""
     model, key = subject.model, subject.key("samples")
-    label = np.arange(n) % model.classes if model.classes else None
+    classes = model.classes or getattr(model.prior_module, "classes", 0)
+    label = np.arange(n) % classes if classes else None
 
     def draw(model, key, label):  # type: ignore[no-untyped-def]
         codes = prior_codes(model, key, n, label)
