@@ -112,12 +112,15 @@ def given(run: Any, options: argparse.Namespace, part: str = "test") -> Given:
     """Return the examples that were asked for, or that split of the run's data. Raises DataError and ConfigError."""
     import data
     from models.config import ConfigError
+    from training.trained.values import numbered
 
     if options.data:
         read = data.read(options.data, like=run.facts.record)
         if read.remarks:
             print(f"{options.data}: {'; '.join(read.remarks)}")
-        labels = read.labels if not run.given_labels else numbered(read.labels, read.classes, run, options.data)
+        labels = read.labels
+        if run.given_labels:
+            labels = numbered(labels, read.classes, run.facts, options.data)
         return Given(read.x, read.names or list(map(str, range(len(read.x)))), labels)
     name = run.config.dataset
     try:
@@ -132,23 +135,6 @@ def source(options: argparse.Namespace) -> str:
     from data.errors import shown
 
     return shown(Path(options.data).name, 40) if options.data else "test set"
-
-
-def numbered(labels: np.ndarray | None, names: Sequence[str], run: Any, where: str) -> np.ndarray:
-    """Return labels as the numbers that a model was given in training. Raises ConfigError for none, or unknown ones."""
-    from models.config import ConfigError
-
-    if labels is None:
-        raise ConfigError(f"this run was given labels and {where} has none: name their column or array as in training")
-    known = run.facts.record.get("classes")
-    if not isinstance(known, list):
-        return np.asarray(labels).astype(np.int32)
-    said = [str(names[int(y)]) if names else str(y) for y in labels.tolist()]
-    if unseen := sorted(set(said) - set(known)):
-        raise ConfigError(
-            f"{where} holds the label {unseen[0]!r}, which was not there in training ({', '.join(known)})"
-        )
-    return np.array([known.index(name) for name in said], np.int32)
 
 
 def own(found: Given, run: Any) -> np.ndarray | None:

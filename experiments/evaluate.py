@@ -95,14 +95,14 @@ def subject_of(run: Any, options: argparse.Namespace) -> Any:
 def from_file(run: Any, path: str) -> Any:
     """Return the examples of a file, read as the run's own were."""
     import data
-    from experiments.apply import numbered
     from models.batch import observed
     from models.metrics import Shown
+    from training.trained.values import numbered
 
     read = data.read(path, like=run.facts.record)
     labels = None if read.labels is None else np.unique(read.labels, return_inverse=True)[1].astype(np.int32)
     # what the model sees are the numbers of training, also where the file holds some of the classes
-    seen = numbered(read.labels, read.classes, run, path) if run.classes else None
+    seen = numbered(read.labels, read.classes, run.facts, path) if run.classes else None
     return Shown(observed(run.scaled(read.x), seen), labels)
 
 

@@ -1,5 +1,6 @@
 """What a trained model is given: raw values, checked against what it was trained on, scaled as in training."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -100,3 +101,18 @@ def _check_range(facts: Facts, x: np.ndarray) -> None:
             f"values are fractions of 1, this run's data were whole numbers from {low:g} to {high:g}: "
             "pass them as they were, the run scales them itself"
         )
+
+
+def numbered(labels: np.ndarray | None, names: Sequence[str], facts: Facts, where: str) -> np.ndarray:
+    """Return labels as the numbers that a model was given in training. Raises ConfigError for none, or unknown ones."""
+    if labels is None:
+        raise ConfigError(f"this run was given labels and {where} has none: name their column or array as in training")
+    known = facts.record.get("classes")
+    if not isinstance(known, list):
+        return np.asarray(labels).astype(np.int32)
+    said = [str(names[int(y)]) if names else str(y) for y in labels.tolist()]
+    if unseen := sorted(set(said) - set(known)):
+        raise ConfigError(
+            f"{where} holds the label {unseen[0]!r}, which was not there in training ({', '.join(known)})"
+        )
+    return np.array([known.index(name) for name in said], np.int32)
