@@ -101,8 +101,9 @@ def from_file(run: Any, path: str) -> Any:
 
     read = data.read(path, like=run.facts.record)
     labels = None if read.labels is None else np.unique(read.labels, return_inverse=True)[1].astype(np.int32)
+    told = run.given_labels or (run.classes and labels is not None)
     # what the model sees are the numbers of training, also where the file holds some of the classes
-    seen = numbered(read.labels, read.classes, run.facts, path) if run.classes else None
+    seen = numbered(read.labels, read.classes, run.facts, path) if told else None
     return Shown(observed(run.scaled(read.x), seen), labels)
 
 

@@ -11,8 +11,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 import train
+from data import Scale
 from experiments import evaluate
+from models.config import ConfigError
 from models.metrics import METRICS
+from training.trained.facts import Facts
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +118,14 @@ def test_the_commands_of_the_page_run(run, tmp_path):
 def test_labels_of_a_file_are_the_numbers_of_training(known, y, wanted, tmp_path):
     """A file without one of the classes was numbered anew, and the model was given other labels than in training."""
     np.savez(tmp_path / "a.npz", x=np.arange(12.0).reshape(4, 3), y=np.array(y))
-    facts = SimpleNamespace(record={"classes": known, "shape": [3]})
-    shown = evaluate.from_file(SimpleNamespace(classes=3, facts=facts, scaled=lambda x: x), str(tmp_path / "a.npz"))
+    scale = Scale.from_json({"kind": "none", "shift": 0.0, "factor": 1.0})
+    facts = Facts("made", (3,), 4, 0.0, 11.0, True, scale, (), 3, {"classes": known, "shape": [3]})
+    run = SimpleNamespace(classes=3, given_labels=False, facts=facts, scaled=lambda x: x)
+    shown = evaluate.from_file(run, str(tmp_path / "a.npz"))
     assert shown.batch.label.tolist() == wanted
     assert shown.labels.tolist() == [1, 1, 0, 1]
+    np.savez(tmp_path / "a.npz", x=np.arange(12.0).reshape(4, 3))
+    assert evaluate.from_file(run, str(tmp_path / "a.npz")).batch.label is None  # inferred
+    run.given_labels = True
+    with pytest.raises(ConfigError, match="has none"):
+        evaluate.from_file(run, str(tmp_path / "a.npz"))

@@ -152,7 +152,7 @@ def parts_of(choice):
 
 
 def covering(count=6000):
-    """The fewest of the first `count` combinations that fit and hold every part, with few terms: a set cover, solved."""
+    """The fewest of the first `count` combinations that fit and hold every part, with few terms: a set cover."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
     fitting = {}
