@@ -12,6 +12,7 @@ from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError, config, kind, setting, validate
 from models.networks import Bag, Conv, Dense, Dictionary, Mirror, Nothing, Recurrent, Transformer, ViT
+from models.networks.encoder import Encoder
 
 Labels = Int[Array, " batch"] | Float[Array, "batch classes"] | None
 
@@ -139,14 +140,16 @@ class Autoencoder(nnx.Module):
         key: PRNGKeyArray | None = None,
         label: Labels = None,
         patches: Int[Array, "batch seen"] | None = None,
+        kept: list[Any] | None = None,
     ) -> Float[Array, "batch numbers"]:
         """Return what the encoder's head says of each example, and the flat example where the posterior looks at it.
 
-        patches: those that an encoder of patches is to see; None: all.
+        patches: those that an encoder of patches is to see; None: all. kept: see `Encoder`, the others give nothing.
         """
         if x.shape[1:] != self.shape:
             raise ValueError(f"this model takes examples of shape {self.shape}, got {x.shape[1:]}")
-        some = () if patches is None else (patches,)
+        some: tuple[Any, ...] = () if patches is None else (patches,)
+        some = (kept,) if kept is not None and isinstance(self.encoder, Encoder) else some
         dictionary = hasattr(self.decoder, "seen")
         looked = self.decoder.seen(x) if dictionary else self.marked(x)
         numbers = full(self.encoder(looked if self.symbolic else self.cast(looked), key, self.hot(label), *some))

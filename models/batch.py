@@ -50,6 +50,7 @@ class Pass(NamedTuple):
     training: bool
     numbers: Any = None  # the encoder's for batch.x itself, where the pass has them
     head: Any = None  # the encoder's numbers that q was made of
+    kept: tuple[Any, ...] = ()  # what its hidden layers gave to their activations for batch.x itself, where it has them
 
 
 def as_batch(x: Any) -> Batch:

@@ -44,8 +44,12 @@ class Encoder(nnx.Module):
         x: Float[Array, "batch *shape"],
         key: PRNGKeyArray | None = None,
         extra: Float[Array, "batch extra"] | None = None,
+        kept: list[Any] | None = None,
     ) -> Float[Array, "batch outputs"]:
-        """Return the head's numbers; a key means training mode (dropout, batch statistics)."""
+        """Return the head's numbers; a key means training mode (dropout, batch statistics).
+
+        kept: a list that receives what each hidden layer gives to its activation, where no norm stands between.
+        """
         keys = layer_keys(key, len(self.convolutions) + len(self.hidden))
         if self.convolutions and x.ndim == 3:
             x = x[:, :, None]  # a series: one column
@@ -55,7 +59,7 @@ class Encoder(nnx.Module):
         if extra is not None:
             x = jnp.concatenate([x, extra.astype(x.dtype)], 1)
         for block in self.hidden:
-            x = block(x, keys.pop(0))
+            x = block(x, keys.pop(0), kept=kept)
         return self.head(x)
 
     def kernels(self, latent: int) -> list[Array]:

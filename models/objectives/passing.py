@@ -54,7 +54,8 @@ def run(
         key, for_encoder, for_decoder = jax.random.split(key, 3)  # XLA drops what no layer uses
     shown = batch if seen is None else batch._replace(x=seen)
     shown = shown if hide is None else hide(shown, jax.random.fold_in(more, 3))
-    numbers = own = model.numbers(model.sees(shown), for_encoder, batch.label, patches)
+    kept: list[Any] = []
+    numbers = own = model.numbers(model.sees(shown), for_encoder, batch.label, patches, kept)
     target: Batch = model.target(batch)
     if refine is not None:
         numbers = refine(model, target, numbers, more)
@@ -63,8 +64,9 @@ def run(
     p = model.decode(z, for_decoder, batch.label)
     if training:
         model.track(p, target)
-    own = own if seen is None and patches is None and hide is None else None
-    return Pass(model, target, q, z, log_q, p, more, training, own, numbers)
+    if seen is not None or patches is not None or hide is not None:
+        own, kept = None, []
+    return Pass(model, target, q, z, log_q, p, more, training, own, numbers, tuple(kept))
 
 
 def bound_terms(done: Pass, name: str) -> tuple[PerExample, Float[Array, "batch terms"]]:

@@ -58,4 +58,4 @@ def _of_one_label(done: Pass, batch: Batch, label: Any) -> Pass:
     row = label * batch.size + jnp.arange(batch.size)
     z, log_q = done.z[row], None if done.log_q is None else done.log_q[row]
     q, p = done.model.encode(done.model.sees(batch), None, label), done.model.decode(z, None, label)
-    return done._replace(batch=batch._replace(label=label), q=q, z=z, log_q=log_q, p=p, numbers=None)
+    return done._replace(batch=batch._replace(label=label), q=q, z=z, log_q=log_q, p=p, numbers=None, kept=())

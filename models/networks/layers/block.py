@@ -31,9 +31,13 @@ class Block(nnx.Module):
         self.activation = cfg.activation
         self.rate = cfg.dropout
 
-    def __call__(self, x: Values, key: PRNGKeyArray | None, *args: Any) -> Float[Array, "batch *outputs"]:
-        """Return the block's output; a key means training mode. `args` go to the layer (kernel, size)."""
+    def __call__(
+        self, x: Values, key: PRNGKeyArray | None, *args: Any, kept: list[Any] | None = None
+    ) -> Float[Array, "batch *outputs"]:
+        """Return the output; a key means training mode. `args` go to the layer (kernel, size); kept gets its y."""
         y = self.layer(x, *args)
+        if kept is not None:
+            kept.append(y)
         if self.norm is not None:
             y = self.norm(y, training=key is not None)
         return dropout(activation(self.activation)(y), self.rate, key)

@@ -48,7 +48,7 @@ class Contractive:
         if self.way == "exact" and not self.corruptions:
             return exact(half, None)
         k_probe, k_noise = jax.random.split(random_key(done, "contractive"))
-        norm = exact if self.way == "exact" else probed(half, k_probe)
+        norm = exact if self.way == "exact" else probed(done, half, self.of, k_probe)
         value = norm(half, None)
         if not self.corruptions:
             return value
@@ -59,14 +59,18 @@ class Contractive:
         return value + self.second * jnp.mean(jax.vmap(once)(jax.random.split(k_noise, self.corruptions)), axis=0)
 
 
-def probed(half: Map, key: Any) -> Norm:
+def probed(done: Pass, half: Map, of: Half, key: Any) -> Norm:
     """Return (a, b) -> |(J_a - J_b) v|² for one v of signs on the input side, J_b = 0 where b is None.
 
-    One forward pass: the tangent starts as a constant, so its backward pass needs no gradient of the first input.
+    One forward pass: the tangent starts as a constant, so its backward pass needs no gradient of the first input. A
+    dense encoder's slopes are those of the pass's own values, so that one backward pass serves the loss and them.
     """
     v = signs(key, half.at)
+    own = of == "encoder" and bool(done.kept) and undropped(done.model) and layered(done.model, half)
 
     def norm(a: Map, b: Map | None) -> PerExample:
+        if b is None and own:
+            return jnp.sum(jnp.square(pushed(done, a, v)), axis=1)
         return jnp.sum(jnp.square(a.push(v) - (0 if b is None else b.push(v))), axis=1)
 
     return norm
@@ -94,8 +98,9 @@ def one_layer(model: Any, d: Float[Array, "batch latent"], a: Map, b: Map | None
         d = d - slopes(model, b)
     kernel = jnp.square(model.encoder.head.kernel[...][: a.at.shape[1], : d.shape[1]])
     mask = a.extra[1]
-    seen = jnp.sum(kernel, 0, keepdims=True) if mask is None else mask.reshape(a.at.shape).astype(d.dtype) @ kernel
-    return jnp.sum(jnp.square(d) * seen, axis=1)
+    if mask is None:
+        return jnp.matmul(jnp.square(d), jnp.sum(kernel, axis=0), precision="highest")
+    return jnp.sum(jnp.square(d) * (mask.reshape(a.at.shape).astype(d.dtype) @ kernel), axis=1)
 
 
 def by_layers(model: Any, half: Map) -> PerExample:
@@ -122,6 +127,21 @@ def by_layers(model: Any, half: Map) -> PerExample:
     if mask is None and first.shape[1] < first.shape[0]:
         return jnp.sum(rows * (rows @ (first.T @ first)), axis=(1, 2))
     return jnp.sum(jnp.square(rows @ first.T * (1 if mask is None else mask.reshape(half.at.shape)[:, None])), (1, 2))
+
+
+def pushed(done: Pass, half: Map, v: Float[Array, "batch inputs"]) -> Float[Array, "batch latent"]:
+    """Return J v of a dense encoder, layer by layer, at the values that the pass kept."""
+    model, mask = done.model, half.extra[1]
+    t = v if mask is None else jnp.where(mask.reshape(v.shape), v, 0)
+    for block, before in zip(model.encoder.hidden, done.kept, strict=True):  # a label is behind the values, unmoved
+        kernel = block.layer.kernel[...][: t.shape[1]]
+        t = jax.jvp(activation(block.activation), (before,), (t @ kernel,))[1]
+    return jax.jvp(lambda n: model.posterior(n).mean, (done.numbers,), (t @ model.encoder.head.kernel[...],))[1]
+
+
+def undropped(model: Any) -> bool:
+    """Whether the encoder's hidden values in training are those of evaluation."""
+    return all(block.rate == 0 for block in model.encoder.hidden)
 
 
 def layered(model: Any, half: Map) -> bool:

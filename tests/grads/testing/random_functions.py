@@ -141,7 +141,7 @@ def steps(rng: np.random.Generator, n: int) -> list[Callable[[], tuple[Step, int
             BOTH,
         ),
         lambda: (lambda x: x.at[own + 1].get(mode="fill", fill_value=0), n, BOTH),
-        lambda: (lambda x: lax.scan(tied(v), {"h": x, "t": jnp.float32(0)}, x)[1]["y"], n, BOTH),
+        lambda: (lambda x: lax.scan(tied(v), {"h": x, "t": 0 * x[0]}, x)[1]["y"], n, BOTH),
         lambda: (rooted, n, "fwd"),
         lambda: (halved, n, "fwd"),
         lambda: (shifted(v, index), m, "rev"),

@@ -205,6 +205,36 @@ def test_probe_terms_with_their_own_vectors():
     np.testing.assert_allclose(found, squares[0] + 0.1 * squares[1], rtol=1e-10)
 
 
+LABELLED = dataclasses.replace(DEEP, labels="given")
+PROBED = {
+    "two layers": (dataclasses.replace(DEEP, encoder=Dense((5, 4), "tanh")), None, None),
+    "dropout": (dataclasses.replace(DEEP, encoder=Dense((5,), "tanh", dropout=0.5)), None, None),
+    "label, mask": (LABELLED, jnp.asarray([0, 2, 1, 1]), jax.random.bernoulli(jax.random.key(9), 0.6, X.shape)),
+}
+
+
+@pytest.mark.parametrize("name", PROBED)
+def test_a_probe_in_training_has_the_gradient_of_the_evaluated_encoder(name):
+    """|J v|² and its gradient, where the slopes are those of the pass's own values and where they are not."""
+    cfg, label, mask = PROBED[name]
+    graph, params, rest = nnx.split(made(cfg, Sizes((6,), 3)), nnx.Param, ...)
+    seen = X if mask is None else jnp.where(mask, X, 0)
+
+    def term(params):
+        model = nnx.merge(graph, params, rest)
+        return terms.Contractive(way="probe")(passed(model, Batch(X, label, mask), training=True), None).sum()
+
+    def wanted(params):
+        model = nnx.merge(graph, params, rest)
+        one = lambda x, y: model.encode(x[None], None, jax.tree.map(lambda a: a[None], y)).mean[0]
+        v = signs(jax.random.split(training_key)[0], X) * (1 if mask is None else mask)
+        return jnp.sum(jnp.einsum("bij,bj->bi", jax.vmap(jax.jacrev(one))(seen, label), v) ** 2)
+
+    training_key = passed(nnx.merge(graph, params, rest), Batch(X, label, mask), training=True).key
+    for found, right in zip(*(jax.tree.leaves(jax.value_and_grad(f)(params)) for f in (term, wanted)), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-9, atol=1e-12)
+
+
 def linear(kernel):
     """A linear decoder z -> z @ kernel, and its pseudo-inverse as encoder."""
     model = made(LINEAR)
