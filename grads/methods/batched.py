@@ -96,12 +96,14 @@ class _Way:
 
 
 def _way(problem: FlatProblem, lay: BatchAxes) -> _Way:
-    single = _single(problem, lay)
     ways = [_by_passes(problem, lay)]
+    limit = problem.options.memory_limit
+    if limit is None and min(problem.n, problem.m) == lay.count and not ways[0].unrolled:
+        return ways[0]  # one pass of the whole batch: no method on one example makes fewer
+    single = _single(problem, lay)
     if single is not None:
         forms = (False,) if problem.options.chunk_size else (False, True)
         ways += [_by_example(problem, lay, single, whole) for whole in forms]
-    limit = problem.options.memory_limit
     fitting = [w for w in ways if limit is None or w.cost.memory <= limit]
     return min(fitting or ways, key=lambda w: w.cost.seconds)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from grads.calls.forms import cut
 from grads.calls.problem import FlatProblem
@@ -26,11 +27,12 @@ def unit_vectors(avals: Sequence[Any], start: Any = 0, count: int | None = None)
     """
     sizes = [math.prod(a.shape) for a in avals]
     count = sum(sizes) if count is None else count
-    rows = start + jnp.arange(count)
     out, offset = [], 0
-    for a, n in zip(avals, sizes, strict=True):
-        hot = rows[:, None] - offset == jnp.arange(n)[None, :]
-        out.append(hot.astype(a.dtype).reshape(count, *a.shape))
+    for a, n in zip(avals, sizes, strict=True):  # lax alone: every call of jnp is traced as a program of its own
+        rows, columns = (lax.broadcasted_iota(jnp.int32, (count, n), axis) for axis in (0, 1))
+        moved = rows if isinstance(start, int) and start == offset else rows + jnp.asarray(start - offset, jnp.int32)
+        hot = lax.convert_element_type(lax.eq(moved, columns), a.dtype)
+        out.append(hot if len(a.shape) == 1 else lax.reshape(hot, (count, *a.shape)))
         offset += n
     return out
 
