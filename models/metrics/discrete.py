@@ -49,7 +49,7 @@ def codes(subject: Subject) -> dict[str, Measured]:
 
     def entropy(index: np.ndarray) -> float:
         p = counts(index) / len(index)
-        return float(-(p * np.log2(np.where(p > 0, p, 1))).sum())
+        return float((p * np.log2(1 / np.where(p > 0, p, 1))).sum())  # of one entry 0, not -0
 
     n = len(chosen)
     error = {name: mean_of(found[name], "scaled units squared") for name in ("coded_squared_error",) if name in found}

@@ -112,6 +112,8 @@ def test_use_of_codes():
     assert found["perplexity"].value == pytest.approx(2**0.5)
     assert found["code_use"].value == pytest.approx(3 / 6)
     assert found["code_rate_bits"].value == pytest.approx(2 * np.log2(3))
+    one = discrete.codes(Subject(subject.model, Shown(Batch(0 * x))))["code_entropy_bits"].value
+    assert (one, bool(np.signbit(one))) == (0, False)
 
 
 def test_errors_of_means_shares_and_jackknives():
