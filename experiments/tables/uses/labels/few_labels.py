@@ -178,9 +178,10 @@ def row(source: Callable[..., told.Told], features: Learned, bound: str | None =
 
 
 def curves(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
-    """Draw the share of wrong answers against the number of labels: text left, speech right."""
-    with figure(path, 9.6, 4.4) as fig:
-        for axes, kind in zip(fig.subplots(1, 2), ("text", "speech"), strict=True):
+    """Draw the share of wrong answers against the number of labels: text left, speech right, where there are both."""
+    kinds = [kind for kind in ("text", "speech") if any(name.startswith(kind) for name in record["rows"])]
+    with figure(path, 9.6 if len(kinds) > 1 else 7.0, 4.4) as fig:
+        for axes, kind in zip(fig.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
             for i, (name, facts) in enumerate((n, f) for n, f in record["rows"].items() if n.startswith(kind)):
                 found = [(n, facts["metrics"].get(f"wrong_{n}_percent")) for n in LABELS]
                 lines = [(n * (1 + 0.02 * i), values) for n, values in found if values]
