@@ -68,16 +68,20 @@ def step_of(model: Model, term: Contractive | None) -> Callable[[], Any]:
 
 
 def ratios(runs: dict[str, Callable[[], Any]], turns: int) -> dict[str, float]:
-    """Return for each run the median over turns of its time over the first one's, and the first one's fastest, ms."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    """Return for each run the median over turns of its time over the first one's, by the clock and of all processors,
+    and the first one's fastest, ms.
+    """
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for _ in range(turns + 1):
         for name, run in runs.items():
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             run()
-            times[name].append(time.perf_counter() - begin)
+            times[name].append((time.perf_counter() - begin, time.process_time() - used))
     plain = np.array(next(iter(times.values()))[1:])
-    out = {f"{name}_over_plain": float(np.median(np.array(t[1:]) / plain)) for name, t in times.items()}
-    return out | {"plain_fastest_ms": 1e3 * float(plain.min())}
+    middle = {name: np.median(np.array(t[1:]) / plain, axis=0) for name, t in times.items()}
+    out = {f"{name}_over_plain": float(m[0]) for name, m in middle.items()}
+    out |= {f"{name}_over_plain_processor": float(m[1]) for name, m in middle.items()}
+    return out | {"plain_fastest_ms": 1e3 * float(plain[:, 0].min())}
 
 
 def penalties(turns: int) -> dict[str, Any]:
