@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from models.autoencoder import Autoencoder
 from models.batch import Batch
 from models.codes import draw
+from models.config import ConfigError
 from models.distributions import LOG_2PI, Normal
 from models.metrics.basic import per_dimension, per_example
 from models.metrics.estimates import Measured, groups_of, jackknife, mean_of, spread
@@ -24,6 +25,7 @@ from models.terms.total_correlation import stratified
 
 ACTIVE = 0.01  # variance of a posterior mean above which a unit is active (Burda et al. 2016, section 5)
 PAIRS = 1 << 22  # numbers of one block of pairs
+DIGITS = 16  # deviation of a posterior, in last digits of its mean, below which draws are rounded too far
 BATCH = 64  # of the stratified estimate
 
 
@@ -70,10 +72,13 @@ def aggregate(subject: Subject) -> dict[str, Measured]:
     mutual_information_nats: E log q(z|x) - log q(z), at most log n. aggregate_kl_nats: KL(q(z) || p(z)). Of
     independent normals also total_correlation_nats: KL(q(z) || Π_j q(z_j)), and, where the prior is normal too,
     dimension_kl_nats: Σ_j KL(q(z_j) || p(z_j)). One draw z of every q(z|x), against all n posteriors: n² densities,
-    exact in q. Standard errors by the jackknife over examples, as draws and as parts of q(z).
+    exact in q. Standard errors by the jackknife over examples, as draws and as parts of q(z). Raises ConfigError where
+    a posterior is so narrow that float32 cannot hold its draws: densities of them would be those of rounding.
     """
     n = subject.test.size
     drawn = subject.each(_draws, "aggregate")
+    if "digits" in drawn and drawn["digits"].min() < DIGITS:
+        raise ConfigError("posteriors are narrower than their means' last digits: scale the data, or train longer")
     parts = groups_of(n)
     joint, units = _sums_of_groups(subject, parts, drawn["z"])
 
@@ -136,9 +141,13 @@ def log_pairs(q: Any, z: Float[Array, "codes latent"]) -> tuple[Float[Array, "co
 
 
 def _draws(model: Autoencoder, batch: Batch, key: PRNGKeyArray) -> dict[str, Array]:
-    z, log_q = draw(model.encode(model.sees(batch), None, model.seen_label(batch)), key)
+    q = model.encode(model.sees(batch), None, model.seen_label(batch))
+    z, log_q = draw(q, key)
     prior = model.prior(None, jax.random.fold_in(key, 1))
     out = {"z": z, "log_q": log_q, "log_p": prior.log_prob(z)}
+    if isinstance(q, Normal):
+        last = jnp.finfo(q.mean.dtype).eps * jnp.maximum(jnp.abs(q.mean), jnp.finfo(q.mean.dtype).tiny)
+        out["digits"] = jnp.min(jnp.exp(q.log_std) / last, axis=1)
     if isinstance(prior, Normal):
         gap = (z - prior.mean) * jnp.exp(-prior.log_std)
         out["log_p_units"] = -0.5 * (gap * gap + LOG_2PI) - prior.log_std

@@ -143,6 +143,12 @@ def test_what_cannot_be_measured_says_why(gaussian):
     subject = Subject(model, Shown(Batch(np.ones((3, D)), np.zeros(3, np.int32))))
     assert "each label" in registry.measure(subject, ["aggregate"])[1]["aggregate"]
     assert registry.measure(subject, ["rate_distortion"])[0]
+    narrow = Model(encoder=Dense(hidden=()), latent=2)
+    narrow = Autoencoder(narrow, (D,), rngs=nnx.Rngs(0))
+    head = narrow.encoder.head
+    head.kernel[...], head.bias[...] = 0 * head.kernel[...], jnp.array([1e12, 1e12, -40, -40])
+    why = registry.measure(Subject(narrow, Shown(Batch(np.ones((3, D))))), ["aggregate"])[1]
+    assert "last digits" in why["aggregate"]
     assert all("each label" in why for why in registry.measure(subject, ["annealed", "compression"])[1].values())
     few = Subject(point, *[Shown(Batch(np.ones((3, D))), np.arange(3))] * 2)
     assert "5 examples" in registry.measure(few, ["samples"])[1]["samples"]
