@@ -50,6 +50,7 @@ class Coder:
             if move.how == "set":
                 known[move.name] = params[: len(x)]
             elif move.how == "pop":
+                stack.mask(len(x) * params[0].shape[1])
                 known[move.name] = stack.pop(len(x), params)
             elif move.in_turn:  # the last value first, so that the first one comes off first
                 for i in reversed(range(known[move.name].shape[1])):
@@ -64,6 +65,7 @@ class Coder:
             move = self.moves[number]
             if move.how == "pop":
                 stack.push(known[move.name], self.params(number, known))
+                stack.mask(known[move.name].size)
             elif move.how == "push" and move.in_turn:
                 known[move.name] = self._in_turn(stack, number, move, rows, known)
             elif move.how == "push":

@@ -13,7 +13,7 @@ from models.metrics.compression.moves import example, top_level, why_not
 from models.metrics.compression.stack import Lattice
 from models.metrics.subject import Subject
 
-MAGIC = b"autoencoders-jax compressed examples 1\n"
+MAGIC = b"autoencoders-jax compressed examples 2\n"
 HEADER = 1 << 16  # bytes that a header may have
 
 

@@ -1,7 +1,9 @@
 """A stack of bits: what is pushed under a distribution costs -log2 P bits, what is popped under one gives them back.
 
 Asymmetric numeral systems (Duda 2013), by the library constriction (extra `compression`): pushing and popping under the
-same distribution are each other's inverse to the bit, so popping from a stack of random bits draws a sample.
+same distribution are each other's inverse to the bit, so popping from a stack of random bits draws a sample. Bits that
+were pushed are random only as far as their distribution is true, so they are turned over at random before they are
+popped under another one (`mask`).
 """
 
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ from jaxtyping import Int
 
 from models.config import ConfigError
 
+DEPTH = 24  # bits of a probability, which are the most that one value takes off the stack
 Words = np.ndarray
 Symbols = Int[np.ndarray, "n values"]
 
@@ -51,7 +54,8 @@ class BitStack:
         self.lattice = lattice
         self.normals = models.QuantizedGaussian(-lattice.half, lattice.half - 1)
         self.table = models.Categorical(perfect=False)
-        self.coder = constriction.stream.stack.AnsCoder(np.asarray(words, np.uint32), seal=not again)
+        self.coder_of = constriction.stream.stack.AnsCoder
+        self.coder = self.coder_of(np.asarray(words, np.uint32), seal=not again)
 
     @property
     def bits(self) -> int:
@@ -62,6 +66,17 @@ class BitStack:
     def words(self) -> Words:
         """The stack as words."""
         return self.coder.get_compressed()
+
+    def mask(self, values: int) -> None:
+        """Turn over the bits that so many values may be popped from, at random; once more turns them back.
+
+        Which bits is known from the height of the stack alone. The last two words, the coder's state, stay.
+        """
+        words = self.words
+        count = max(0, min(len(words) - 2, 2 + values * DEPTH // 32))
+        at = len(words) - 2
+        words[at - count : at] ^= np.random.default_rng(len(words)).integers(0, 2**32, count, dtype=np.uint32)
+        self.coder = self.coder_of(words, seal=False)
 
     def _under(self, p: LatticeNormals | SymbolTable, rows: int) -> tuple[Any, ...]:
         """Return the library's model and its parameters for the first rows."""
