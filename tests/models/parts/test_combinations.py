@@ -177,8 +177,8 @@ def test_every_part_is_in_a_combination():
 
 @pytest.mark.parametrize("number", COVERING)
 def test_every_part_trains_in_a_combination_and_stacks(number):
-    """Every third is also trained alone."""
-    train_and_stack(number, drawn(number), alone=COVERING.index(number) % 3 == 1)
+    """Two of them also alone."""
+    train_and_stack(number, drawn(number), alone=COVERING.index(number) % 6 == 1)
     jax.clear_caches()
 
 

@@ -89,7 +89,7 @@ def test_a_repetition_on_other_data_needs_a_word(done, tmp_path, run):
 
 def test_an_edited_config_is_refused(run, tmp_path):
     config = run / "config.json"
-    config.write_text(config.read_text().replace('"lr": 0.001', '"lr": 0.002'))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"lr": 0.002}))
     refused("config.json is not the one that run.json knows", "--resume", "--run-dir", run, code=2)
     refused("config.json is not the one that run.json knows", "--from", run, "--run-dir", tmp_path / "b", code=2)
     assert call("--from", run, "--accept", "config", "--run-dir", tmp_path / "b", *SMALL[-3:])[0] == 0
