@@ -96,7 +96,8 @@ def play(
             graphdef, params, rest = nnx.split(net, nnx.Param, ...)
 
             loss = functools.partial(mean_loss, graphdef, rest, players[name], met)
-            updates, opt_state = optimizer.update(jax.grad(loss)(params), opt_state, params)
+            slope = jax.lax.stop_gradient(jax.grad(loss)(params))  # also past what no tree of a pass shows
+            updates, opt_state = optimizer.update(slope, opt_state, params)
             moved[name] = (nnx.merge(graphdef, optax.apply_updates(params, updates), rest, copy=True), opt_state)
         rivals = moved
     return rivals
