@@ -146,11 +146,8 @@ def numeric(
     real = [c.name for c in kept if c.name.strip().lower() in LABELS and not c.text and not like]
     if real:
         remarks.append(f"column {real[0]!r} is kept as a value: it holds real numbers or many values")
-    how: dict[str, Any] = {
-        "label": "none" if label is None else label.name,
-        "ignore": list(ignore),
-        "categories": categories,
-    }
+    named = "none" if label is None else label.name
+    how: dict[str, Any] = {"label": named, "ignore": list(ignore), "categories": categories}
     how |= {"missing": True} if holes or like.get("missing") else {}
     rows = None if index is None else [_shown_index(v) for v in index.values]
     return Numbers(np.column_stack(arrays), tuple(names), y, rows, how, tuple(remarks), ordered)
