@@ -54,6 +54,15 @@ class Model:
             if hasattr(part, "fits"):
                 part.fits(self)
 
+    def fits_data(self, examples: int) -> None:
+        """Raise ConfigError for parts that so few training examples cannot fill: asked where training begins.
+
+        A prior that was fitted to more examples is no fault, nor a model that is built and not trained.
+        """
+        for part in (self.posterior, self.prior):
+            if hasattr(part, "fits_data"):
+                part.fits_data(examples, self.latent)
+
     def unmarked(self) -> str:
         """Return why the encoder cannot be told what is missing, in words; "" where it can."""
         if getattr(self.decoder, "tied", False):
@@ -106,8 +115,6 @@ class Autoencoder(nnx.Module):
             raise ConfigError(f"every axis of an example must be at least 1, got shape {tuple(sizes.shape)}")
         if cfg.labels != "none" and not sizes.classes:
             raise ConfigError(f"labels {cfg.labels!r} needs data with labels, these have none: use labels none")
-        if hasattr(cfg.posterior, "fits_data"):
-            cfg.posterior.fits_data(sizes, cfg.latent)
         self.shape, self.latent, self.labels = tuple(sizes.shape), cfg.latent, cfg.labels
         self.examples = sizes.examples
         self.classes = classes = sizes.classes if cfg.labels != "none" else 0

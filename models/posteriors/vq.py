@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from models.batch import Sizes
 from models.config import ConfigError, config, setting
 from models.distributions import Quantised
 from models.networks.codebook import Codebook
@@ -46,12 +45,12 @@ class VQPosterior:
         """Raise ConfigError for a prior that is not over codes."""
         needs_codes(model, "vq")
 
-    def fits_data(self, sizes: Sizes, latent: int) -> None:
+    def fits_data(self, examples: int, latent: int) -> None:
         """Raise ConfigError for more entries than there are points to put them on."""
-        points = sizes.examples * latent // self.places_width(latent)
-        if sizes.examples and self.entries > points:
+        points = examples * latent // self.places_width(latent)
+        if self.entries > points:
             raise ConfigError(
-                f"posterior.entries must be at most {points}, the places of {sizes.examples} training examples, got "
+                f"posterior.entries must be at most {points}, the places of {examples} training examples, got "
                 f"{self.entries}"
             )
 

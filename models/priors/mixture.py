@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from models import distributions
 from models.batch import Sizes
-from models.config import config, setting
+from models.config import ConfigError, config, setting
 from models.distributions import at_least_float32
 
 
@@ -23,6 +23,13 @@ class MixturePrior:
     """standard deviation of their first means"""
     covariance: Literal["diagonal", "full"] = "diagonal"
     """diagonal: independent units in every normal; full: a covariance of its own for each"""
+
+    def fits_data(self, examples: int, latent: int) -> None:
+        """Raise ConfigError for more normals than training examples; the default serves any data."""
+        if self.components > max(examples, type(self)().components):
+            raise ConfigError(
+                f"prior.components must be at most the {examples} training examples, got {self.components}"
+            )
 
     def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "Normals | FullNormals":
         """Return the module: means drawn with `spread`, deviations 1, weights equal."""

@@ -23,6 +23,11 @@ class VampPrior:
     inputs: int = setting(50, at_least=1)
     """number of pseudo-inputs"""
 
+    def fits_data(self, examples: int, latent: int) -> None:
+        """Raise ConfigError for more pseudo-inputs than training examples; the default serves any data."""
+        if self.inputs > max(examples, type(self)().inputs):
+            raise ConfigError(f"prior.inputs must be at most the {examples} training examples, got {self.inputs}")
+
     def build(self, latent: int, sizes: Sizes, rngs: nnx.Rngs) -> "PseudoInputs":
         """Return the module."""
         return PseudoInputs(self.inputs, sizes.shape, rngs=rngs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import train as T
-from models import Dense, Model, ViT, posteriors, terms
+from models import Dense, Model, ViT, posteriors, priors, terms
 from models.config import ConfigError
 from models.objectives import ELBO, Denoising, Masked, Reconstruction
 from training.cli.closing import collapsed
@@ -23,7 +23,13 @@ EXAMPLES = Examples(jnp.asarray(X), (0.0, 255.0))
 OTHERS = Examples(jnp.asarray(RNG.integers(0, 256, (33, 4, 4, 1), dtype=np.uint8)), (0.0, 255.0))
 KEY = jax.random.key(0)
 BASE = T.Config(model=Model(encoder=Dense(hidden=(8,)), latent=3), epochs=2, batch_size=16)
-POINT = dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, posterior=posteriors.PointPosterior()))
+
+
+def of_parts(**parts):
+    return dataclasses.replace(BASE, model=dataclasses.replace(BASE.model, **parts))
+
+
+POINT = of_parts(posterior=posteriors.PointPosterior())
 
 
 def measured(config, examples=OTHERS, mean=None):
@@ -153,6 +159,21 @@ def test_a_metric_that_is_not_finite_stops_the_pure_loop():
         (BASE, EXAMPLES, "splits must be a mapping"),
         (BASE, {"validation": EXAMPLES}, "splits must be a mapping"),
         (dataclasses.replace(BASE, patience=3), {"train": EXAMPLES}, 'patience needs a split "validation"'),
+        (
+            of_parts(posterior=posteriors.VQPosterior(entries=211), prior=priors.CodesPrior()),
+            {"train": EXAMPLES},
+            "posterior.entries must be at most 210, the places of 70 training examples, got 211",
+        ),
+        (
+            of_parts(prior=priors.VampPrior(inputs=71)),
+            {"train": EXAMPLES},
+            "prior.inputs must be at most the 70 training examples, got 71",
+        ),
+        (
+            of_parts(prior=priors.MixturePrior(components=71)),
+            {"train": EXAMPLES},
+            "prior.components must be at most the 70 training examples, got 71",
+        ),
     ],
 )
 def test_calls_from_python_are_refused_in_one_clear_line(config, splits, words):

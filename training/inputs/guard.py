@@ -14,8 +14,9 @@ def checked_splits(config: Any, splits: Any) -> dict[str, Examples]:
     """Return the splits as `Examples`; bare arrays are taken as they are, (n, *shape).
 
     Raises ConfigError for a missing train split, patience without a validation split, an array without a batch
-    axis, splits of different shapes, a batch larger than the training split, and values that are not finite. Values
-    that are being traced (inside `jit` or `vmap`) cannot be looked at: only their shapes are checked.
+    axis, splits of different shapes, a batch (or a codebook, see `Model.fits_data`) larger than the training split, and
+    values that are not finite. Values that are being traced (inside `jit` or `vmap`) cannot be looked at: only their
+    shapes are checked.
     """
     if not isinstance(splits, Mapping) or "train" not in splits:
         raise ConfigError(
@@ -40,6 +41,7 @@ def checked_splits(config: Any, splits: Any) -> dict[str, Examples]:
         raise ConfigError(
             f"batch_size must be at most {len(out['train'])}, the number of training examples, got {config.batch_size}"
         )
+    config.model.fits_data(len(out["train"]))
     return out
 
 

@@ -91,6 +91,7 @@ def load_inputs(config: Any, data_dir: str | None) -> Inputs:
     inputs = _streamed(config, data_dir) if read == "stream" else _in_memory(config, data_dir)
     dataset, fitting = inputs.dataset, dataclasses.replace(config, read=read)
     check_binary(config, dataset)
+    config.model.fits_data(inputs.examples)
     batch = batch_that_fits(config, inputs.examples)
     if batch != config.batch_size:
         fitting = dataclasses.replace(fitting, batch_size=batch)

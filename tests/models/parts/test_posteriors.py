@@ -383,7 +383,6 @@ def test_a_ladder_multiplies_by_the_prior_and_needs_its_groups():
     [
         (posteriors.LowRankPosterior(rank=4), "rank must be at most latent=3, got 4"),
         (posteriors.PointPosterior(active=4), "active must be at most latent=3, got 4"),
-        (posteriors.VQPosterior(), "entries must be at most 30, the places of 10 training examples, got 64"),
         (posteriors.VQPosterior(width=2), "width must divide latent=3, got 2"),
         (posteriors.VQPosterior(entries=4), "use prior codes"),
         (posteriors.FSQPosterior(), "use prior codes"),
