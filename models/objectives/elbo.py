@@ -20,7 +20,8 @@ class ELBO:
 
     beta: Higgins et al. 2017. Warm-up: Bowman et al. 2016, Sønderby et al. 2016. Capacity: Burgess et al.
     2018, with beta as their gamma. Free bits: Kingma et al. 2016, equation 15. Needs a posterior
-    with a density; free bits and the refusal of a dimension act on the whole KL where it has no closed form.
+    with a density; free bits and the refusal of a dimension act on the whole KL where it has no closed form. It is then
+    log q(z) - log p(z) of a draw, which may be negative: without free bits and capacity it counts as it is.
     """
 
     beta: float = setting(1.0, at_least=0)
@@ -52,7 +53,7 @@ class ELBO:
         done = run(model, batch, key, training, refine=self.refine if self.refine_steps else None, hide=hide)
         nll, kl_terms = bound_terms(done, "ELBO")
         kl = sum_event(kl_terms)
-        loss = nll + self.beta * jnp.abs(self.free(kl_terms) - self.capacity)
+        loss = nll + self.beta * self.distance(self.free(kl_terms))
         return loss, {"nll": nll, "kl": kl, "negative_elbo": nll + kl}, done
 
     def refine(self, model: Any, batch: Batch, numbers: Float[Array, "batch n"], key: PRNGKeyArray) -> Any:
@@ -83,12 +84,17 @@ class ELBO:
         return batch._replace(x=jnp.where(shown, batch.x, 0), mask=shown)
 
     def free(self, kl_terms: Float[Array, "batch latent"]) -> PerExample:
-        """Return Σ_j of KL_j where its batch mean exceeds `free_bits`, else of `free_bits`.
+        """Return Σ_j of KL_j where its batch mean exceeds `free_bits`, else of `free_bits`; Σ_j KL_j at 0.
 
         The mean over the batch is Σ_j max(free_bits, mean KL_j), and so is its gradient.
         """
         used = jnp.mean(kl_terms, axis=0, keepdims=True) > self.free_bits
-        return sum_event(jnp.where(used, kl_terms, self.free_bits))
+        none = jnp.asarray(self.free_bits) <= 0  # the mean of one draw's terms may lie below 0
+        return sum_event(jnp.where(used | none, kl_terms, self.free_bits))
+
+    def distance(self, kl: PerExample) -> PerExample:
+        """Return |KL - capacity|, KL itself at capacity 0: the absolute value of a draw's would be no bound."""
+        return jnp.where(jnp.asarray(self.capacity) > 0, jnp.abs(kl - self.capacity), kl)
 
     @property
     def ramp_steps(self) -> int:
