@@ -3,10 +3,12 @@
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.reporting.plots import headline
+from training.pictures.drawing import figure
 from training.store.files import write_text
 
 STYLE = """
@@ -114,3 +116,21 @@ def write(path: Path, title: str, about: str, units: Iterable[Unit]) -> Path:
     start = f"<style>{STYLE}</style><h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>{box}\n"
     write_text(path, f"{head}{start}{body}<script>{SCRIPT}</script></html>\n")
     return path
+
+
+def picture(path: Path, units: Sequence[Unit], record: Mapping[str, Any]) -> None:
+    """Draw the strongest examples of twelve units, busy and rare ones."""
+    some = [unit for unit in units[:: max(1, len(units) // 12)] if unit.examples][:12]
+    with figure(path, 11, 4.4) as fig:
+        grid = fig.subplots(-(-len(some) // 3), 3, squeeze=False).ravel()
+        for axes in grid:
+            axes.axis("off")
+        for axes, unit in zip(grid, some, strict=False):
+            axes.set_title(f"{unit.name}: {unit.about}", fontsize=7, loc="left")
+            for y, one in enumerate(unit.examples[:4]):
+                for x, letter in enumerate(one.text.replace("\n", "↵")):
+                    mark = {"facecolor": "C1", "alpha": 0.5, "pad": 0.6, "lw": 0} if x == one.place else None
+                    if mark or letter != " ":
+                        at = x / AROUND, 0.85 - 0.25 * y
+                        axes.text(*at, letter, fontsize=8, family="monospace", bbox=mark)
+        headline(fig, record)
