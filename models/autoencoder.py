@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from models import likelihoods, posteriors, priors
 from models.batch import Batch, Sizes
 from models.config import ConfigError, config, kind, setting, validate
+from models.distributions.strokes import PEN
 from models.networks import Bag, Conv, Dense, Dictionary, Mirror, Nothing, Recurrent, Transformer, ViT
 from models.networks.encoder import Encoder
 
@@ -119,8 +120,10 @@ class Autoencoder(nnx.Module):
         self.examples = sizes.examples
         self.classes = classes = sizes.classes if cfg.labels != "none" else 0
         channels, numbers = cfg.likelihood.channels(), cfg.posterior.numbers(cfg.latent)
-        self.symbolic = getattr(cfg.likelihood, "support", "") == "symbols"
-        sizes = sizes._replace(symbols=channels if self.symbolic else 0)
+        support = getattr(cfg.likelihood, "support", "")
+        self.symbolic = support == "symbols"
+        pen = support == "pen" and sizes.shape[1:] == (PEN,)
+        sizes = sizes._replace(symbols=channels if self.symbolic else 0, pen=pen)
         self.marks = cfg.marks == "on"
         seen = sizes._replace(shape=(*sizes.shape[:-1], 2 * sizes.shape[-1])) if self.marks else sizes
         self.encoder = cfg.encoder.build_encoder(seen, numbers, classes, rngs)

@@ -28,13 +28,15 @@ class Batch(NamedTuple):
 class Sizes(NamedTuple):
     """What the data say when a model is built: shape of an example, classes of its label (0: none), examples.
 
-    symbols: how many there are where the values are symbols, 0 for numbers; the model's likelihood says so.
+    symbols: how many there are where the values are symbols, 0 for numbers; pen: a step is a move of a pen and what it
+    does. The model's likelihood says so.
     """
 
     shape: tuple[int, ...]
     classes: int = 0
     examples: int = 0
     symbols: int = 0
+    pen: bool = False
 
 
 class Pass(NamedTuple):

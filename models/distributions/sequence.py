@@ -1,4 +1,4 @@
-"""Symbols one after the other: teacher forcing is the density, free running the draw."""
+"""Steps one after the other: teacher forcing is the density, free running the draw."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from models.distributions.event import Mask, PerExample, at_least_float32
 
@@ -31,20 +31,64 @@ def kept(logits: Float[Array, "batch n"], top_k: int) -> Float[Array, "batch n"]
     """Return logits with all but the `top_k` largest at minus infinity; ties with the last of them stay; 0: all."""
     if not 0 < top_k < logits.shape[-1]:
         return logits
-    return jnp.where(logits < jax.lax.top_k(logits, top_k)[0][:, -1:], -jnp.inf, logits)
+    return jnp.where(logits < jax.lax.top_k(logits, top_k)[0][..., -1:], -jnp.inf, logits)
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Steps that are symbols 0 .. `symbols` - 1.
+
+    ends: symbol 0 ends an example, so that symbols after the first 0 are padding, which nothing looks at and a draw
+    fills with 0; without, 0 is a symbol like any other. shape: of one step. hidden: what is fed for a hidden value.
+    """
+
+    symbols: int
+    ends: bool = True
+    shape: tuple[int, ...] = ()
+    hidden: int = UNKNOWN
+
+    def read(self, x: Array) -> Symbols:
+        """Return examples (batch, ...) as their steps."""
+        return whole(x, self.symbols)
+
+    def first(self, n: int, dtype: Any) -> Int[Array, " n"]:
+        """Return what stands before the first step of n examples."""
+        return jnp.full(n, END, jnp.int32)
+
+    def dropped(self, steps: Symbols, drop: Bool[Array, "batch steps"]) -> Symbols:
+        """Return steps with UNKNOWN in place of those to drop, but for ends."""
+        return jnp.where(drop & (steps != END), UNKNOWN, steps)
+
+    def closed(self, step: Array, alive: Bool[Array, " n"]) -> tuple[Array, Bool[Array, " n"]]:
+        """Return a step of n examples, with END in those that ended before it, and which examples go on."""
+        if not self.ends:
+            return step, alive
+        step = jnp.where(alive, step, END)
+        return step, alive & (step != END)
+
+    def observed(self, x: Array, mask: Mask = None) -> Mask:
+        """Return which values a density speaks of: those of `mask` up to and with the end; None: all."""
+        if not self.ends:
+            return mask
+        seen = until_end(self.read(x)).reshape(x.shape)
+        return seen if mask is None else seen & mask
+
+    def seen(self, steps: Symbols) -> Bool[Array, "batch steps"] | None:
+        """Return which steps an encoder reads: those before the end; None: all."""
+        return until_end(steps) & (steps != END) if self.ends else None
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["net", "z", "likelihood", "key"], meta_fields=["shape", "ends"]
+    jax.tree_util.register_dataclass, data_fields=["net", "z", "likelihood", "key"], meta_fields=["shape"]
 )
 @dataclasses.dataclass(frozen=True)
 class Sequence:
-    """p(x|z) = Π_t P(x_t | x_<t, z) over the values of an example in stored order.
+    """p(x|z) = Π_t p(x_t | x_<t, z) over the steps of an example in stored order.
 
-    `net.logits(z, ids, key)` gives the numbers of all steps from the symbols before each, in one pass; `net.start(z)`
-    and `net.step(state, before, t)` the same numbers one step at a time. `likelihood(numbers, None)` makes them
-    symbols. key: of word dropout, None in evaluation. ends: symbol 0 ends an example, so that symbols after the first 0
-    are padding, which nothing looks at and a draw fills with 0; without, 0 is a symbol like any other.
+    `net.of` says what a step is: a symbol (`Words`) or a move of a pen (`strokes.Moves`). `net.numbers(z, steps, key)`
+    gives the numbers of all steps from those before each, in one pass; `net.start(z)` and `net.step(state, before, t)`
+    the same numbers one step at a time. `likelihood(numbers, None)` makes them a distribution, with `heated` and
+    `likeliest`. key: of dropped steps, None in evaluation.
     """
 
     net: Any
@@ -52,67 +96,62 @@ class Sequence:
     likelihood: Any
     key: Any
     shape: tuple[int, ...]
-    ends: bool
 
     @property
     def unit(self) -> str:
-        """Return "bits": see `unit_of`."""
-        return "bits"
+        """Return "bits" of symbols, "density" of moves: see `unit_of`."""
+        return "bits" if self.symbolic else "density"
 
     @property
     def symbolic(self) -> bool:
-        """Return True: there is no distance between values."""
-        return True
+        """Return whether there is no distance between values."""
+        return isinstance(self.net.of, Words)
+
+    @property
+    def ends(self) -> bool:
+        """Return whether examples are symbols up to an end, which a mean over symbols counts."""
+        return self.symbolic and self.net.of.ends
 
     @property
     def mean(self) -> Float[Array, "batch *shape"]:
-        """Return the likeliest symbol at each step in turn, fed back: symbols have no mean, its gradient is zero."""
-        return self._free_run(lambda logits, t: jnp.argmax(logits, axis=-1)).astype(self.z.dtype)
+        """Return the likeliest step in turn, fed back: symbols have no mean, its gradient is zero."""
+        return self._free_run(lambda p, t: p.likeliest).astype(self.z.dtype)
 
-    def sample(self, key: PRNGKeyArray, temperature: Level = 1.0, top_k: int = 0) -> Int[Array, "batch *shape"]:
-        """Draw symbols by softmax(logits / temperature) of the `top_k` likeliest (0: all), each fed to the next step.
+    def sample(self, key: PRNGKeyArray, temperature: Level = 1.0, top_k: int = 0) -> Num[Array, "batch *shape"]:
+        """Draw step by step, each fed to the next, from the distribution at a temperature, see its `heated`.
 
-        At temperature 1 of all symbols these are draws of the density.
+        Symbols: softmax(logits / temperature) of the `top_k` likeliest (0: all). At temperature 1 of all these are
+        draws of the density.
         """
-
-        def pick(logits: Array, t: Array) -> Array:
-            return jax.random.categorical(jax.random.fold_in(key, t), kept(logits, top_k) / temperature)
-
-        return self._free_run(pick)
+        return self._free_run(lambda p, t: p.heated(temperature, top_k).sample(jax.random.fold_in(key, t)))
 
     def given(self, x: Array) -> Float[Array, "batch steps n"]:
         """Return the logits of every step, each from the symbols of x before it."""
         return self._teacher_forced(x).logits
 
     def log_prob(self, x: Array, mask: Mask = None) -> PerExample:
-        """Return Σ_t log P(x_t | x_<t, z), nats, up to and with the end; hidden symbols are fed as UNKNOWN."""
+        """Return Σ_t log p(x_t | x_<t, z), nats, up to and with the end; hidden values are fed as `net.of.hidden`."""
         if mask is not None:
-            x = jnp.where(mask, x, UNKNOWN)
-        p, ids, seen = self._teacher_forced(x), whole(x, self.net.symbols), self.observed(x, mask)
-        return p.log_prob(ids, None if seen is None else seen.reshape(ids.shape))
+            x = jnp.where(mask, x, self.net.of.hidden)
+        p, steps, seen = self._teacher_forced(x), self.net.of.read(x), self.observed(x, mask)
+        return p.log_prob(steps, None if seen is None else seen.reshape(steps.shape))
 
     def observed(self, x: Array, mask: Mask = None) -> Mask:
         """Return which values of x the density speaks of: those of `mask` up to and with the end; None: all."""
-        if not self.ends:
-            return mask
-        seen = until_end(whole(x, self.net.symbols)).reshape(x.shape)
-        return seen if mask is None else seen & mask
+        return self.net.of.observed(x, mask)
 
     def _teacher_forced(self, x: Array) -> Any:
-        symbols = whole(x, self.net.symbols)
-        return self.likelihood(at_least_float32(self.net.logits(self.z, symbols, self.key)), None)
+        return self.likelihood(at_least_float32(self.net.numbers(self.z, self.net.of.read(x), self.key)), None)
 
-    def _free_run(self, pick: Any) -> Int[Array, "batch *shape"]:
+    def _free_run(self, pick: Any) -> Num[Array, "batch *shape"]:
         def step(carry: Any, t: Array) -> tuple[Any, Array]:
             state, before, alive = carry
             state, numbers = self.net.step(state, before, t)
-            chosen = pick(self.likelihood(at_least_float32(numbers)[:, None], None).logits[:, 0], t).astype(jnp.int32)
-            if self.ends:
-                chosen = jnp.where(alive, chosen, END)
-                alive = alive & (chosen != END)
+            p = self.likelihood(at_least_float32(self.net.by_value(numbers))[:, None], None)
+            chosen, alive = self.net.of.closed(pick(p, t)[:, 0].astype(before.dtype), alive)
             return (state, chosen, alive), chosen
 
         n = self.z.shape[0]
-        start = (self.net.start(self.z), jnp.full(n, END, jnp.int32), jnp.ones(n, bool))
+        start = (self.net.start(self.z), self.net.of.first(n, self.z.dtype), jnp.ones(n, bool))
         _, chosen = jax.lax.scan(step, start, jnp.arange(self.net.steps))
-        return chosen.T.reshape(n, *self.shape)
+        return chosen.swapaxes(0, 1).reshape(n, *self.shape)

@@ -10,6 +10,7 @@ from models.batch import Sizes
 from models.config import ConfigError, config, setting
 from models.distributions.categorical import log_chosen
 from models.distributions.event import Event, Mask, PerExample, at_least_float32, sum_event
+from models.distributions.sequence import kept
 from models.likelihoods.shapes import Bias, Mean, Out
 from models.networks.held import Held
 
@@ -35,6 +36,15 @@ class Symbols(NamedTuple):
     def mean(self) -> Event:
         """Return the likeliest symbol, for symbols have no mean: its gradient is zero."""
         return jnp.argmax(self.logits, axis=-1).astype(self.logits.dtype)
+
+    @property
+    def likeliest(self) -> Event:
+        """Return the likeliest symbol."""
+        return self.mean
+
+    def heated(self, temperature: Any, top_k: int = 0) -> "Symbols":
+        """Return the symbols by softmax(logits / temperature) of the `top_k` likeliest (0: all)."""
+        return Symbols(kept(self.logits, top_k) / temperature)
 
     def sample(self, key: PRNGKeyArray) -> Int[Array, "batch *event"]:
         """Draw symbols, as int32."""

@@ -49,6 +49,7 @@ COMPANY: dict[str, dict[str, Any]] = {
     r"model\.prior=(Codes|Autoregressive).*": {"model.posterior": "fsq"},
     r"model\.prior=Sphere.*": {"model.posterior": "vmf"},
     r"model\.(encoder|decoder)=(Recurrent|Transformer).*": {"model.likelihood": "tokens"},
+    r"model\.(encoder|decoder)=Recurrent\.autoregressive": {"model.likelihood": "strokes"},
     r"model\.encoder=ViT\.code": PLAIN,
     r"objective=Masked.*": {"model.encoder": "vit"},
     r"objective=SemiSupervised.*": {"model.labels": "inferred"},
@@ -88,7 +89,7 @@ VALUES: dict[str, list[Any]] = {
 def run(config: T.Config) -> Any:
     """One step from fresh parameters, and the metrics."""
     of_strokes = kind(type(config.model.likelihood)) == "strokes"  # whose steps have three values each
-    examples = dataclasses.replace(EXAMPLES, x=EXAMPLES.x[:, :, :6]) if of_strokes else EXAMPLES
+    examples = dataclasses.replace(EXAMPLES, x=EXAMPLES.x[:, :, :3, 0]) if of_strokes else EXAMPLES
     state = T.init(config, KEY, examples)
     order = T.epoch_order(KEY, 0, len(examples))
     state = T.train_steps(state, config, KEY, examples, order, 1)

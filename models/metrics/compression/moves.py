@@ -163,7 +163,7 @@ def why_not(subject: Subject) -> str:
     if subject.test.batch.mask is not None:
         return "values are missing (mask): there is nothing to write for them"
     p = probabilities(model)
-    if not hasattr(p, "log_table") and not isinstance(p, Sequence):
+    if not hasattr(p, "log_table") and not (isinstance(p, Sequence) and p.symbolic):
         return (
             "the decoder gives no table of probabilities for every value (a density, or counts): use likelihood "
             "bernoulli, tokens or one of levels"

@@ -25,8 +25,9 @@ class Recurrent(OverSteps):
 
     GRU (Cho et al. 2014, in the form of cuDNN) or LSTM (Hochreiter & Schmidhuber 1997, forget gate biased by 1). The
     decoder's first state and all its gates see the code. An encoder reads symbols, or numbers with the first axis as
-    steps. With likelihood tokens a decoder writes symbols in turn; else it gives the numbers of every step from its
-    state and the code alone (the unconditioned decoder of Srivastava et al. 2015, section 2.1).
+    steps. With likelihood tokens a decoder writes symbols in turn, with strokes and `autoregressive` moves of a pen
+    (sketch-rnn, Ha & Eck 2017); else it gives the numbers of every step from its state and the code alone (the
+    unconditioned decoder of Srivastava et al. 2015, section 2.1).
     """
 
     cell: Literal["gru", "lstm"] = "gru"
@@ -37,10 +38,12 @@ class Recurrent(OverSteps):
     """cells on top of each other"""
     embedding: int = setting(32, at_least=1)
     """numbers that stand for a symbol, or for a step's numbers"""
+    autoregressive: bool = False
+    """the decoder of likelihood strokes sees its own earlier moves, as that of symbols does; false: the code alone"""
 
     def fits(self, model: Any) -> None:
-        """Raise ConfigError for tied weights: cells have no transpose."""
-        check_writer(self, model, numbers=True)
+        """Raise ConfigError for tied weights, and for steps in turn that are neither symbols nor moves."""
+        check_writer(self, model, numbers=not self.autoregressive)
 
     def embedding_width(self) -> int:
         """Return the numbers that stand for a symbol."""
@@ -54,7 +57,7 @@ class Recurrent(OverSteps):
         self, inputs: int, sizes: Sizes, channels: int, rngs: nnx.Rngs, encoder: Any
     ) -> "RecurrentWriter | RecurrentSteps":
         """Return the network that writes symbols, or gives numbers, from a code; the encoder's config is unused."""
-        if not sizes.symbols:
+        if not sizes.symbols and not self.autoregressive:
             return RecurrentSteps(self, inputs, sizes, channels, rngs=rngs)
         return RecurrentWriter(self, inputs, sizes, channels, rngs=rngs)
 
@@ -162,7 +165,7 @@ def started(cells: Cells, numbers: Float[Array, "batch states"]) -> State:
 
 
 class RecurrentWriter(Writer):
-    """Logits of every symbol from those before it and the code, which gives the first state and enters every gate."""
+    """Numbers of every step from those before it and the code, which gives the first state and enters every gate."""
 
     def __init__(self, cfg: Recurrent, inputs: int, sizes: Sizes, channels: int, *, rngs: nnx.Rngs):
         super().__init__(cfg, sizes, channels, cfg.width, rngs=rngs)
@@ -175,14 +178,14 @@ class RecurrentWriter(Writer):
         return started(self.cells, self.first(z)), self.code(z)
 
     def step(self, carry: tuple[State, Array], before: Any, t: Any) -> tuple[Any, Float[Array, "batch channels"]]:
-        """Return the next state and the logits of step t from the symbol `before` it, (batch,)."""
+        """Return the next state and the numbers of step t from the one `before` it, (batch, *step)."""
         state, code = carry
         entered = self.cells.enter[0](self.entry.look_up(before[:, None])[:, 0]) + code
         state, h = self.cells.step(state, entered, code)
         return (state, code), self.out(h)
 
     def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
-        """Return the logits of all steps from the vectors of the symbols before each, in one scan."""
+        """Return the numbers of all steps from the vectors of those before each, in one scan."""
         into, out = layer_keys(key, 2)
         vectors = dropout(before, self.rate, into)
         start, code = self.start(z)

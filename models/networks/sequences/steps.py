@@ -10,13 +10,14 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.batch import Sizes
 from models.config import ConfigError, config, kind, static
-from models.distributions.sequence import END, UNKNOWN, Sequence, until_end, whole
+from models.distributions.sequence import Sequence, Words
+from models.distributions.strokes import PEN, Moves
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear
 
 Ids = Int[Array, "batch steps"]
 Vectors = Float[Array, "batch steps width"]
-Logits = Float[Array, "batch steps channels"]
+Logits = Float[Array, "batch steps n"]  # of symbols; of moves the numbers of their density
 
 
 def affine(layer: Linear, x: Float[Array, "batch steps inputs"]) -> Float[Array, "batch steps outputs"]:
@@ -29,11 +30,18 @@ def steps_of(sizes: Sizes) -> int:
     return math.prod(sizes.shape) if sizes.symbols else sizes.shape[0]
 
 
-def drop_words(ids: Ids, rate: float, key: PRNGKeyArray | None) -> Ids:
-    """Put UNKNOWN in place of each symbol but the end with probability `rate` (Bowman et al. 2016, section 3.1)."""
+def step_of(sizes: Sizes, ends: bool) -> Words | Moves | None:
+    """Return what a step of an example is; None for numbers."""
+    if sizes.pen:
+        return Moves()
+    return Words(sizes.symbols, ends) if sizes.symbols else None
+
+
+def drop_words(steps: Array, of: Words | Moves, rate: float, key: PRNGKeyArray | None) -> Array:
+    """Put the unknown in place of each step with probability `rate` (Bowman et al. 2016, section 3.1)."""
     if key is None or rate == 0:
-        return ids
-    return jnp.where(jax.random.bernoulli(key, rate, ids.shape) & (ids != END), UNKNOWN, ids)
+        return steps
+    return of.dropped(steps, jax.random.bernoulli(key, rate, steps.shape[:2]))
 
 
 @config
@@ -41,7 +49,8 @@ class OverSteps:
     """What every network over the steps of an example is told; `embedding_width` and the two `build`s are its own."""
 
     drop_words: float = static(0.0, at_least=0, at_most=1)
-    """probability with which the decoder sees unknown (1) in place of a symbol in training; 1: it sees only the code"""
+    """probability with which the decoder sees unknown (1; of a pen: no move) in place of the step before in training;
+    1: it sees only the code"""
     dropout: float = static(0.0, at_least=0, below=1)
     """probability with which a number into or out of the cells, or that a layer adds, is zeroed in training; 0: none"""
     ends: bool = True
@@ -60,7 +69,7 @@ class Embedding(nnx.Module):
     """From the steps of an example to vectors: a table of symbols, or an affine map of a step's numbers."""
 
     def __init__(self, sizes: Sizes, width: int, ends: bool, *, rngs: nnx.Rngs):
-        self.symbols, self.steps, self.ends = sizes.symbols, steps_of(sizes), ends
+        self.symbols, self.steps, self.of = sizes.symbols, steps_of(sizes), step_of(sizes, ends)
         if self.symbols:
             self.table = nnx.Param(0.1 * jax.random.normal(rngs.params(), (self.symbols, width)))
         else:
@@ -68,56 +77,71 @@ class Embedding(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch *shape"]) -> tuple[Vectors, Bool[Array, "batch steps"] | None]:
         """Return the vectors, and which steps lie before the end (None: all)."""
-        if not self.symbols:
-            return affine(self.affine, x.reshape(x.shape[0], self.steps, -1)), None
-        ids = whole(x, self.symbols)
-        return self.look_up(ids), until_end(ids) & (ids != END) if self.ends else None
+        if isinstance(self.of, Words):
+            ids = self.of.read(x)
+            return self.look_up(ids), self.of.seen(ids)
+        vectors = self.look_up(x.reshape(x.shape[0], self.steps, -1))
+        return vectors, None if self.of is None else self.of.seen(x[..., :PEN])  # behind these: marks
 
-    def look_up(self, ids: Ids) -> Vectors:
-        """Return the table's rows."""
-        return self.table[...][ids]
+    def look_up(self, steps: Array) -> Vectors:
+        """Return the table's rows, or the affine map of a step's numbers (batch, steps, n)."""
+        if self.symbols:
+            return self.table[...][steps]
+        dtype = self.affine.kernel[...].dtype  # a short one means arithmetic in it
+        return affine(self.affine, steps.astype(dtype) if dtype.itemsize < 4 else steps)
 
 
 class Writer(nnx.Module):
-    """A decoder of symbols in turn: a net of `Sequence`. Subclasses have `start`, `step`, `from_vectors`."""
+    """A decoder of steps in turn: a net of `Sequence`. Subclasses have `start`, `step`, `from_vectors`."""
 
     def __init__(self, cfg: Any, sizes: Sizes, channels: int, width: int, *, rngs: nnx.Rngs):
-        self.entry = Embedding(sizes._replace(symbols=channels), cfg.embedding_width(), cfg.ends, rngs=rngs)
-        self.out = Linear(width, channels, rngs=rngs)
-        self.symbols, self.steps, self.shape = channels, self.entry.steps, sizes.shape
-        self.ends, self.drop, self.rate = cfg.ends, cfg.drop_words, cfg.dropout
+        if not sizes.symbols and not sizes.pen:
+            raise ConfigError(f"moves in turn are examples of (steps, {PEN}) values, got shape {sizes.shape}")
+        self.entry = Embedding(sizes, cfg.embedding_width(), cfg.ends, rngs=rngs)
+        self.of: Any = self.entry.of
+        self.steps, self.shape = self.entry.steps, sizes.shape
+        self.channels, self.drop, self.rate = channels, cfg.drop_words, cfg.dropout
+        self.out = Linear(width, math.prod(self.of.shape) * channels, rngs=rngs)
 
     def sequence(self, z: Float[Array, "batch inputs"], key: PRNGKeyArray | None, likelihood: Any) -> Sequence:
         """Return p(x|z); a key means training mode (word dropout, dropout)."""
-        return Sequence(self, z, likelihood, key, self.shape, self.ends)
+        return Sequence(self, z, likelihood, key, self.shape)
 
-    def before(self, ids: Ids, key: PRNGKeyArray | None) -> Ids:
-        """Return the symbol before each step, END before the first; dropped ones are UNKNOWN."""
-        return jnp.pad(drop_words(ids, self.drop, key), ((0, 0), (1, 0)), constant_values=END)[:, :-1]
+    def before(self, steps: Array, key: PRNGKeyArray | None) -> Array:
+        """Return what stands before each step: END or no move before the first, the unknown where dropped."""
+        first = self.of.first(len(steps), steps.dtype)[:, None].astype(steps.dtype)
+        return jnp.concatenate([first, drop_words(steps, self.of, self.drop, key)], axis=1)[:, :-1]
 
-    def logits(self, z: Float[Array, "batch inputs"], ids: Ids, key: PRNGKeyArray | None = None) -> Logits:
-        """Return the logits of all steps, (batch, steps, channels), each from the symbols before it and the code."""
+    def numbers(
+        self, z: Float[Array, "batch inputs"], steps: Array, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "batch steps *step channels"]:
+        """Return the likelihood's numbers of all steps, (batch, steps, *step, channels), from those before each."""
         words, more = layer_keys(key, 2)
-        return self.from_vectors(z, self.entry.look_up(self.before(ids, words)), more)
+        return self.by_value(self.from_vectors(z, self.entry.look_up(self.before(steps, words)), more))
+
+    def by_value(self, numbers: Float[Array, "... n"]) -> Float[Array, "... channels"]:
+        """Return a step's numbers (..., n) value by value, (..., *step, channels)."""
+        return numbers.reshape(*numbers.shape[:-1], *self.of.shape, self.channels)
 
     def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
-        """Return the logits of all steps from the vectors of the symbols before each."""
+        """Return the numbers of all steps from the vectors of the steps before each."""
         raise NotImplementedError
 
     def set_bias(self, bias: Float[Array, "*shape channels"]) -> None:
         """Start from the mean of `bias` over the steps."""
-        self.out.bias[...] = bias.reshape(-1, self.symbols).mean(0).astype(self.out.bias[...].dtype)
+        n = self.out.bias[...].size
+        self.out.bias[...] = bias.reshape(-1, n).mean(0).astype(self.out.bias[...].dtype)
 
 
 def check_writer(cfg: Any, model: Any, numbers: bool = False) -> None:
-    """Raise ConfigError where `cfg` writes neither symbols nor (if it can) `numbers`, or reverses with tied weights."""
+    """Raise ConfigError where `cfg` writes neither steps in turn nor (if it can) `numbers`, or has no transpose."""
     mirror = hasattr(model.decoder, "tied")
     if mirror and model.decoder.tied and model.encoder is cfg:
         raise ConfigError(f"encoder {kind(type(cfg))} has no transpose: use decoder mirror with tied=False")
     writes = model.decoder is cfg or (mirror and model.encoder is cfg)
     likelihood = kind(type(model.likelihood))
-    if writes and not numbers and likelihood not in ("auto", "tokens"):
+    if writes and not numbers and likelihood not in ("auto", "tokens", "strokes"):
         raise ConfigError(
-            f"decoder {kind(type(cfg))} writes symbols, likelihood {likelihood} has none: use likelihood tokens, or "
-            "decoder dense"
+            f"decoder {kind(type(cfg))} writes step by step, likelihood {likelihood} does not: use likelihood tokens "
+            "or strokes, or decoder dense"
         )

@@ -24,7 +24,7 @@ class Transformer(OverSteps):
 
     Places are learned vectors. The encoder's answer is the mean over the steps before the end; the decoder sees its
     code at every step. An encoder reads symbols, or numbers with the first axis as steps; a decoder needs likelihood
-    tokens, and runs freely with the keys and values of earlier steps kept.
+    tokens or strokes, sees its own earlier steps, and runs freely with the keys and values of these kept.
     """
 
     width: int = setting(64, at_least=1)
@@ -50,7 +50,7 @@ class Transformer(OverSteps):
     def build_decoder(
         self, inputs: int, sizes: Sizes, channels: int, rngs: nnx.Rngs, encoder: Any
     ) -> "TransformerWriter":
-        """Return the network that writes symbols from a code; the config of the encoder is unused."""
+        """Return the network that writes steps in turn from a code; the config of the encoder is unused."""
         return TransformerWriter(self, inputs, sizes, channels, rngs=rngs)
 
 
@@ -122,7 +122,7 @@ class TransformerEncoder(nnx.Module):
 
 
 class TransformerWriter(Writer):
-    """Logits of every symbol from those before it and the code, which is added to every step."""
+    """Numbers of every step from those before it and the code, which is added to every step."""
 
     def __init__(self, cfg: Transformer, inputs: int, sizes: Sizes, channels: int, *, rngs: nnx.Rngs):
         super().__init__(cfg, sizes, channels, cfg.width, rngs=rngs)
@@ -138,7 +138,7 @@ class TransformerWriter(Writer):
         return code, tuple((none, none) for _ in self.layers)
 
     def step(self, carry: Any, before: Any, t: Any) -> tuple[Any, Float[Array, "batch channels"]]:
-        """Return the next state and the logits of step t from the symbol `before` it, (batch,)."""
+        """Return the next state and the numbers of step t from the one `before` it, (batch, *step)."""
         code, caches = carry
         h = self.entry.look_up(before[:, None]) + code[:, None] + self.place[...][t][None, None]
         visible = jnp.broadcast_to(jnp.arange(self.steps) <= t, (h.shape[0], 1, self.steps))
@@ -149,7 +149,7 @@ class TransformerWriter(Writer):
         return (code, tuple(out)), self.out(self.norm(h, False)[:, 0])
 
     def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
-        """Return the logits of all steps from the vectors of the symbols before each, in one pass."""
+        """Return the numbers of all steps from the vectors of those before each, in one pass."""
         return self.from_stream(self.stream(z, before, 0), 0, key)
 
     def stream(self, z: Float[Array, "batch inputs"], before: Vectors, layers: int) -> Vectors:

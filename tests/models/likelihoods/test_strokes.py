@@ -1,4 +1,6 @@
-"""Pen strokes: the density against scipy's, its integral, draws of it, and what follows the end."""
+"""Pen strokes: the density against scipy's, draws of it, what follows the end; moves that see those before them."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,8 @@ import pytest
 import scipy.stats
 from flax import nnx
 
-from models import ConfigError, Sizes, likelihoods
+from models import Autoencoder, Batch, ConfigError, Model, Recurrent, Sizes, Transformer, likelihoods, per_example
+from training.trained.heat import heat
 
 SHAPE, K = (4, 3), 2
 
@@ -75,3 +78,74 @@ def test_draws_have_the_moments_of_the_density_and_stop_at_an_end():
 def test_values_that_are_no_steps_are_refused():
     with pytest.raises(ConfigError, match="dx, dy and the pen of every step"):
         likelihoods.StrokesLikelihood().build(Sizes((4, 2)), nnx.Rngs(0))
+
+
+IN_TURN = {
+    "lstm": Recurrent(cell="lstm", width=5, embedding=3, autoregressive=True),
+    "transformer": Transformer(width=4, heads=2, layers=1),
+}
+TURNS = (3, 3)
+
+
+@functools.cache
+def written(name):
+    """All that needs a model whose moves see those before them, in one program."""
+    cfg = Model(encoder=IN_TURN[name], latent=2, likelihood=likelihoods.StrokesLikelihood(K))
+    graph, params, rest = nnx.split(Autoencoder(cfg, TURNS, rngs=nnx.Rngs(2)), nnx.Param, ...)
+    params = jax.tree.map(lambda a: 2 * a + 0.1, params)
+    n = 5_000
+
+    def of(params):
+        model = nnx.merge(graph, params, rest, copy=True)
+        z, key = jnp.broadcast_to(jnp.asarray([0.7, -1.2]), (n, 2)), jax.random.key(3)
+        x = model.decode(z).sample(key)
+        score = jax.grad(lambda z: model.decode(z).log_prob(x).sum())(z)
+        some, few = x[:50], model.decode(z[:50])
+        seen = few.observed(some)
+        garbage = jnp.where(seen, some, 9.0)
+        answers = [
+            (model.encode(v).mean, few.log_prob(v), per_example(model, Batch(v), key)) for v in (some, garbage)
+        ]
+        net, state, before, each = model.decoder, model.decoder.start(z[:50]), jnp.zeros((50, 3)), 0
+        for t in range(3):
+            state, numbers = net.step(state, before, t)
+            p, before = model.likelihood_module(net.by_value(numbers)[:, None], None), some[:, t]
+            each += jnp.where(seen[:, t, 2], p.log_prob(before[:, None]), 0)
+        cold = few.sample(key, 1e-20)
+        return {"x": x, "score": score, "answers": answers, "each": each, "cold": cold, "mean": few.mean, "seen": seen}
+
+    return jax.tree.map(np.asarray, jax.jit(of)(params))
+
+
+@pytest.mark.parametrize("name", IN_TURN)
+def test_moves_in_turn_are_drawn_from_their_density(name):
+    """E[d log p(x|z) / dz] of draws is zero, and p is the product of what each step says of those before it."""
+    found = written(name)
+    x, score = found["x"], found["score"]
+    assert np.abs(score).min(1).max() > 0.01
+    assert (np.abs(score.mean(0)) < 5 * score.std(0) / np.sqrt(len(score))).all()
+    np.testing.assert_allclose(found["each"], found["answers"][0][1], rtol=1e-9)
+    ended = x[:, 0, 2] == 2
+    assert ended.sum() > 20
+    np.testing.assert_array_equal(x[ended, 1:], np.broadcast_to([0.0, 0, 2], (ended.sum(), 2, 3)))
+
+
+@pytest.mark.parametrize("name", IN_TURN)
+def test_what_follows_the_end_is_not_read_and_cold_draws_are_the_likeliest(name):
+    found = written(name)
+    assert not found["seen"].all()
+    jax.tree.map(np.testing.assert_array_equal, *found["answers"])
+    np.testing.assert_allclose(found["cold"], found["mean"], atol=1e-4)
+
+
+def test_moves_in_turn_that_cannot_be_are_refused_in_one_line():
+    pen, net = likelihoods.StrokesLikelihood(K), IN_TURN["lstm"]
+    build = lambda shape, likelihood: Autoencoder(
+        Model(encoder=net, latent=2, likelihood=likelihood), shape, rngs=nnx.Rngs(0)
+    )
+    with pytest.raises(ConfigError, match="use likelihood tokens or strokes"):
+        build(TURNS, likelihoods.NormalLikelihood())
+    with pytest.raises(ConfigError, match=r"\(steps, 3\) values"):
+        build((9,), pen)
+    with pytest.raises(ConfigError, match="moves have none"):
+        heat(build(TURNS, pen), False, top_k=2)

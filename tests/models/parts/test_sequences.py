@@ -161,7 +161,7 @@ def test_dropped_words_leave_only_the_code():
 def test_what_does_not_fit_is_refused_in_one_line():
     gru, normal = Recurrent(width=2), likelihoods.NormalLikelihood()
     build = lambda **more: Autoencoder(Model(latent=2, **more), Sizes((STEPS, 2)), rngs=nnx.Rngs(0))
-    with pytest.raises(ConfigError, match="use likelihood tokens, or decoder dense"):
+    with pytest.raises(ConfigError, match="use likelihood tokens or strokes, or decoder dense"):
         build(encoder=Transformer(width=4, heads=2), likelihood=normal)
     with pytest.raises(ConfigError, match="tied=False"):
         build(encoder=gru, decoder=Mirror(tied=True), likelihood=normal)
