@@ -27,8 +27,10 @@ class Denoising:
     criterion = staticmethod(watched)
 
     def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
-        """Return the error of each clean example, reconstructed from its corrupted self."""
+        """Return the error of each clean example, reconstructed from its corrupted self. Raises ConfigError."""
         batch = as_batch(batch)
+        if getattr(model, "symbolic", False) and self.corruption != "unknown":
+            raise ConfigError(f"corruption {self.corruption} is for numbers, not for symbols: use unknown")
         for_noise, for_model = jax.random.split(key)
         seen = corrupt(self.corruption, batch.x, for_noise, self.level)
         done = run(model, batch, for_model, training, seen=seen)

@@ -48,8 +48,13 @@ class ELBO:
     criterion = staticmethod(watched)
 
     def __call__(self, model: Any, batch: Batch | Any, key: PRNGKeyArray, training: bool = True) -> Result:
-        """Return the loss with the terms nll, kl (closed where it can be) and negative_elbo = nll + kl, all nats."""
+        """Return the loss with the terms nll, kl (closed where it can be) and negative_elbo = nll + kl, all nats.
+
+        Raises ConfigError for symbols, of which nothing can be hidden, and for a posterior without a density.
+        """
         hide = self.hidden if training and self.hide != "none" else None
+        if hide and getattr(model, "symbolic", False):
+            raise ConfigError(f"hide {self.hide} is for numbers, not for symbols: use the decoder's drop_words")
         done = run(model, batch, key, training, refine=self.refine if self.refine_steps else None, hide=hide)
         nll, kl_terms = bound_terms(done, "ELBO")
         kl = sum_event(kl_terms)
@@ -76,9 +81,7 @@ class ELBO:
         return numbers
 
     def hidden(self, batch: Batch, key: PRNGKeyArray) -> Batch:
-        """Return what the encoder is shown: a batch that observed less, 0 elsewhere. Raises ConfigError for symbols."""
-        if not jnp.issubdtype(batch.x.dtype, jnp.floating):
-            raise ConfigError(f"hide {self.hide} is for numbers, not for symbols: use the decoder's drop_words")
+        """Return what the encoder is shown: a batch that observed less, 0 elsewhere."""
         shown = CORRUPTIONS[self.hide](jnp.ones_like(batch.x), key, self.hide_share) > 0
         shown = shown if batch.mask is None else shown & batch.mask
         return batch._replace(x=jnp.where(shown, batch.x, 0), mask=shown)

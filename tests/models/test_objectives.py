@@ -203,6 +203,8 @@ def test_gradients_are_finite_at_extreme_weights():
     [
         (ELBO(), {}, "posterior with a density, got a point"),
         (Reconstruction("cross_entropy"), {"likelihood": likelihoods.NormalLikelihood()}, "error='nll'"),
+        (ELBO(hide="block"), {"likelihood": likelihoods.TokensLikelihood(4)}, "use the decoder's drop_words"),
+        (Denoising("mask", error="nll"), {"likelihood": likelihoods.TokensLikelihood(4)}, "use unknown"),
     ],
 )
 def test_objectives_that_do_not_fit_the_model_are_named(objective, model, words):
