@@ -58,7 +58,7 @@ def in_table(content: bytes, path: Path, options: Options, whole: bool, like: Ma
         )
     named = None if time is None else [str(v) for v in time.values.tolist()]
     stepwise = table.y is not None
-    return Recorded(
+    found = Recorded(
         [table.x],
         table.columns,
         table.y,
@@ -67,6 +67,25 @@ def in_table(content: bytes, path: Path, options: Options, whole: bool, like: Ma
         remarks=said,
         stepwise=stepwise,
         named=True,
+    )
+    place = None if time is None or (like and not like.get("missing")) else times.places(seconds)
+    return found if place is None or time is None else _spread(found, place, time.name)
+
+
+def _spread(found: Recorded, place: np.ndarray, time: str) -> Recorded:
+    """Return a series with missing values at the steps that its time leaves out; labels are those of the row before."""
+    before = np.searchsorted(place, np.arange(place[-1] + 1), side="right") - 1
+    after = np.arange(place[-1] + 1) - place[before]
+    x = np.where(after[:, None] > 0, np.nan, found.series[0][before])
+    names = found.times or []
+    named = [f"{names[i]} +{k}" if k else names[i] for i, k in zip(before.tolist(), after.tolist(), strict=True)]
+    said = counted(int((after > 0).sum()), "step", "has no row: a missing value", "have no row: missing values")
+    return found._replace(
+        series=[x],
+        y=None if found.y is None else found.y[before],
+        times=named,
+        how={**found.how, "missing": True},
+        remarks=(*found.remarks, f"{said}; rows as they are: --ignore {shown(time)} and #windows"),
     )
 
 

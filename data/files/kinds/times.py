@@ -121,6 +121,21 @@ def said(seconds: np.ndarray, name: str, dated: bool) -> list[str]:
     return [f"column {name!r} is time, in steps of {unit}{uneven if other else ''}{clock}"]
 
 
+def places(seconds: np.ndarray) -> np.ndarray | None:
+    """Return the place of every row on the grid of the commonest step, where some of its places have no row.
+
+    None: every place has one, fewer than half have one, rows go back in time or lie between two places.
+    """
+    gaps = np.diff(seconds)
+    step = float(np.median(gaps)) if len(gaps) else 0.0
+    if step <= 0:
+        return None
+    whole = np.rint(gaps / step)
+    if (whole < 1).any() or (np.abs(gaps / step - whole) > 1e-6).any() or not 1 < whole.sum() / len(gaps) <= 2:
+        return None
+    return np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
+
+
 def _spell(seconds: float) -> str:
     for size, word in ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute")):
         if seconds >= size and abs(seconds / size - round(seconds / size)) < 1e-9:
