@@ -99,7 +99,7 @@ class Dataset:
         """
         if self.reading.get("form") == "logmel":
             low, high = self.range
-            shown = (self.scale.invert(scaled) - low) / max(high - low, 1e-300)
+            shown = np.nan_to_num((self.scale.invert(scaled) - low) / max(high - low, 1e-300), nan=0.0)
             return np.swapaxes(shown, -1, -2)[..., ::-1, :, None].astype(np.float32)
         if not self.picture or self.scale.kind in ("none", "unit"):
             return scaled

@@ -73,7 +73,10 @@ def write_sound(out: Path, made: Made, run: Any) -> str:
     from data.files.kinds import audio, spectrogram, wav
     from training.store.files import replacing
 
-    waves = run.facts.waves(next(iter(made.arrays.values()))[:20])
+    x = next(iter(made.arrays.values()))[:20]
+    if made.beside is not None:  # behind the end of a recording there is nothing to hear
+        x = np.where(np.isnan(made.beside[:20]), np.nan, x)
+    waves = run.facts.waves(x)
     with replacing(out) as file:
         file.write(wav.encode(waves, run.facts.rate))
     if made.beside is None:

@@ -95,7 +95,7 @@ class Facts:
         """Return raw examples as they are drawn: pictures within 0..1 (a spectrogram is one), series as they are."""
         shown = (np.asarray(x, np.float64) - self.low) / ((self.high - self.low) or 1.0)
         if (self.record.get("reading") or {}).get("form") == "logmel":
-            return np.swapaxes(shown, -1, -2)[..., ::-1, :, None]
+            return np.swapaxes(np.nan_to_num(shown, nan=0.0), -1, -2)[..., ::-1, :, None]
         return shown if self.picture else np.asarray(x)
 
     @property

@@ -1,10 +1,11 @@
 """Speech and other sound as examples of one length: waves (samples, 1) or log-mel spectrograms (frames, bands).
 
-    file:PLACE#FORM/RATE/LENGTH   FORM logmel (default) or wave; 8000hz; 0.5s; 40bands; any of them left out
+    file:PLACE#FORM/RATE/LENGTH   FORM logmel (default) or wave; 8000hz; 0.5s; 40bands; silence; any of them left out
 
-PLACE: a folder, zip or tar of wav files, or one, which is cut into pieces. Shorter recordings end in silence, longer
-ones are cut. Labels are class folders, or the first of several words in names, LABEL_SPEAKER_TAKE.wav; with three
-speakers or more each is in one split only.
+PLACE: a folder, zip or tar of wav files, or one, which is cut into pieces. Longer recordings are cut. What lies behind
+the end of shorter ones is missing (nan: in no likelihood, marked to the encoder), with `silence` it is silence that a
+model learns like the rest, so that its draws end. Labels are class folders, or the first of several words in names,
+LABEL_SPEAKER_TAKE.wav; with three speakers or more each is in one split only.
 """
 
 import re
@@ -25,17 +26,21 @@ from data.options import Options
 from data.splits import cut, divide
 from data.stored import facts_of
 
-FORMS, BANDS, COVER, PIECE = ("logmel", "wave"), 40, 0.95, 1.0
+FORMS, SILENCE, BANDS, COVER, PIECE = ("logmel", "wave"), "silence", 40, 0.95, 1.0
 _FIELD = re.compile(r"(\d+(?:\.\d+)?)(hz|khz|s|ms|bands)")
 
 
 class Hearing(NamedTuple):
-    """How sound becomes examples: form, samples a second and seconds of an example (0: chosen), bands."""
+    """How sound becomes examples: form, samples a second and seconds of an example (0: chosen), bands.
+
+    silence: whether what lies behind the end of a recording is a part of it.
+    """
 
     form: str = "logmel"
     rate: int = 0
     seconds: float = 0.0
     bands: int = BANDS
+    silence: bool = False
 
 
 def hearing_of(words: str, where: str) -> Hearing:
@@ -46,6 +51,8 @@ def hearing_of(words: str, where: str) -> Hearing:
         value, unit = (float(found[1]), found[2]) if found else (0.0, "")
         if word in FORMS:
             how = how._replace(form=word)
+        elif word == SILENCE:
+            how = how._replace(silence=True)
         elif unit in ("hz", "khz") and 1000 <= value * (1000 if unit == "khz" else 1) <= 384_000:
             how = how._replace(rate=round(value * (1000 if unit == "khz" else 1)))
         elif unit in ("s", "ms") and value > 0:
@@ -54,8 +61,8 @@ def hearing_of(words: str, where: str) -> Hearing:
             how = how._replace(bands=int(value))
         else:
             raise DataError(
-                f"{where}: {shown(word)!r} after # is none of {', '.join(FORMS)}, a rate (8000hz), a length (0.5s) or "
-                f"40bands; nearest: {nearest(word, FORMS)}"
+                f"{where}: {shown(word)!r} after # is none of {', '.join(FORMS)}, {SILENCE}, a rate (8000hz), a length "
+                f"(0.5s) or 40bands; nearest: {nearest(word, (*FORMS, SILENCE))}"
             )
     return how
 
@@ -66,8 +73,11 @@ def mel_of(reading: Mapping[str, Any]) -> Mel:
 
 
 def waves_of(x: Any, reading: Mapping[str, Any]) -> np.ndarray:
-    """Return examples (n, ...) in the data's units as waves (n, samples): of spectrograms by Griffin & Lim."""
-    x = np.asarray(x, np.float64)
+    """Return examples (n, ...) in the data's units as waves (n, samples): of spectrograms by Griffin & Lim.
+
+    Missing values are silence.
+    """
+    x = np.nan_to_num(np.asarray(x, np.float64), nan=0.0 if reading["form"] == "wave" else np.log(spectrogram.FLOOR))
     if reading["form"] == "wave":
         return np.clip(x.reshape(len(x), -1), -1, 1)
     return np.concatenate([spectrogram.waves_of(x[i : i + 32], mel_of(reading)) for i in range(0, len(x), 32)])
@@ -81,19 +91,32 @@ def features(waves: np.ndarray, reading: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate(made)
 
 
-def _fitted(found: Recordings, seconds: float) -> tuple[np.ndarray, str]:
-    """Return waves of one length, and how many were cut or filled; a recording alone is cut into pieces."""
+def ended(x: np.ndarray, lengths: np.ndarray, reading: Mapping[str, Any]) -> np.ndarray:
+    """Return examples with nan behind the ends of their recordings of so many samples, (n,).
+
+    Of spectrograms: in frames whose window holds no sample of the recording.
+    """
+    first = np.arange(x.shape[1]) if reading["form"] == "wave" else spectrogram.first_samples(mel_of(reading))
+    return np.where((first >= lengths[:, None])[..., None], np.float32(np.nan), x)
+
+
+def _fitted(found: Recordings, seconds: float, silence: bool) -> tuple[np.ndarray, str, np.ndarray]:
+    """Return waves of one length, how many were cut or filled, and how long each was before.
+
+    A recording alone is cut into pieces.
+    """
     if len(found.waves) == 1:
         n = min(max(16, round((seconds or PIECE) * found.rate)), len(found.waves[0]))
         pieces = found.waves[0][: len(found.waves[0]) // n * n].reshape(-1, n)
-        return pieces, f"{len(pieces)} pieces of {n / found.rate:.3g} s of one recording"
+        return pieces, f"{len(pieces)} pieces of {n / found.rate:.3g} s of one recording", np.full(len(pieces), n)
     lengths = np.array([len(w) for w in found.waves])
     n = max(16, round(seconds * found.rate) if seconds else int(np.ceil(np.quantile(lengths, COVER) / 64) * 64))
     out = np.zeros((len(lengths), n), np.float32)
     for row, wave in zip(out, found.waves, strict=True):
         row[: min(n, len(wave))] = wave[:n]
     silent = 1 - np.minimum(lengths, n).sum() / out.size
-    return out, f"{n / found.rate:.3g} s each: {(lengths > n).mean():.1%} are cut, {silent:.1%} is silence behind them"
+    behind = "is silence behind them" if silence else f"lies behind ends, left out of every loss (#{SILENCE}: kept)"
+    return out, f"{n / found.rate:.3g} s each: {(lengths > n).mean():.1%} are cut, {silent:.1%} {behind}", lengths
 
 
 def named(places: list[tuple[str, ...]]) -> tuple[list[str] | None, list[str] | None]:
@@ -139,7 +162,7 @@ def load_audio(path: Path, words: str, options: Options, name: str) -> Dataset:
 
 def heard(found: Recordings, how: Hearing, name: str) -> tuple[np.ndarray, dict[str, Any], tuple[str, ...]]:
     """Return recordings as examples (n, ...), what a later reading needs, and remarks. Raises DataError for silence."""
-    waves, fitted = _fitted(found, how.seconds)
+    waves, fitted, lengths = _fitted(found, how.seconds, how.silence)
     if not np.abs(waves).max():
         raise DataError(f"{name}: every recording is silent: there is nothing to learn")
     mel = Mel(found.rate, how.bands, waves.shape[1])
@@ -147,7 +170,10 @@ def heard(found: Recordings, how: Hearing, name: str) -> tuple[np.ndarray, dict[
         raise DataError(f"{name}: {waves.shape[1]} samples are fewer than a window of {mel.window}; use #wave")
     reading = {"audio": True, "form": how.form, **mel._asdict()}
     shape = f"log-mel of {how.bands} bands" if how.form == "logmel" else "waves"
-    return features(waves, reading), reading, (f"{shape} at {found.rate} Hz, {fitted}", *found.remarks)
+    x = features(waves, reading)
+    if not how.silence and (lengths < waves.shape[1]).any():
+        x, reading = ended(x, lengths, reading), reading | {"missing": True}
+    return x, reading, (f"{shape} at {found.rate} Hz, {fitted}", *found.remarks)
 
 
 def dataset_of(
@@ -177,7 +203,9 @@ def read_audio(path: Path, words: str, record: Mapping[str, Any] | None) -> Read
     where, known = shown(path, 200), dict((record or {}).get("reading", {}))
     how = hearing_of(words, where)
     found = recordings(path, int(known["rate"]) if known.get("audio") else how.rate)
-    waves, said = _fitted(found, int(known["samples"]) / found.rate if known.get("audio") else how.seconds)
+    kept = how.silence or (bool(known) and not known.get("missing"))
+    seconds = int(known["samples"]) / found.rate if known.get("audio") else how.seconds
+    waves, said, lengths = _fitted(found, seconds, kept)
     if known.get("audio") and waves.shape[1] != int(known["samples"]):
         waves = np.pad(waves, ((0, 0), (0, int(known["samples"]) - waves.shape[1])))
     reading = (
@@ -189,4 +217,6 @@ def read_audio(path: Path, words: str, record: Mapping[str, Any] | None) -> Read
     names = names if len(names) == len(waves) else [f"{names[0]}:{i}" for i in range(len(waves))]
     labels, _ = named(found.places)
     y = np.array(labels) if labels and len(labels) == len(waves) else None
-    return Reading({"all": Part(features(waves, reading), y, names)}, how=reading, remarks=(said, *found.remarks))
+    x = features(waves, reading)
+    x = x if kept else ended(x, lengths, reading)
+    return Reading({"all": Part(x, y, names)}, how=reading, remarks=(said, *found.remarks))

@@ -50,6 +50,12 @@ def filters(mel: Mel) -> np.ndarray:
     return out
 
 
+def first_samples(mel: Mel) -> np.ndarray:
+    """Return the first sample in the window of every frame, (frames,): below 0 where it begins before the wave."""
+    of = transform(mel)
+    return np.arange(of.p_min, of.p_max(mel.samples)) * of.hop - of.m_num_mid
+
+
 def magnitudes(waves: Waves, mel: Mel) -> Float[np.ndarray, "n frequencies frames"]:
     """Return |S|."""
     return np.abs(transform(mel).stft(np.asarray(waves, np.float64), axis=-1))

@@ -42,7 +42,7 @@ TRUE, BANDS, CEPSTRA = "Griffin-Lim, true spectrum", "Griffin-Lim, mel bands", "
 class SpeechProtocol(NamedTuple):
     """What every row is trained and tested on."""
 
-    dataset: str = "spoken_digit"
+    dataset: str = "spoken_digit#silence"
     test: int = 100
     """recordings that are heard; digits are told of the whole test split"""
     latent: int = 32
@@ -55,7 +55,7 @@ class SpeechProtocol(NamedTuple):
 @functools.lru_cache(maxsize=2)
 def heard(name: str, folder: str | None) -> Any:
     """Return the data set of the waves themselves."""
-    return sets.load(f"{name}#wave", folder)
+    return sets.load(f"{name}/wave", folder)
 
 
 def waves(protocol: SpeechProtocol, data: Data) -> tuple[np.ndarray, Mel]:
@@ -121,7 +121,7 @@ def autoencoder(form: str, quantised: bool) -> Any:
     def row(protocol: SpeechProtocol, seed: int, data: Data) -> Mapping[str, Any]:
         raw = form == "wave"
         splits, dataset = (
-            group.data_of(Config(dataset=f"{protocol.dataset}#wave", batch_size=1), data.folder)
+            group.data_of(Config(dataset=f"{protocol.dataset}/wave", batch_size=1), data.folder)
             if raw
             else (data.splits, data.dataset)
         )
@@ -167,7 +167,7 @@ def pictures(path: Path, record: Mapping[str, Any], arrays: Any) -> bool:
 
 
 LOGMEL, LOGMEL_VQ, WAVE, WAVE_VQ = "log-mel VAE", "log-mel VQ", "wave VAE", "wave VQ"
-SMALL = {"dataset": "tones", "test": 8, "latent": 8, "epochs": 2, "turns": 8, "channels": (4, 8)}
+SMALL = {"dataset": "tones#silence", "test": 8, "latent": 8, "epochs": 2, "turns": 8, "channels": (4, 8)}
 STUDY = Study(
     rows={
         TRUE: Case(true_spectrum, exact=True),

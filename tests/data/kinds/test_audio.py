@@ -67,6 +67,28 @@ def test_generated_tones_need_no_file_and_spoken_digits_say_what_they_need():
         data.load("spoken_digit")
 
 
+@pytest.mark.parametrize("form", ["wave", "logmel"])
+def test_what_lies_behind_an_end_is_missing_unless_silence_is_kept(form, tmp_path):
+    """Samples that were put there, or frames without a sample of the recording: there is nothing in them."""
+    found, kept = data.load(f"tones#{form}"), data.load(f"tones#{form}/silence")
+    assert (found.missing, kept.missing) == (True, False)
+    nothing = 0.0 if form == "wave" else np.log(spectrogram.FLOOR, dtype=np.float32)
+    for key, split in found.splits.items():
+        gone, x = np.isnan(split.x), kept.splits[key].x
+        np.testing.assert_array_equal(split.x[~gone], x[~gone])
+        np.testing.assert_array_equal(x[gone], nothing)
+        last = gone.all(2).argmax(1)
+        assert gone.any((1, 2)).mean() > 0.5
+        assert (np.diff(gone.all(2).astype(int), axis=1) >= 0).all()  # nothing comes again behind an end
+        assert last.std() > 1
+    (tmp_path / "a.wav").write_bytes(content(tone(500)[:800]))
+    again = data.read(tmp_path, like=found.record()).x[0]
+    seen = 800 if form == "wave" else (800 + 192 + 63) // 64  # frames begin at -192, 64 apart
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(again).all(1)), np.arange(seen, len(again)))
+    waves = audio.waves_of(again[None], found.record()["reading"])
+    assert np.abs(waves[0, 1000:]).max() < 0.01 < np.abs(waves[0, 200:600]).max()
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_an_archive_is_its_folder(folder, tmp_path, kind):
     path = tmp_path / f"a.{kind}"
@@ -143,7 +165,7 @@ def test_a_wav_is_written_and_read_again():
         ("a.wav", content(np.zeros(0)), "", "no samples in it"),
         ("a.wav", content(np.zeros(1600)), "#0.02s/wave", "every recording is silent"),
         ("a.wav", content(tone(500)), "", "too few to split in three"),
-        ("a.wav", content(tone(500)), "#mp3", "'mp3' after # is none of logmel, wave, a rate"),
+        ("a.wav", content(tone(500)), "#mp3", "'mp3' after # is none of logmel, wave, silence, a rate"),
     ],
 )
 def test_what_cannot_be_heard_is_one_line(tmp_path, name, held, how, words):
