@@ -14,37 +14,38 @@ Caveats: One reader for all rows, logistic regression (C = 10) on features scale
     baseline does. Codes of whole spectrograms are in `few_labels`. Without a folder: generated tones.
 """
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from data.files.kinds.spectrogram import FLOOR
 from experiments.running.claims import Claim
 from experiments.running.study import Case, Data, Study
 from experiments.running.table import Profile
 from experiments.running.trained import trained_on
 from experiments.tables.uses.labels import recognition as told
 from experiments.tables.uses.labels.features import LABELS, amounts
-from experiments.tables.uses.labels.few_labels import FewLabelsProtocol, curves, mean_off, recordings
-from experiments.tables.uses.speech import COEFFICIENTS
+from experiments.tables.uses.labels.few_labels import (
+    FewLabelsProtocol,
+    Frames,
+    coefficients,
+    curves,
+    pooled,
+    recordings,
+    with_differences,
+)
 from models import ELBO, Denoising, Dense, Model, Objective, posteriors
 from models.likelihoods import NormalLikelihood
 from train import Config
 from training.examples import Examples
 
-Frames = list[np.ndarray]
-"""of each recording (frames, numbers)"""
-
 
 class SpokenDigitsProtocol(NamedTuple):
     """What every row is trained and tested on."""
 
-    speech: str = "spoken_digit"
+    speech: str = "spoken_digit#silence"
     parts: int = 4
     """of a recording, each pooled alone"""
     around: int = 4
@@ -55,32 +56,6 @@ class SpokenDigitsProtocol(NamedTuple):
     epochs: int = 5
     noise: float = 1.0
     """deviation of what is added to a window, in deviations of each coefficient"""
-
-
-def cepstra(x: Float[np.ndarray, "n frames bands"], off: bool) -> Frames:
-    """Return the coefficients of log-mel frames (natural logarithms, not scaled), less the silence put behind them."""
-    from scipy.fft import dct
-
-    all_ = dct(mean_off(x) if off else x, norm="ortho", axis=2)[..., :COEFFICIENTS]
-    loud = x.max(2) > np.log(FLOOR) + 1e-3
-    last = np.where(loud.any(1), x.shape[1] - loud[:, ::-1].argmax(1), x.shape[1])
-    return [frames[:n] for frames, n in zip(all_, last, strict=True)]
-
-
-def differences(frames: np.ndarray) -> np.ndarray:
-    """Return the slope over five frames, Σ k (c[t + k] - c[t - k]) / 2 Σ k², k = 1, 2, ends repeated (Furui 1986)."""
-    p, n = np.pad(frames, ((2, 2), (0, 0)), mode="edge"), len(frames)
-    return sum(k * (p[2 + k : 2 + k + n] - p[2 - k : 2 - k + n]) for k in (1, 2)) / 10
-
-
-def pooled(some: Frames, parts: int) -> np.ndarray:
-    """Return the mean and the deviation over each part of every recording, (n, 2 parts numbers)."""
-    out = []
-    for frames in some:
-        ends = np.round(np.linspace(0, max(len(frames), parts), parts + 1)).astype(int)
-        pieces = [frames[min(a, len(frames) - 1) : b] for a, b in itertools.pairwise(ends)]
-        out.append(np.concatenate([np.concatenate([p.mean(0), p.std(0)]) for p in pieces]))
-    return np.stack(out)
 
 
 def windowed(some: Frames, around: int) -> Frames:
@@ -141,10 +116,9 @@ def row(off: bool, learned: Learned | None, bound: str | None = None, parts: int
     def of(protocol: SpokenDigitsProtocol, seed: int, data: Data) -> Mapping[str, Any]:
         splits, dataset = recordings(FewLabelsProtocol(speech=protocol.speech), data)
         held = Data(splits, dataset)
-        frames = {k: cepstra(np.asarray(dataset.splits[k].x), off) for k in ("train", "validation", "test")}
+        frames = {k: coefficients(dataset.splits[k].x, off) for k in ("train", "validation", "test")}
         if learned is None:
-            both = lambda f: np.concatenate([f, (d := differences(f)), differences(d)], 1)
-            known = {k: [both(f) for f in some] for k, some in frames.items()}
+            known = {k: [with_differences(f) for f in some] for k, some in frames.items()}
         else:
             cut = {k: windowed(some, protocol.around) for k, some in frames.items()}
             code = learned(protocol, cut["train"], seed)
