@@ -78,7 +78,11 @@ def scaled(loaded: Dataset, options: Options, look: Callable[[], Stats]) -> Data
         low, high = min(low, once().range[0]), max(high, once().range[1])
     if scale.kind == "none" and max(abs(low), abs(high)) > float(np.finfo(np.float32).max):
         raise DataError(f"{loaded.name}: values {low:g}..{high:g} do not fit float32; use --scale standardise")
-    return dataclasses.replace(loaded, scale=scale, range=(low, high))
+    out = dataclasses.replace(loaded, scale=scale, range=(low, high))
+    x = loaded.splits["train"].x if "train" in loaded.splits and not named else None  # a large file's is on disk
+    if len(out.constant) == loaded.shape[-1] or (x is not None and np.nanmin(x) == np.nanmax(x)):
+        raise DataError(f"{loaded.name}: every column is constant in the training split: there is nothing to learn")
+    return out
 
 
 def folder_of(data_dir: str | Path | None) -> Path | None:

@@ -20,6 +20,7 @@ from data.splits import SEED
 from data.stored import check_shape, kept_dtype
 
 HELD_OUT, HELD_BYTES = 10_000, 2**26  # most examples, and about most bytes, of validation and of test
+WHOLE = ", from disk (--read memory takes nan as missing values)"
 SHARE = 10  # a file above 1/SHARE of memory is left on disk
 
 
@@ -101,7 +102,7 @@ class Without(Sequence[Any]):
             x = self.rows.block(start, stop)
             a, b = np.searchsorted(self.gone, (start, stop))
             kept = np.delete(x, self.gone[a:b] - start, axis=0)
-            check_finite(kept, f"{self.rows.path}, rows {start} and on")
+            check_finite(kept, f"{self.rows.path}, rows {start} and on{WHOLE}")
             yield kept
 
 
@@ -130,7 +131,7 @@ def load_rows(path: Path, options: Options) -> tuple[Dataset, Without, Stats]:
     cut, words = held_out(rows, options.split)
     splits = {key: Split(rows.take(at)) for key, at in cut.items()}
     for key, split in splits.items():
-        check_finite(split.x, f"{path}, {key} split")
+        check_finite(split.x, f"{path}, {key} split{WHOLE}")
     train = Without(rows, np.sort(np.concatenate(list(cut.values()))))
     found = measure(train.blocks())
     low, high = found.range

@@ -18,6 +18,7 @@ FILES = {
     "unheard.of": (b"nothing to see", "of an unknown kind; convert it"),
     "labels.npy": (np.arange(50) % 10, "50 labels without examples (shape (50,), 10 values)"),
     "words.npy": (np.array(["a", "b"] * 20), "40 labels without examples"),
+    "alike.npy": (np.full((40, 8, 8), 3, np.uint8), "every column is constant in the training split"),
     "column.npy": (RNG.normal(size=50), "for one column to (n, 1)"),
     "packed.npy": (np.packbits(RNG.random((40, 784)) < 0.5, axis=1), "98 bytes for 784 bits a row; save np.unpackbits"),
 }

@@ -117,9 +117,10 @@ def borders(steps: int, length: int, where: str) -> dict[str, tuple[int, int]]:
     """Return first and last step (exclusive) of train, validation and test; DataError where a window does not fit."""
     tenth = steps // 10
     if tenth < length:
+        shorter = f", or shorter windows: file:...#windows/{tenth}" if tenth else ""
         raise DataError(
             f"{where}: validation and test have {tenth} of {steps} steps each, less than a window of {length}; give a "
-            f"longer series, or shorter windows: file:...#windows/{max(1, tenth)}"
+            f"longer series{shorter}"
         )
     a, b = steps - 2 * tenth, steps - tenth
     return {"train": (0, a), "validation": (a, b), "test": (b, steps)}

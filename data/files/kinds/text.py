@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.dataset import Dataset, Split, digest
-from data.errors import DataError, nearest, shown
+from data.errors import DataError, counted, nearest, shown
 from data.files.formats import read_bytes
 from data.files.reading import Part, Reading
 from data.options import Options
@@ -204,6 +204,14 @@ def load_text(path: Path, words: str, options: Options, name: str) -> Dataset:
     return dataset_of(text_of(content, how.unit, where), how, name, shown(path.resolve(), 400), sha256, options.split)
 
 
+def _lost(rows: Sequence[Sequence[str]], x: np.ndarray, unit: str) -> tuple[str, ...]:
+    """Return in words what rows of symbols lose as numbers (n, length): unknown symbols, ends that are cut off."""
+    unseen, cut_off = int((x == 1).sum()), sum(len(row) > x.shape[1] for row in rows)
+    said = [f"{unseen:,} of {int((x > 0).sum()):,} {unit} not there in training: read as unknown"] if unseen else []
+    longer = counted(cut_off, "text", "is", "are")
+    return (*said, *([f"{longer} longer than {x.shape[1]} {unit}: cut there"] if cut_off else []))
+
+
 def read_text(path: Path, words: str, record: Mapping[str, Any] | None) -> Reading:
     """Return a text file as numbers: by a run's record one line an example and its vocabulary, else by its own."""
     where, content = shown(path, 200), read_bytes(path)
@@ -214,7 +222,8 @@ def read_text(path: Path, words: str, record: Mapping[str, Any] | None) -> Readi
         cut = How(unit, "line" if known["cut"] != "windows" else "windows", int(known["length"]))
         rows, how = examples_of(text_of(content, unit, where), cut, where)
         names = ["".join(row) for row in rows]
-        return Reading({"all": Part(numbers(rows, known["vocabulary"], how.length), None, names)}, sha256=sha256)
+        x = numbers(rows, known["vocabulary"], how.length)
+        return Reading({"all": Part(x, None, names)}, remarks=_lost(rows, x, unit), sha256=sha256)
     how = how_of(words, where)
     rows, how = examples_of(text_of(content, how.unit, where), how, where)
     vocab = vocabulary(rows, how.unit)

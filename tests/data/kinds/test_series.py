@@ -76,6 +76,7 @@ BAD = {
     "endless.npy": (np.where(np.arange(400)[:, None] == 9, np.inf, WAVE), "#windows", "not finite"),
     "hollow.npy": (np.where(np.arange(400)[:, None] > 340, np.nan, WAVE), "#windows/20", "no window of test holds a"),
     "bare.npy": (WAVE * [1, np.nan, 1], "#windows/20", "column '2' has no value in the training split"),
+    "few.npy": (WAVE[:3], "#windows/2", "give a longer series"),  # no window is short enough
     "words.npy": (WAVE, "#windows/many", "'many' after # is none of windows, whole"),
     "one.npy": (WAVE[:, 0], "#whole", "one series is one example"),
     "missing.ts": (TS + "?,?,?\n" + "1,2,3\n" * 12, "", "series 1: every value is missing"),

@@ -60,6 +60,7 @@ def test_another_file_is_read_by_the_runs_vocabulary(tmp_path):
     other.write_text("abba\nzebra\n")
     found = data.read(other, like=record)
     assert found.names == ["abba", "zebra"]
+    assert found.remarks == ("2 of 9 characters not there in training: read as unknown",)
     assert to_strings(found.x, record["reading"]) == ["abba", "\N{REPLACEMENT CHARACTER}eb\N{REPLACEMENT CHARACTER}a"]
 
 
