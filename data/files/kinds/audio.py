@@ -108,7 +108,8 @@ def _fitted(found: Recordings, seconds: float, silence: bool) -> tuple[np.ndarra
     if len(found.waves) == 1:
         n = min(max(16, round((seconds or PIECE) * found.rate)), len(found.waves[0]))
         pieces = found.waves[0][: len(found.waves[0]) // n * n].reshape(-1, n)
-        return pieces, f"{counted(len(pieces), 'piece')} of {n / found.rate:.3g} s of one recording", np.full(len(pieces), n)
+        said = f"{counted(len(pieces), 'piece')} of {n / found.rate:.3g} s of one recording"
+        return pieces, said, np.full(len(pieces), n)
     lengths = np.array([len(w) for w in found.waves])
     n = max(16, round(seconds * found.rate) if seconds else int(np.ceil(np.quantile(lengths, COVER) / 64) * 64))
     out = np.zeros((len(lengths), n), np.float32)

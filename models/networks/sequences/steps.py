@@ -96,7 +96,10 @@ class Writer(nnx.Module):
 
     def __init__(self, cfg: Any, sizes: Sizes, channels: int, width: int, *, rngs: nnx.Rngs):
         if not sizes.symbols and not sizes.pen:
-            raise ConfigError(f"moves in turn are examples of (steps, {PEN}) values, got shape {sizes.shape}")
+            raise ConfigError(
+                f"moves in turn are examples of (steps, {PEN}) values, got shape {sizes.shape}; an array is read so "
+                "with --kind series"
+            )
         self.entry = Embedding(sizes, cfg.embedding_width(), cfg.ends, rngs=rngs)
         self.of: Any = self.entry.of
         self.steps, self.shape = self.entry.steps, sizes.shape
