@@ -1,7 +1,7 @@
 """What recurrent networks and transformers share: steps of an example as vectors, their mask, word dropout."""
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,7 @@ class Writer(nnx.Module):
                 "with --kind series"
             )
         self.entry = Embedding(sizes, cfg.embedding_width(), cfg.ends, rngs=rngs)
-        self.of: Any = self.entry.of
+        self.of = cast(Any, self.entry.of)
         self.steps, self.shape = self.entry.steps, sizes.shape
         self.channels, self.drop, self.rate = channels, cfg.drop_words, cfg.dropout
         self.out = Linear(width, math.prod(self.of.shape) * channels, rngs=rngs)
