@@ -35,7 +35,7 @@ def kept(logits: Float[Array, "batch n"], top_k: int) -> Float[Array, "batch n"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
+class SymbolSteps:
     """Steps that are symbols 0 .. `symbols` - 1.
 
     ends: symbol 0 ends an example, so that symbols after the first 0 are padding, which nothing looks at and a draw
@@ -85,7 +85,7 @@ class Words:
 class Sequence:
     """p(x|z) = Π_t p(x_t | x_<t, z) over the steps of an example in stored order.
 
-    `net.of` says what a step is: a symbol (`Words`) or a move of a pen (`strokes.Moves`). `net.numbers(z, steps, key)`
+    `net.of` says what a step is: a symbol (`SymbolSteps`) or a move of a pen (`strokes.MoveSteps`). `net.numbers(z, steps, key)`
     gives the numbers of all steps from those before each, in one pass; `net.start(z)` and `net.step(state, before, t)`
     the same numbers one step at a time. `likelihood(numbers, None)` makes them a distribution, with `heated` and
     `likeliest`. key: of dropped steps, None in evaluation.
@@ -105,7 +105,7 @@ class Sequence:
     @property
     def symbolic(self) -> bool:
         """Return whether there is no distance between values."""
-        return isinstance(self.net.of, Words)
+        return isinstance(self.net.of, SymbolSteps)
 
     @property
     def ends(self) -> bool:

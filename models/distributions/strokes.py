@@ -113,8 +113,8 @@ def pen_of(x: Array) -> Int[Array, "batch steps"]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Moves:
-    """Steps (dx, dy, p) that are moves of a pen, see `distributions.sequence.Words`; shape: of one step."""
+class MoveSteps:
+    """Steps (dx, dy, p) that are moves of a pen, see `distributions.sequence.SymbolSteps`; shape: of one step."""
 
     shape: tuple[int, ...] = (PEN,)
     hidden: float = 0.0

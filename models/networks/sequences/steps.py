@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from models.batch import Sizes
 from models.config import ConfigError, config, kind, static
-from models.distributions.sequence import Sequence, Words
-from models.distributions.strokes import PEN, Moves
+from models.distributions.sequence import Sequence, SymbolSteps
+from models.distributions.strokes import PEN, MoveSteps
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear
 
@@ -30,14 +30,14 @@ def steps_of(sizes: Sizes) -> int:
     return math.prod(sizes.shape) if sizes.symbols else sizes.shape[0]
 
 
-def step_of(sizes: Sizes, ends: bool) -> Words | Moves | None:
+def step_of(sizes: Sizes, ends: bool) -> SymbolSteps | MoveSteps | None:
     """Return what a step of an example is; None for numbers."""
     if sizes.pen:
-        return Moves()
-    return Words(sizes.symbols, ends) if sizes.symbols else None
+        return MoveSteps()
+    return SymbolSteps(sizes.symbols, ends) if sizes.symbols else None
 
 
-def drop_words(steps: Array, of: Words | Moves, rate: float, key: PRNGKeyArray | None) -> Array:
+def drop_words(steps: Array, of: SymbolSteps | MoveSteps, rate: float, key: PRNGKeyArray | None) -> Array:
     """Put the unknown in place of each step with probability `rate` (Bowman et al. 2016, section 3.1)."""
     if key is None or rate == 0:
         return steps
@@ -77,7 +77,7 @@ class Embedding(nnx.Module):
 
     def __call__(self, x: Float[Array, "batch *shape"]) -> tuple[Vectors, Bool[Array, "batch steps"] | None]:
         """Return the vectors, and which steps lie before the end (None: all)."""
-        if isinstance(self.of, Words):
+        if isinstance(self.of, SymbolSteps):
             ids = self.of.read(x)
             return self.look_up(ids), self.of.seen(ids)
         vectors = self.look_up(x.reshape(x.shape[0], self.steps, -1))
