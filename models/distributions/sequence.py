@@ -85,10 +85,10 @@ class SymbolSteps:
 class Sequence:
     """p(x|z) = Π_t p(x_t | x_<t, z) over the steps of an example in stored order.
 
-    `net.of` says what a step is: a symbol (`SymbolSteps`) or a move of a pen (`strokes.MoveSteps`). `net.numbers(z, steps, key)`
-    gives the numbers of all steps from those before each, in one pass; `net.start(z)` and `net.step(state, before, t)`
-    the same numbers one step at a time. `likelihood(numbers, None)` makes them a distribution, with `heated` and
-    `likeliest`. key: of dropped steps, None in evaluation.
+    `net.of` says what a step is: a symbol (`SymbolSteps`) or a move of a pen (`strokes.MoveSteps`).
+    `net.numbers(z, steps, key)` gives the numbers of all steps from those before each, in one pass; `net.start(z)` and
+    `net.step(state, before, t)` the same numbers one step at a time. `likelihood(numbers, None)` makes them a
+    distribution, with `heated` and `likeliest`. key: of dropped steps, None in evaluation.
     """
 
     net: Any
