@@ -35,15 +35,23 @@ NOISY = {
 }
 
 
+init = jax.jit(T.init)  # one program instead of one an operation
+evaluate = jax.jit(T.evaluate)
+
+
+@jax.jit
+def step(state, config, keys):
+    """A step on the first eight examples, its sums begun anew."""
+    optimizer = T.make_optimizer(config, len(EXAMPLES))
+    return T.train_step(T.start_epoch(state), config, optimizer, keys, EXAMPLES.take(jnp.arange(8)))
+
+
 def losses(config: T.Config, keys, steps: int = 3) -> list[float]:
     """The loss of the same batch and the same parameters at successive steps: the learning rate is zero."""
     config = with_traced(config, lr=0.0)
-    batch = EXAMPLES.take(jnp.arange(8))
-    optimizer = T.make_optimizer(config, len(EXAMPLES))
-    step = jax.jit(lambda state: T.train_step(T.start_epoch(state), config, optimizer, keys, batch))
-    state, found = T.init(config, KEY, EXAMPLES), []
+    state, found = init(config, KEY, EXAMPLES), []
     for _ in range(steps):
-        state = step(state)
+        state = step(state, config, keys)
         found.append(float(dict(state.sums.items())["loss"]))
     return found
 
@@ -63,24 +71,20 @@ def test_without_a_source_of_noise_steps_are_equal():
 @pytest.mark.parametrize("config", NOISY.values(), ids=NOISY)
 def test_no_key_is_used_twice(config):
     """JAX's own checker follows every key through a step. (Metrics of an evaluation share their draw, by intent.)"""
-    state = T.init(config, KEY, EXAMPLES)
-    batch, optimizer = EXAMPLES.take(jnp.arange(8)), T.make_optimizer(config, len(EXAMPLES))
     with jax.debug_key_reuse(True):
-        jax.jit(lambda key: T.train_step(state, config, optimizer, key, batch))(jax.random.key(1))
+        step(init(config, KEY, EXAMPLES), config, jax.random.key(1))
 
 
 def test_every_example_of_an_epoch_is_seen_in_its_turn():
     """One example is infinite: the first step whose loss is not finite is the one that holds it, wherever it stands."""
     config = dataclasses.replace(QUIET, epochs=1)
-    step = jax.jit(T.train_steps, static_argnums=5)
+    four = jax.jit(lambda examples: T.train_steps(T.init(config, KEY, examples), config, KEY, examples, order, 4))
     x = np.asarray(EXAMPLES.x, np.float64) / 255
     order = T.epoch_order(KEY, 0, 32)
     for position in (0, 7, 8, 20, 31):
         spoiled = x.copy()
         spoiled[int(order[position])] = np.inf
-        examples = Examples(jnp.asarray(spoiled))
-        state = step(T.init(config, KEY, examples), config, KEY, examples, order, 4)
-        assert int(state.bad_step) == position // 8
+        assert int(four(Examples(jnp.asarray(spoiled))).bad_step) == position // 8
 
 
 def test_batches_of_an_evaluation_draw_noise_of_their_own():
@@ -88,8 +92,8 @@ def test_batches_of_an_evaluation_draw_noise_of_their_own():
     config = NOISY["posterior"]
     half = Examples(jnp.tile(EXAMPLES.x, (16, 1, 1, 1)), EXAMPLES.range)
     whole = Examples(jnp.tile(half.x, (2, 1, 1, 1)), EXAMPLES.range)
-    state = T.init(config, KEY, EXAMPLES)
-    one, two = (T.evaluate(config, state, e, KEY) for e in (half, whole))
+    state = init(config, KEY, EXAMPLES)
+    one, two = (evaluate(config, state, e, KEY) for e in (half, whole))
     np.testing.assert_allclose(one["mse"], two["mse"], rtol=1e-9)  # no noise in it
     assert abs(float(one["nll_nats"] - two["nll_nats"])) > 1e-6
 
@@ -97,9 +101,10 @@ def test_batches_of_an_evaluation_draw_noise_of_their_own():
 def test_the_mean_of_parameters_forgets_by_its_decay():
     """After three steps: the sum of 0.9^k times the parameters of k steps ago, over the sum of the weights."""
     config = replace_at(QUIET, "updates.ema", 0.9)
-    order, state, seen = T.epoch_order(KEY, 0, 32), T.init(config, KEY, EXAMPLES), []
+    order, state, seen = T.epoch_order(KEY, 0, 32), init(config, KEY, EXAMPLES), []
+    once = jax.jit(lambda state: T.train_steps(state, config, KEY, EXAMPLES, order, 1))
     for _ in range(3):
-        state = T.train_steps(state, config, KEY, EXAMPLES, order, 1)
+        state = once(state)
         seen.append(jax.tree.leaves(nnx.state(state.model, nnx.Param)))
     for m, *values in zip(jax.tree.leaves(state.ema), *seen, strict=True):
         want = (0.81 * values[0] + 0.9 * values[1] + values[2]) / 2.71
