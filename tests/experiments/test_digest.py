@@ -23,8 +23,8 @@ print(json.dumps(sorted({str(file.relative_to(root)) for file in ours})))
 TABLE = """
 import tempfile, pathlib
 from experiments.running.run_table import run_table
-from experiments.tables.beta import TABLE
-run_table(TABLE, "beta", "smoke", 1, None, pathlib.Path(tempfile.mkdtemp()))
+from experiments.tables.optimizers import TABLE
+run_table(TABLE, "optimizers", "smoke", 1, None, pathlib.Path(tempfile.mkdtemp()))
 """
 CELL = """
 from experiments.jacobians import grid

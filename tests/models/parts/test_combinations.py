@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import train
+from grads.programs.primitives import opened, programs
 from models import (
     Bound,
     ConfigError,
@@ -152,18 +153,25 @@ def parts_of(choice):
     return {(name, i) for name, parts in options().items() for i, part in enumerate(parts) if holds(choice, name, part)}
 
 
-def covering(count=6000):
-    """The fewest of the first `count` combinations that fit and hold every part, with few terms: a set cover."""
+def size(jaxpr):
+    """The operations of a program, those of the programs inside it too."""
+    return sum(1 + sum(size(opened(inner)[0]) for inner in programs(eqn)) for eqn in jaxpr.eqns)
+
+
+def covering(count=3000):
+    """Those of the first `count` combinations that fit and hold every part, with the least to compile: a set cover."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    fitting = {}
+    fitting, cost = {}, []
     for number in range(count):
         with contextlib.suppress(ConfigError):
-            start(number, drawn(number))
+            config, *of = start(number, drawn(number))
+            cost.append(size(jax.make_jaxpr(functools.partial(three_steps, config))(*of).jaxpr))
             fitting[number] = parts_of(drawn(number))
+        jax.clear_caches() if number % 100 == 99 else None
     every = set().union(*fitting.values())
     holding = np.array([[part in parts for parts in fitting.values()] for part in every], float)
-    cost = np.array([1 + 0.1 * len(drawn(number)["terms"]) for number in fitting])
+    cost = 1000 + np.array(cost)  # a program costs its operations, and what every program costs
     once = LinearConstraint(holding, 1, np.inf)
     found = milp(cost, constraints=once, integrality=np.ones(len(cost)), bounds=Bounds(0, 1))
     return [number for number, taken in zip(fitting, found.x, strict=True) if taken > 0.5]
