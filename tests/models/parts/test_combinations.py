@@ -143,9 +143,9 @@ def one_line(message):
     return "\n" not in message and len(message) < 200
 
 
-# The fewest of the first 6,000 that fit and in which every part of every slot is: `covering` finds them anew. Numbers
-# belong to the lists of parts: a part more, and other combinations have them.
-COVERING = (423, 603, 823, 1146, 1314, 2008, 2275, 2834, 2837, 2945, 2971, 3709, 5058)
+# Of the first 3,000, those that fit, hold every part of every slot, and have little to compile: `covering` finds which.
+# Numbers belong to the lists of parts: a part more, and other combinations have them.
+COVERING = (429, 384, 509, 603, 668, 711, 1094, 1120, 1314, 1456, 1634, 1891, 2008, 2275, 2834, 2945)
 
 
 def parts_of(choice):
@@ -185,7 +185,7 @@ def test_every_part_is_in_a_combination():
 
 @pytest.mark.parametrize("number", COVERING)
 def test_every_part_trains_in_a_combination_and_stacks(number):
-    """Two of them also alone."""
+    """Some of them also alone."""
     train_and_stack(number, drawn(number), alone=COVERING.index(number) % 6 == 1)
     jax.clear_caches()
 
