@@ -33,9 +33,11 @@ class VampPrior:
         return PseudoInputs(self.inputs, sizes.shape, rngs=rngs)
 
     def fits(self, model: Any) -> None:
-        """Raise ConfigError for a model that cannot encode pseudo-inputs."""
+        """Raise ConfigError for a model that cannot encode pseudo-inputs, or through which they have no gradient."""
         if model.labels != "none":
             raise ConfigError("prior vamp encodes pseudo-inputs without labels: use labels none, or prior mixture")
+        if getattr(model.likelihood, "support", "") == "symbols":
+            raise ConfigError("prior vamp learns pseudo-inputs, symbols have no gradient: use prior mixture")
 
 
 class PseudoInputs(nnx.Module):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from models import Autoencoder, ConfigError, Dense, Model, Sizes, posteriors, priors
+from models import Autoencoder, ConfigError, Dense, Model, Sizes, likelihoods, posteriors, priors
 from models.codes import prior_codes
 from models.config import is_config, part_types
 
@@ -134,6 +134,7 @@ def test_a_deeper_prior_is_a_lower_bound_that_many_draws_close():
     ("prior", "more", "sizes", "words"),
     [
         (priors.VampPrior(), {"labels": "given"}, SIZES, "labels none"),
+        (priors.VampPrior(), {"likelihood": likelihoods.TokensLikelihood(symbols=5)}, SIZES, "have no gradient"),
         (priors.LabelledPrior(), {}, Sizes((6,)), "data with labels"),
         (priors.CodesPrior(), {}, SIZES, "use posterior vq"),
         (priors.SpherePrior(), {}, SIZES, "use posterior vmf"),
