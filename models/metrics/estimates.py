@@ -24,7 +24,8 @@ def mean_of(values: Any, unit: str) -> Measured:
     """Return the mean over the first axis, with s / sqrt(n); an axis behind it gives a list. Values (n,) or (n, k)."""
     values = np.asarray(values, np.float64)
     n = len(values)
-    error = _plain(values.std(0, ddof=1) / n**0.5) if n > 1 else None
+    # equal values spread by nothing, not by the rounding of their mean
+    error = _plain((values - values[0]).std(0, ddof=1) / n**0.5) if n > 1 else None
     return Measured(_plain(values.mean(0)), unit, error)
 
 
@@ -53,6 +54,7 @@ def spread(without: Any) -> float | list[float] | None:
     g = len(left)
     if g < 2 or not np.isfinite(left).all():
         return None
+    left = left - left[0]  # as in `mean_of`
     return _plain(np.sqrt((g - 1) / g * np.square(left - left.mean(0)).sum(0)))
 
 

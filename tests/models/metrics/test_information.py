@@ -125,6 +125,8 @@ def test_errors_of_means_shares_and_jackknives():
     assert estimates.share([True, False, False, False]).error == pytest.approx((3 / 64) ** 0.5)
     alone = estimates.mean_of([3.0], "nats"), estimates.jackknife(lambda index: 3.0, 1, "nats")
     assert alone == (estimates.Measured(3.0, "nats", None),) * 2  # one example says nothing of its spread
+    equal = estimates.mean_of(np.full(20, 1 / 3), "nats"), estimates.jackknife(lambda index: 1 / 3, 450, "nats")
+    assert [e.error for e in equal] == [0, 0]  # not the rounding of a mean
     once = estimates.jackknife(lambda index: 1.0 if 0 in index else np.nan, 9, "area")
     assert once == estimates.Measured(1.0, "area", None)
 
