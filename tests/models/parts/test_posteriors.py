@@ -1,6 +1,7 @@
 """Laws of every posterior: one row a kind. Densities integrate to one, draws follow them, KL is E[log q - log p]."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -152,15 +153,16 @@ def prior_for(posterior):
     return priors.ChainPrior(getattr(posterior, "groups", ()), hidden=7)
 
 
-def computed(posterior, key=KEY):
+@functools.cache
+def computed(posterior):
     """What a training pass computes with this posterior: codes, and their density where there is one."""
     graph, state = nnx.split(build(posterior, prior_for(posterior), latent=4))
 
     @jax.jit
     def twice():  # what moves without a gradient shows in the second pass
         model = nnx.merge(graph, state, copy=True)
-        model.encode(10 * X, key)
-        return model.encode(10 * X, key)
+        model.encode(10 * X, KEY)
+        return model.encode(10 * X, KEY)
 
     q = twice()
     z, log_q = draw(q, KEY)

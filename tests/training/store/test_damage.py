@@ -79,7 +79,7 @@ def report(verdicts):
 
 @pytest.mark.parametrize("name", ["finished", "stopped", "killed"])
 def test_damages_are_refused_or_mended(name, runs, tmp_path):
-    assert report(attack(runs, name, tmp_path, seed=1, count=12)) == {}
+    assert report(attack(runs, name, tmp_path, seed=1, count=6)) == {}
 
 
 @pytest.mark.campaign
