@@ -337,7 +337,7 @@ STUDY = Study(
                 "strengths": 2,
             }
             | {"epochs": 1, "active": 3, "shown": 6},
-            (PCA_ROW, kinds.TOPK, kinds.NESTED),
+            (PCA_ROW, kinds.NESTED),
             "16 numbers, 1 epoch",
         ),
         "cpu": Profile(3),

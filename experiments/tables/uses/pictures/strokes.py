@@ -221,7 +221,7 @@ STUDY = Study(
         "smoke": Profile(
             1,
             {"drawings": 100, "test": 20, "steps": 10, "width": 12, "latent": 2, "epochs": 2},
-            (IN_TURN, MIXTURE),
+            (IN_TURN,),
             "polygons, 2 epochs",
         ),
         "cpu": Profile(3),
