@@ -76,6 +76,7 @@ def subject_of(run: Any, options: argparse.Namespace) -> Any:
     from models.metrics import Subject
 
     more = {"seed": options.seed, "samples": options.samples, "folder": run.path, "ratings": run.facts.ratings}
+    more["matched"] = run.matched
     if options.data:
         return Subject(run.model, cut(from_file(run, options.data), options.limit), **more)
     inputs = own_data(run, options.data_dir)

@@ -87,8 +87,9 @@ class Listed(NamedTuple):
         seen, test = (shown(inputs.splits, inputs.dataset, part, config.binarise) for part in ("train", "test"))
         test = jax.tree.map(lambda a: a[: self.limit], test) if self.limit else test
         names = inputs.dataset.factor_names
+        matched = any(getattr(term, "matches_prior", False) for term in config.terms)
         return Subject(
-            model, test, seen, factor_names=names, samples=self.samples, ratings=inputs.dataset.ratings
+            model, test, seen, 0, names, samples=self.samples, ratings=inputs.dataset.ratings, matched=matched
         )
 
 

@@ -135,6 +135,13 @@ def choices_of_users(subject: Subject) -> str:
     return "" if two.any() else "no user has two choices: with one hidden none is left to go by"
 
 
+def a_prior(subject: Subject) -> str:
+    """Need a prior that training knew."""
+    if subject.posterior is None or subject.dense or subject.matched:
+        return ""
+    return "codes are points that no term drew to the prior: train with mmd, sliced_wasserstein or adversarial"
+
+
 def five_examples(subject: Subject) -> str:
     """Need enough examples, of training as well, for third neighbours and spreads without a part of them."""
     fewest = min(subject.test.size, subject.train.size if subject.train else 0)
@@ -237,7 +244,7 @@ METRICS: tuple[Metric, ...] = (
         "samples",
         "samples beside data, by features of our own classifier: Fréchet distance, MMD, precision, recall",
         samples,
-        (labelled_training, five_examples),
+        (labelled_training, five_examples, a_prior),
         cheap=False,
     ),
     Metric(

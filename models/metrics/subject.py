@@ -43,7 +43,8 @@ class Subject:
     test: the examples; train: those it was trained on, which probes, classifiers and comparisons of samples need.
     factor_names: of the columns of `factors`. samples: draws for each example in what is sampled many times.
     folder: where what is costly to make again is kept (a classifier); None: nowhere. ratings: whether an example is
-    what one user chose of all items.
+    what one user chose of all items. matched: whether a term drew codes to the prior, so that codes without a density
+    have one to sample from.
     """
 
     model: Autoencoder
@@ -54,6 +55,7 @@ class Subject:
     samples: int = 5000
     folder: Any = None
     ratings: bool = False
+    matched: bool = True
 
     def key(self, name: str) -> PRNGKeyArray:
         """Return the key of a metric: another one for each name, the same whatever else is measured."""

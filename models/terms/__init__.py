@@ -2,6 +2,7 @@
 
     term(pass, net)                -> (batch,), a property of each example, or of the batch (then the same for all)
     term.weight                    -> its factor in the loss (traced, may be swept)
+    term.matches_prior             -> true where it draws codes to the prior, so that draws of that decode to examples
 
 A term that has a network of its own, trained against the model, has two more:
 

@@ -31,6 +31,11 @@ class Adversarial:
     network: Dense | Conv = Dense((256,), "leaky_relu")  # type: ignore[call-arg]
     """the critic's network (conv only on data)"""
 
+    @property
+    def matches_prior(self) -> bool:
+        """Whether draws of the prior are among what the critic sees."""
+        return self.on != "factors"
+
     def check(self) -> None:
         """Raise ConfigError for a critic whose training mode matters: it has none."""
         if self.network.norm == "batch" or self.network.dropout:

@@ -26,6 +26,8 @@ class MMD:
     width: float = setting(1.0, above=0)
     """width of the kernels, standard deviations of the prior"""
 
+    matches_prior = True
+
     def __call__(self, done: Pass, net: Any) -> Float[Array, " batch"]:
         """Return the estimate; ConfigError for a batch of one, which has no pairs."""
         n, latent = done.z.shape

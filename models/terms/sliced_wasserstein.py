@@ -26,6 +26,8 @@ class SlicedWasserstein:
     directions: int = setting(50, at_least=1)
     """number of random directions, new ones each step"""
 
+    matches_prior = True
+
     def __call__(self, done: Pass, net: Any) -> Float[Array, " batch"]:
         """Return the estimate."""
         k_direction, k_prior = jax.random.split(done.key)

@@ -1,5 +1,6 @@
 """A trained run used: raw values in, the data's units out, from the folder alone."""
 
+import dataclasses
 import shutil
 
 import jax
@@ -10,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import train
 from models.config import ConfigError
+from models.terms import MMD
 from training import RunError
 
 X = load_digits().images[..., None]  # 0..16, as the set's file holds them
@@ -122,6 +124,8 @@ def test_a_plain_autoencoder_offers_a_prior_fitted_to_its_codes(tmp_path):
     run = train.load_run(folder, "last")
     with pytest.raises(ConfigError, match=r"no prior .* run.with_prior\(x\)"):
         run.sample(3)
+    drawn = dataclasses.replace(run.config, terms=(MMD(),))  # codes that a term drew to the prior have one
+    assert type(run)(run.path, drawn, run.facts, run.model, run.which).sample(3).shape == (3, *run.shape)
     with pytest.raises(ConfigError, match="no likelihood"):
         run.score(X[:3], samples=2)
     with pytest.raises(ConfigError, match="needs at least 40 examples, got 39"):

@@ -30,7 +30,7 @@ def measured(command: Any, path: Path, load_run: Callable[[Path], Any]) -> int:
         inputs = own_data(run, command.data_dir)
         parts = shown_splits(run, inputs, [name for name in inputs.splits if name in ("train", "test")])
         names = inputs.dataset.factor_names
-        more = {"factor_names": names, "folder": run.path, "ratings": inputs.dataset.ratings}
+        more = {"factor_names": names, "folder": run.path, "ratings": inputs.dataset.ratings, "matched": run.matched}
         subject = Subject(run.model, parts["test"], parts.get("train"), **more)
         with jax.default_matmul_precision(run.config.matmul_precision):
             lines, code = report(subject, command.metrics, conditions(run, subject, "test"), run.path / FILE)

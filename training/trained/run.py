@@ -76,6 +76,11 @@ class LoadedRun:
         """Whether the model must be told the labels of examples to be scored: it does not infer them."""
         return bool(self.classes) and self.model.labels != "inferred"
 
+    @property
+    def matched(self) -> bool:
+        """Whether a term of the loss drew codes to the prior (WAE, AAE, SWAE), or one was fitted to them."""
+        return self.fitted or any(getattr(term, "matches_prior", False) for term in self.config.terms)
+
     def encode(self, x: Any, label: Any = None) -> np.ndarray:
         """Return the mean code of each example, (n, latent)."""
         return self._each("encode", lambda model, x, label: model.encode(x, None, label).mean, x, label)
@@ -131,9 +136,10 @@ class LoadedRun:
         """Return n decoded draws of the prior: means of p(x|z), or draws from it (`mean=False`), (n, *shape).
 
         label: one for all, or (n,); without it, in a model that has labels, they take turns. turn: temperature,
-        top_k of draws of symbols in turn. A plain autoencoder has no prior: fit one (`with_prior`). Raises ConfigError.
+        top_k of draws of symbols in turn. A plain autoencoder whose codes no term drew to its prior has none: fit one
+        (`with_prior`). Raises ConfigError.
         """
-        if self._is_plain():
+        if self._is_plain() and not self.matched:
             raise ConfigError(
                 "a plain autoencoder (posterior point) has no prior to sample from; fit one to the codes of data: "
                 "run.with_prior(x).sample(n, key), or on the command line: sample --data FILE"

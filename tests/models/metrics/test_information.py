@@ -138,6 +138,8 @@ def test_what_cannot_be_measured_says_why(gaussian):
     found, why = registry.measure(Subject(point, Shown(Batch(np.ones((3, D))))))
     assert set(found) == {"errors"}
     assert "points" in why["kl"]
+    many = Shown(Batch(np.ones((5, D))), np.arange(5))  # draws of a prior that training never met tell nothing
+    assert "no term" in registry.measure(Subject(point, many, many, matched=False), ["samples"])[1]["samples"]
     with pytest.raises(ConfigError, match="no metric is called 'kll'; nearest: kl"):
         registry.measure(gaussian, ["kll"])
     labelled = Model(encoder=Dense(hidden=()), latent=2, prior=priors.LabelledPrior())
