@@ -1,12 +1,13 @@
-"""Speed of the parts: steps of twelve configurations and importance weights, over the matrix products they hold.
+"""Speed of the parts: steps of fourteen configurations and importance weights, over the matrix products they hold.
 
 Claim: A step costs little more than its own matrix products, whatever its parts; 5,000 importance samples an image cost
     what decoding them costs.
 Source: a measurement of this project's own; the figures to reach are those under Expected.
 Command: python -m experiments parts
-Cost: 5 minutes on 2 quiet cores; random images, no files. --images 10000 scores as many (an hour).
+Cost: 5 minutes on 2 quiet cores; random images and texts, no files. --images 10000 scores as many (an hour).
 Expected: importance weights at most 1.3x the decoder's products, at least 20x faster than a loop over images and draws,
-    within 0.01 nat of it; IWAE k = 50 at most 1.3x its floor, VAE-GAN 1.1x, and VQ 1.15x the plain step.
+    within 0.01 nat of it; IWAE k = 50 at most 1.3x its floor, VAE-GAN 1.1x, recurrent cells 1.5x, and VQ 1.15x
+    the plain step.
 
 Floor: the products (dot operations) of the compiled program itself, with their shapes, alone in a program: what the
 program does besides is what it pays for. Program and floor take turns in one process, both as loops inside XLA.
@@ -25,18 +26,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+import data
 from experiments.benchmarks.measuring import take_turns, write
 from experiments.benchmarks.throughput import images, training
 from experiments.running import store
-from models import Autoencoder, Dense, Model, posteriors, priors
+from models import Autoencoder, Dense, Model, Recurrent, posteriors, priors
 from models.batch import Batch, Sizes
 from models.codes import draw
+from models.likelihoods import TokensLikelihood
 from models.metrics import log_likelihood
 from models.metrics.likelihood import ROWS
 from models.metrics.subject import in_chunks
 from models.objectives import ELBO, Bound, Reconstruction
 from models.terms import MMD, Adversarial, Commitment, TotalCorrelation
 from train import Config, init, train_steps
+from training.examples import Examples
 from training.inputs import Inputs
 
 DRAWS, TURN = 5_000, 0.1  # importance samples; seconds of a turn, about
@@ -70,25 +74,59 @@ CONFIGURATIONS = {
     "beta-TC": configuration(ELBO(), (TotalCorrelation(),)),
     VAE_GAN: configuration(ELBO(), (Adversarial(),)),
 }
+TEXT = (64, 64)  # steps of a text, symbols there are
+SEQUENCES = {
+    f"{cell.upper()} of {TEXT[0]} steps": Config(
+        model=Model(encoder=Recurrent(cell=cell, width=256), latent=20, likelihood=TokensLikelihood(TEXT[1])),
+        objective=ELBO(),
+        batch_size=64,
+    )
+    for cell in ("gru", "lstm")
+}
+
+
+def texts(n: int = 6_000) -> Inputs:
+    """Return `n` random texts without an end, as a data set."""
+    x = np.random.default_rng(0).integers(2, TEXT[1], (n, TEXT[0])).astype(np.float32)
+    dataset = data.Dataset("noise", "generated", {"train": data.Split(x)}, TEXT[:1], None, None, {})
+    return Inputs({"train": Examples(jnp.asarray(x))}, dataset)
 
 
 class Product(NamedTuple):
-    """One dot of a compiled program: operand shapes and `jax.lax.dot_general`'s dimension numbers."""
+    """One dot of a compiled program: operand shapes, `jax.lax.dot_general`'s dimension numbers, runs in loops."""
 
     left: tuple[int, ...]
     right: tuple[int, ...]
     numbers: Any
+    times: int = 1
 
     @property
     def multiplications(self) -> int:
         """Return the multiplications it takes."""
         (_, contracted), (_, batch) = self.numbers
         free = [n for i, n in enumerate(self.right) if i not in (*contracted, *batch)]
-        return int(np.prod(self.left) * np.prod(free or [1]))
+        return int(self.times * np.prod(self.left) * np.prod(free or [1]))
 
 
 def products_of(text: str) -> list[Product]:
-    """Return the dots of a compiled program, by its text; those inside a loop once."""
+    """Return the dots of a compiled program, by its text; those inside a loop as often as it is known to run."""
+    parts = re.split(r"^(?=(?:ENTRY )?%[\w.-]+ \(.*{$)", text, flags=re.M)[1:]
+    bodies = {re.match(r"(?:ENTRY )?(%[\w.-]+)", part)[1]: part for part in parts}  # type: ignore[index]
+    entry = next(name for name, part in bodies.items() if part.startswith("ENTRY"))
+
+    def within(name: str, times: int) -> list[Product]:
+        found = [product._replace(times=times) for product in _dots(bodies[name])]
+        for line in bodies[name].splitlines():
+            trips = re.search(r'"known_trip_count":{"n":"(\d+)"}', line)
+            for called in re.findall(r"(?:calls|body|to_apply)=(%[\w.-]+)", line):
+                found += within(called, times * int(trips[1] if trips else 1))
+        return found
+
+    return within(entry, 1)
+
+
+def _dots(text: str) -> list[Product]:
+    """Return the dots of one computation."""
     shapes = {
         name: tuple(int(n) for n in dims.split(",") if n)
         for name, dims in re.findall(r"(%[\w.-]+)(?: = |: )\w+\[([\d,]*)\]", text)
@@ -109,14 +147,21 @@ def replay(products: list[Product]) -> Callable[[int], None]:
     """Return a function that runs the products alone a number of times, in a loop inside XLA."""
     rng = np.random.default_rng(0)
     arrays = [tuple(jnp.asarray(rng.normal(size=s), jnp.float32) for s in (p.left, p.right)) for p in products]
+    # every left operand depends on the last product, so that none can leave the loop
+    corner = lambda a, o: a.at[(0,) * a.ndim].add(1e-20 * o.reshape(-1)[0])
+
+    def one(product: Product, left: jax.Array, right: jax.Array) -> jax.Array:
+        dot = lambda a: jax.lax.dot_general(a, right, product.numbers)
+        if product.times == 1:
+            return dot(left)
+        again = lambda _, carry: ((moved := corner(*carry)), dot(moved))
+        return jax.lax.fori_loop(0, product.times, again, (left, jnp.zeros_like(jax.eval_shape(dot, left))))[1]
 
     def all_of(arrays: list[tuple[jax.Array, jax.Array]]) -> list[jax.Array]:
-        return [jax.lax.dot_general(*pair, p.numbers) for pair, p in zip(arrays, products, strict=True)]
+        return [one(p, *pair) for pair, p in zip(arrays, products, strict=True)]
 
     def body(_: Any, carry: Any) -> Any:
         arrays, out = carry
-        # every left operand depends on the last round, so that no product can leave the loop
-        corner = lambda a, o: a.at[(0,) * a.ndim].add(1e-20 * o.reshape(-1)[0])
         arrays = [(corner(a, o), b) for (a, b), o in zip(arrays, out, strict=True)]
         return arrays, all_of(arrays)
 
@@ -159,10 +204,12 @@ def paired(call: Callable[[int], None], floor: Callable[[int], None], rounds: in
 
 def steps(rounds: int, only: str = "") -> dict[str, Any]:
     """Return for every configuration (whose name holds `only`) its step over its floor."""
-    inputs, found = images(6_000), {}
-    for name, config in CONFIGURATIONS.items():
+    found: dict[str, Any] = {}
+    pictures, symbols = images(6_000), texts()
+    for name, config in (CONFIGURATIONS | SEQUENCES).items():
         if only not in name:
             continue
+        inputs = symbols if name in SEQUENCES else pictures
         products = step_products(config, inputs)
         row = paired(training(config, "loop", inputs), replay(products), rounds)
         found[name] = row | {"products": len(products), "multiplications": sum(p.multiplications for p in products)}

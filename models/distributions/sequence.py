@@ -23,8 +23,9 @@ def whole(x: Array, symbols: int) -> Symbols:
 
 def until_end(ids: Symbols) -> Bool[Array, "batch steps"]:
     """Return true up to and with the first END: what the density speaks of; what follows is padding."""
-    ended = ids == END
-    return jnp.cumsum(ended, axis=1) - ended == 0
+    ended, last = ids == END, ids.shape[1]
+    first = jnp.where(ended.any(axis=1), jnp.argmax(ended, axis=1), last)
+    return jnp.arange(last)[None] <= first[:, None]
 
 
 def kept(logits: Float[Array, "batch n"], top_k: int) -> Float[Array, "batch n"]:

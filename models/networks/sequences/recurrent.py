@@ -1,22 +1,18 @@
-"""Recurrent networks: gated cells over the steps of an example, all layers in one scan."""
+"""Recurrent networks: gated cells over the steps of an example, each layer in one scan."""
 
-import functools
 import math
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from models.batch import Sizes
 from models.config import config, setting
 from models.networks.encoder import layer_keys
 from models.networks.layers import Linear, dropout
+from models.networks.sequences.cells import Cells, States
 from models.networks.sequences.steps import Embedding, Logits, OverSteps, Vectors, Writer, affine, check_writer
-
-State = tuple[tuple[Array, ...], ...]  # of each layer: (h,) of a GRU, (h, c) of an LSTM; each (batch, width)
-GATES = {"gru": 3, "lstm": 4}
 
 
 @config
@@ -62,44 +58,9 @@ class Recurrent(OverSteps):
         return RecurrentWriter(self, inputs, sizes, channels, rngs=rngs)
 
 
-class Cells(nnx.Module):
-    """The layers' cells: `enter` maps a layer's input to its gates, `recur` (width, gates * width) its state."""
-
-    def __init__(self, cfg: Recurrent, *, rngs: nnx.Rngs):
-        gates = GATES[cfg.cell] * cfg.width
-        inputs = [cfg.embedding] + [cfg.width] * (cfg.layers - 1)
-        self.enter = nnx.List([Linear(i, gates, rngs=rngs) for i in inputs])
-        glorot = nnx.initializers.glorot_uniform()
-        self.recur = nnx.List([nnx.Param(glorot(rngs.params(), (cfg.width, gates))) for _ in inputs])
-        self.cell, self.width, self.states = cfg.cell, cfg.width, 1 if cfg.cell == "gru" else 2
-
-    def zeros(self, batch: int, dtype: Any) -> State:
-        """Return the first state of an encoder."""
-        return tuple((jnp.zeros((batch, self.width), dtype),) * self.states for _ in self.recur)
-
-    def step(self, state: State, entered: Float[Array, "batch gates"], more: Any = None) -> tuple[State, Array]:
-        """Return the next states and the last layer's h; `entered`: the first layer's gates from its input and all.
-
-        more: what is added to the gates of the other layers, (batch, gates).
-        """
-        out: list[tuple[Array, ...]] = []
-        for i, (old, recur) in enumerate(zip(state, self.recur, strict=True)):
-            if i:
-                entered = self.enter[i](out[-1][0]) + (0 if more is None else more)
-            out.append(self._cell(old, entered, old[0] @ recur[...]))
-        return tuple(out), out[-1][0]
-
-    # what a step takes beyond its product are three activations a unit: neither unrolling the scan nor one sigmoid for
-    # both gates changes that
-    def _cell(self, old: tuple[Array, ...], entered: Array, recurred: Array) -> tuple[Array, ...]:
-        if self.cell == "gru":
-            e, r = jnp.split(entered, 3, axis=1), jnp.split(recurred, 3, axis=1)
-            reset, update = jax.nn.sigmoid(e[0] + r[0]), jax.nn.sigmoid(e[1] + r[1])
-            new = jnp.tanh(e[2] + reset * r[2])
-            return (new + update * (old[0] - new),)
-        i, f, g, o = jnp.split(entered + recurred, 4, axis=1)
-        c = jax.nn.sigmoid(f + 1) * old[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return jax.nn.sigmoid(o) * jnp.tanh(c), c
+def cells(cfg: Recurrent, rngs: nnx.Rngs) -> Cells:
+    """Return the cells of a config."""
+    return Cells(cfg.cell, cfg.embedding, cfg.width, cfg.layers, rngs=rngs)
 
 
 class RecurrentEncoder(nnx.Module):
@@ -107,7 +68,7 @@ class RecurrentEncoder(nnx.Module):
 
     def __init__(self, cfg: Recurrent, sizes: Sizes, outputs: int, extra: int, *, rngs: nnx.Rngs):
         self.entry = Embedding(sizes, cfg.embedding, cfg.ends, rngs=rngs)
-        self.cells, self.rate = Cells(cfg, rngs=rngs), cfg.dropout
+        self.cells, self.rate = cells(cfg, rngs), cfg.dropout
         self.head = Linear(cfg.width + extra, outputs, rngs=rngs)
 
     def __call__(
@@ -119,27 +80,27 @@ class RecurrentEncoder(nnx.Module):
         """Return the head's numbers; a key means training mode."""
         into, out = layer_keys(key, 2)
         vectors, seen = self.entry(x)
-        entered = affine(self.cells.enter[0], dropout(vectors, self.rate, into))
+        entered = affine(self.cells.enter[0], dropout(vectors, self.rate, into).swapaxes(0, 1))
         # steps outside the example keep the state: what pads it cannot matter
-        steps = (entered.swapaxes(0, 1), None if seen is None else seen.T[..., None])
-
-        def step(state: State, at: tuple[Array, Bool[Array, "batch one"] | None]) -> tuple[State, None]:
-            entered, inside = at
-            new, _ = self.cells.step(state, entered)
-            return new if inside is None else jax.tree.map(functools.partial(jnp.where, inside), new, state), None
-
-        state, _ = jax.lax.scan(step, self.cells.zeros(x.shape[0], entered.dtype), steps)
-        h = dropout(state[-1][0], self.rate, out)
+        inside = None if seen is None else seen.T[..., None]
+        last, _ = self.cells.run(self.cells.zeros(x.shape[0], entered.dtype), entered, inside=inside)
+        h = dropout(last[-1][0], self.rate, out)
         return self.head(h if extra is None else jnp.concatenate([h, extra.astype(h.dtype)], axis=1))
+
+
+def by_example(layer: Linear, h: Float[Array, "steps batch width"], rate: float, key: Any) -> Logits:
+    """Return a layer's value of the states of every step, dropout before it."""
+    dropped = dropout(h.swapaxes(0, 1), rate, key).swapaxes(0, 1)
+    return affine(layer, dropped).swapaxes(0, 1)  # turned where the numbers are fewer
 
 
 class RecurrentSteps(nnx.Module):
     """The likelihood's numbers of every step, (batch, *shape, channels), from the states that a code runs through."""
 
     def __init__(self, cfg: Recurrent, inputs: int, sizes: Sizes, channels: int, *, rngs: nnx.Rngs):
-        self.cells, self.rate = Cells(cfg, rngs=rngs), cfg.dropout
+        self.cells, self.rate = cells(cfg, rngs), cfg.dropout
         self.first = Linear(inputs, cfg.layers * self.cells.states * cfg.width, rngs=rngs)
-        self.code = Linear(inputs, GATES[cfg.cell] * cfg.width, rngs=rngs)
+        self.code = Linear(inputs, self.cells.gates, rngs=rngs)
         self.out = Linear(cfg.width, math.prod(sizes.shape[1:]) * channels, rngs=rngs)
         self.shape, self.channels = sizes.shape, channels
 
@@ -147,21 +108,14 @@ class RecurrentSteps(nnx.Module):
         self, z: Float[Array, "batch inputs"], key: PRNGKeyArray | None = None, encoder: Any = None
     ) -> Float[Array, "batch *shape channels"]:
         """Return the likelihood's numbers; a key means training mode (dropout)."""
-        code, start = self.code(z), started(self.cells, self.first(z))
-        _, h = jax.lax.scan(lambda s, _: self.cells.step(s, code, code), start, None, self.shape[0])
-        out = affine(self.out, dropout(h.swapaxes(0, 1), self.rate, key))
-        return out.reshape(z.shape[0], *self.shape, self.channels)
+        code, start = self.code(z), self.cells.started(self.first(z))
+        entered = jnp.broadcast_to(code[None], (self.shape[0], *code.shape))
+        _, h = self.cells.run(start, entered, code)
+        return by_example(self.out, h, self.rate, key).reshape(z.shape[0], *self.shape, self.channels)
 
     def set_bias(self, bias: Float[Array, "*shape channels"]) -> None:
         """Start from the mean of `bias` over the steps."""
         self.out.bias[...] = bias.mean(0).reshape(-1).astype(self.out.bias[...].dtype)
-
-
-def started(cells: Cells, numbers: Float[Array, "batch states"]) -> State:
-    """Return the first state of every layer from the numbers that a code became."""
-    each = cells.states
-    parts = jnp.split(jnp.tanh(numbers), len(cells.recur) * each, axis=1)
-    return tuple(tuple(parts[i : i + each]) for i in range(0, len(parts), each))
 
 
 class RecurrentWriter(Writer):
@@ -169,15 +123,15 @@ class RecurrentWriter(Writer):
 
     def __init__(self, cfg: Recurrent, inputs: int, sizes: Sizes, channels: int, *, rngs: nnx.Rngs):
         super().__init__(cfg, sizes, channels, cfg.width, rngs=rngs)
-        self.cells = Cells(cfg, rngs=rngs)
+        self.cells = cells(cfg, rngs)
         self.first = Linear(inputs, cfg.layers * self.cells.states * cfg.width, rngs=rngs)
-        self.code = Linear(inputs, GATES[cfg.cell] * cfg.width, rngs=rngs)
+        self.code = Linear(inputs, self.cells.gates, rngs=rngs)
 
-    def start(self, z: Float[Array, "batch inputs"]) -> tuple[State, Array]:
+    def start(self, z: Float[Array, "batch inputs"]) -> tuple[States, Array]:
         """Return the state before the first step, and what the code adds to the gates of all."""
-        return started(self.cells, self.first(z)), self.code(z)
+        return self.cells.started(self.first(z)), self.code(z)
 
-    def step(self, carry: tuple[State, Array], before: Any, t: Any) -> tuple[Any, Float[Array, "batch channels"]]:
+    def step(self, carry: tuple[States, Array], before: Any, t: Any) -> tuple[Any, Float[Array, "batch channels"]]:
         """Return the next state and the numbers of step t from the one `before` it, (batch, *step)."""
         state, code = carry
         entered = self.cells.enter[0](self.entry.look_up(before[:, None])[:, 0]) + code
@@ -185,10 +139,9 @@ class RecurrentWriter(Writer):
         return (state, code), self.out(h)
 
     def from_vectors(self, z: Float[Array, "batch inputs"], before: Vectors, key: PRNGKeyArray | None = None) -> Logits:
-        """Return the numbers of all steps from the vectors of those before each, in one scan."""
+        """Return the numbers of all steps from the vectors of those before each, in one run."""
         into, out = layer_keys(key, 2)
         vectors = dropout(before, self.rate, into)
         start, code = self.start(z)
-        entered = affine(self.cells.enter[0], vectors) + code[:, None]
-        _, h = jax.lax.scan(lambda state, e: self.cells.step(state, e, code), start, entered.swapaxes(0, 1))
-        return affine(self.out, dropout(h.swapaxes(0, 1), self.rate, out))
+        _, h = self.cells.run(start, affine(self.cells.enter[0], vectors.swapaxes(0, 1)) + code[None], code)
+        return by_example(self.out, h, self.rate, out)

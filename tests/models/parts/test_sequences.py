@@ -13,7 +13,7 @@ from grads import jacobian
 from models import ELBO, Autoencoder, Batch, ConfigError, Model, Recurrent, Sizes, Transformer, likelihoods
 from models.metrics import per_example, summarize
 from models.networks import Conv, Dense, Mirror
-from models.networks.sequences.recurrent import started
+from models.networks.sequences.cells import Cells
 
 SYMBOLS, STEPS = 3, 4
 KEY = jax.random.key(0)
@@ -194,9 +194,43 @@ def test_numbers_of_every_step_come_from_the_states_that_a_code_runs_through(nam
     cfg = Model(encoder=NETWORKS[name], latent=2, likelihood=likelihoods.NormalLikelihood())
     model = Autoencoder(cfg, (3, 2), rngs=nnx.Rngs(0))
     net, z = model.decoder, jnp.asarray([[0.5, -1.0]])
-    state, code = started(net.cells, net.first(z)), net.code(z)
+    state, code = net.cells.started(net.first(z)), net.code(z)
     for t in range(3):
         state, h = net.cells.step(state, code, code)
         np.testing.assert_allclose(model.decode(z).mean[0, t], net.out(h)[0], rtol=1e-9)
     assert np.abs(np.diff(model.decode(z).mean[0], axis=0)).max() > 1e-6
     assert model.encode(jnp.ones((1, 3, 2))).mean.shape == (1, 2)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_run_and_its_derivatives_are_those_of_its_steps(kind):
+    """Values, gradients and their tangents: the rule that is written out, and its own; padding keeps states."""
+    graph, params = nnx.split(Cells(kind, 3, 3, 1, rngs=nnx.Rngs(0)))
+    gates = params["recur"][0].shape[1]
+    draw = lambda i, *shape: jax.random.normal(jax.random.fold_in(KEY, i), shape)
+    entered, state = draw(0, 3, 2, gates), draw(1, 2, 3)
+    inside = jnp.array([[True, True], [True, False], [True, True]])[..., None]
+
+    def of(stepped, values):
+        params, entered, first = values
+        cells = nnx.merge(graph, params, copy=True)
+        start = (tuple(first * (1 + i) for i in range(cells.states)),)
+        if not stepped:
+            last, h = cells.run(start, entered, inside=inside)
+        else:
+            last, h = start, []
+            for t in range(3):
+                new, _ = cells.step(last, entered[t])
+                last = jax.tree.map(lambda a, b, t=t: jnp.where(inside[t], a, b), new, last)
+                h.append(last[-1][0])
+            h = jnp.stack(h)
+        return jnp.sum(jnp.sin(2 * h)) + sum(jnp.sum(jnp.cos(a)) for a in jax.tree.leaves(last))
+
+    values = (params, entered, state)
+    both = [
+        jax.jit(lambda v, t, f=functools.partial(of, stepped): (f(v), jax.jvp(jax.grad(f), (v,), (t,))))(
+            values, jax.tree.map(lambda a: jnp.cos(3 * a), values)
+        )
+        for stepped in (False, True)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), *both)
