@@ -70,6 +70,17 @@ def log_of_many(p: Any, x: Array, mask: Any) -> Float[Array, " batch"]:
     return sum_event(jax.lax.optimization_barrier(p.log_terms(x)), mask)
 
 
+def log_of_draws(p: Any, batch: Batch, draws: int) -> Float[Array, " rows"]:
+    """Return log p(x) of a batch under `draws` of its codes each, decoded together (draws * batch), nats.
+
+    To rounding what `log_prob` of the batch repeated gives: bits take one logarithm for several values.
+    """
+    if isinstance(p, Bernoulli):
+        return p.log_prob_of_draws(batch.x, batch.mask)
+    many = repeated(batch, draws)
+    return log_of_many(p, many.x, many.mask)
+
+
 def weigher(model: Any, batch: Batch, key: PRNGKeyArray, samples: int, training: bool) -> tuple[Any, Any, Any, Any]:
     """Return (q, z, log_q, weigh): draws z (samples, batch, latent) and weigh(z, log_q) = log p(x, z) - log_q, nats.
 

@@ -234,3 +234,13 @@ def test_densities_of_many_draws_are_the_densities(make):
     x = jnp.linspace(0, 1, 48).reshape(3, 4, 4, 1)
     p, seen = make(jnp.cos(40 * x)), x > 0.3
     np.testing.assert_allclose(log_of_many(p, x, seen), p.log_prob(x, seen), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("event", "hidden"), [((4, 6), False), ((4, 6), True), ((13,), True)])
+def test_bits_of_many_draws_take_one_logarithm_for_several(event, hidden):
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(3 * 2, *event)) * 10.0 ** rng.integers(-3, 4, (3 * 2, *event)))
+    x, mask = jnp.asarray(rng.random((2, *event))), jnp.asarray(rng.random((2, *event)) < 0.5) if hidden else None
+    many = [None if a is None else jnp.concatenate([a] * 3) for a in (x, mask)]
+    found = d.Bernoulli(logits).log_prob_of_draws(x, mask)
+    np.testing.assert_allclose(found, d.Bernoulli(logits).log_prob(*many), rtol=1e-12)

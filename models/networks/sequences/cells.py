@@ -157,6 +157,7 @@ class Cells(nnx.Module):
     ) -> tuple[States, Steps]:
         """Return the last states and the last layer's h after every step; see `step` and `over_steps`."""
         lasts: list[State] = []
+        states: State = ()
         for i, (old, recur) in enumerate(zip(state, self.recur, strict=True)):
             if i:
                 entered = affine(self.enter[i], states[0]) + (0 if more is None else more[None])
