@@ -5,7 +5,7 @@ Claim: A decoder that sees its own earlier moves gives drawings a higher bound t
 Source: Ha & Eck 2017, A neural representation of sketch drawings (sketch-rnn: mixture of 20, three states of the pen,
     a decoder that sees its moves, least nats of KL); Graves 2013 for the mixture. No published number of this protocol.
 Command: python -m experiments strokes --data-dir DATA
-Cost: 5 networks, 3 seeds, 12 epochs of 3,000 drawings of OMNIGLOT's characters, up to 48 moves each.
+Cost: 5 networks, 3 seeds, 8 epochs of 3,000 drawings of OMNIGLOT's characters, up to 48 moves each.
 Expected: an ordering, no number.
 Caveats: `in turn`: the decoder (a GRU) sees its own moves; that its code is used, it misses 15% of them in training
     (Bowman et al. 2016) and 0.25 nats of KL a unit are free (Kingma et al. 2016), which costs bound; without a code
@@ -52,7 +52,7 @@ class StrokesProtocol(NamedTuple):
     drop: float = 0.15
     """of such decoders: share of their earlier moves that they miss in training"""
     latent: int = 16
-    epochs: int = 12
+    epochs: int = 8
 
 
 @functools.lru_cache(maxsize=2)
