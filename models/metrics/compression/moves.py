@@ -154,10 +154,10 @@ def _table(p: Any) -> SymbolTable:
 def why_not(subject: Subject) -> str:
     """Return why a model and examples cannot be compressed, in one line; empty where they can."""
     model = subject.model
+    if model.classes:  # first: without labels at hand such a model does not encode
+        return "a model with labels needs them to decode, and they are not written: use labels none"
     if subject.posterior is None:
         return "the model has no encoder, so there are no codes to write"
-    if model.classes:
-        return "a model with labels needs them to decode, and they are not written: use labels none"
     if hasattr(model.prior_module, "classes"):
         return "the prior is one for each label, and labels are not written: use prior standard"
     if subject.test.batch.mask is not None:

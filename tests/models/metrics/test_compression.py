@@ -52,7 +52,7 @@ ROWS = {
 def subject(row, n=N, levels=None, **more):
     parts, known = ROWS[row]
     model = Model(encoder=Dense((8,)), latent=6, **{**parts, **more})
-    module = stirred(Autoencoder(model, Sizes(SHAPE, examples=n), rngs=nnx.Rngs(0)))
+    module = stirred(Autoencoder(model, Sizes(SHAPE, classes=2, examples=n), rngs=nnx.Rngs(0)))
     levels = levels or known
     x = RNG.integers(0, levels, (n, *SHAPE)) / (levels - 1)
     if row == "symbols in turn":  # whole numbers, of which 0 is the end and all that follows it
@@ -130,6 +130,7 @@ REFUSED = {
     "density": ({"likelihood": likelihoods.NormalLikelihood()}, "density"),
     "mixture": ({"prior": priors.MixturePrior()}, "prior cannot be coded"),
     "full": ({"posterior": posteriors.FullPosterior()}, "lattice"),
+    "labels": ({"labels": "given"}, "labels needs them"),  # raw examples come without
 }
 
 
