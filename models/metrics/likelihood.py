@@ -13,7 +13,7 @@ from models.config import ConfigError
 from models.networks.nothing import NoEncoder
 
 ROWS = 8192  # examples times draws that are drawn together, unless `chunk` says otherwise
-DECODED = 512  # of these that are decoded together: what a decoder makes of them is summed before it leaves the cache
+DECODED = 2048  # of these that are decoded together: what a decoder makes of them is summed before it leaves the cache
 
 
 def log_likelihood(
