@@ -154,7 +154,7 @@ class Cells(nnx.Module):
 
     def run(
         self, state: States, entered: Steps, more: Any = None, inside: Inside = None
-    ) -> tuple[States, Steps]:
+    ) -> tuple[States, Float[Array, "steps batch width"]]:
         """Return the last states and the last layer's h after every step; see `step` and `over_steps`."""
         lasts: list[State] = []
         states: State = ()
