@@ -28,7 +28,7 @@ def until_end(ids: Symbols) -> Bool[Array, "batch steps"]:
     return jnp.arange(last)[None] <= first[:, None]
 
 
-def kept(logits: Float[Array, "batch n"], top_k: int) -> Float[Array, "batch n"]:
+def kept(logits: Float[Array, "*batch n"], top_k: int) -> Float[Array, "*batch n"]:
     """Return logits with all but the `top_k` largest at minus infinity; ties with the last of them stay; 0: all."""
     if not 0 < top_k < logits.shape[-1]:
         return logits
