@@ -96,7 +96,7 @@ def test_without_data_the_run_s_own_test_split_is_used(run, tmp_path):
         (("interpolate", "--n", "1"), "at least 2"),
         (("sample", "--n", "0"), "at least 1"),
         (("sample", "--seed", str(10**20)), "--seed must be below 2^31"),
-        (("sample", "--top-k", "3"), "of draws of symbols in turn"),
+        (("sample", "--top-k", "3"), "of draws of steps in turn"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path, monkeypatch, capsys, argv, message):
