@@ -148,7 +148,8 @@ def train_and_stack(number, choice, alone=True):
     one_run = jax.jit(three_steps) if alone else functools.partial(jax.eval_shape, three_steps)
     ended = one_run(*run)
     if alone:
-        without_shifts(rows.model), without_shifts(ended.model)
+        for model in (rows.model, ended.model):
+            without_shifts(model)
     for row, one in zip(state(rows), state(ended), strict=True):
         assert row.shape[1:] == one.shape, words
         if alone:
@@ -184,7 +185,8 @@ def covering(count=3000):
             config, *of = start(number, drawn(number))
             cost.append(size(jax.make_jaxpr(functools.partial(three_steps, config))(*of).jaxpr))
             fitting[number] = parts_of(drawn(number))
-        jax.clear_caches() if number % 100 == 99 else None
+        if number % 100 == 99:
+            jax.clear_caches()
     every = set().union(*fitting.values())
     holding = np.array([[part in parts for parts in fitting.values()] for part in every], float)
     cost = 1000 + np.array(cost)  # a program costs its operations, and what every program costs
