@@ -10,9 +10,7 @@ Expected: an ordering, no number.
 Caveats: One reader for all rows, logistic regression (C = 10) on features scaled to at most 1. Texts are those of
     `recognition`; test digits are of a speaker whom training has not heard. `mean off`: each recording's mean spectrum
     is taken off first, for codes and coefficients alike. Coefficients are those of `spoken_digits`: 13 of every frame
-    and two differences, means and deviations over quarters of a recording; with 100 labels they leave 39.0% wrong, mean
-    off 40.3%. The record was made before, with coefficients of bands scaled one by one, which leave more; its other
-    rows are those of now. Without a folder: generated tones.
+    and two differences, means and deviations over quarters of a recording. Without a folder: generated tones.
 """
 
 import itertools
