@@ -143,7 +143,7 @@ def tuned(protocol: ContractionProtocol, kernel: Any, bias: Any, sets: dict[str,
 
     def scores(params: Any, x: Any) -> Any:
         kernel, bias, last, shift = params
-        return jax.nn.sigmoid(x @ kernel + bias) @ last + shift
+        return jax.nn.sigmoid(x @ kernel + bias[None]) @ last + shift[None]
 
     def loss(params: Any, index: Any) -> Any:
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(scores(params, x[index]), y[index]))

@@ -114,7 +114,7 @@ def sides(model: Any, x: jax.Array, mean: jax.Array, covariance: jax.Array) -> S
     j_f, j_g = f.jacobians(), g.jacobians()
     inverse = jnp.linalg.pinv(j_g)
     size = lambda a: jnp.sqrt(jnp.sum(jnp.square(a), axis=(1, 2)))
-    log_p = jax.scipy.stats.multivariate_normal.logpdf(z, mean, covariance)
+    log_p = jax.vmap(lambda one: jax.scipy.stats.multivariate_normal.logpdf(one, mean, covariance))(z)
     return Sides(
         log_p - half_log_det(j_g),
         log_p + half_log_det(jnp.swapaxes(j_f, 1, 2)),

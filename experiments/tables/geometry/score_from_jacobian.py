@@ -48,7 +48,7 @@ class ScoreProtocol(NamedTuple):
 
 def log_density(x: jax.Array) -> jax.Array:
     """Return log p(x) of the mixture, up to a constant."""
-    return jax.nn.logsumexp(-jnp.sum(jnp.square(x - CENTRES), axis=1) / (2 * SPREAD**2))
+    return jax.nn.logsumexp(-jnp.sum(jnp.square(x[None] - CENTRES), axis=1) / (2 * SPREAD**2))
 
 
 def draw(key: Any, n: int) -> jax.Array:
