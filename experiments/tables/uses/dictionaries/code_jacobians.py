@@ -154,7 +154,7 @@ def case(is_trained: bool, penalised: bool) -> Case:
 
 def judged(net: Between, test: list[np.ndarray], k: int) -> dict[str, Any]:
     """Return the numbers of two dictionaries on test activations before and behind the perceptron."""
-    (z, mean), (_, mean_out) = (read.through(m, x) for m, x in zip((net.first, net.second), test, strict=True))
+    (z, mean, *_), (_, mean_out, *_) = (read.through(m, x) for m, x in zip((net.first, net.second), test, strict=True))
     block = jax.jit(jax.vmap(lambda z: net.block(z, k)))
     whole = jax.jit(jax.vmap(jax.jacrev(net)))
     j, some = np.asarray(block(z)), z[:32]
