@@ -1,7 +1,6 @@
 """Laws of every posterior: one row a kind. Densities integrate to one, draws follow them, KL is E[log q - log p]."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -153,7 +152,6 @@ def prior_for(posterior):
     return priors.ChainPrior(getattr(posterior, "groups", ()), hidden=7)
 
 
-@functools.cache
 def computed(posterior):
     """What a training pass computes with this posterior: codes, and their density where there is one."""
     graph, state = nnx.split(build(posterior, prior_for(posterior), latent=4))
